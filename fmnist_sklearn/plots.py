@@ -1,0 +1,460 @@
+"""Training curves: a display for fitted estimators, and the benchmark's figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from ._files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+EpochRows = Sequence[Mapping[str, Any]]
+
+_LABELS = {
+    "train_loss": "training loss",
+    "valid_loss": "validation loss",
+    "valid_acc": "validation accuracy",
+}
+# figure -> (metric, title, label of the y axis)
+_FIGURES = {
+    "train_loss": ("train_loss", "Training loss", "cross-entropy loss"),
+    "valid_loss": ("valid_loss", "Validation loss", "cross-entropy loss"),
+    "accuracy": ("valid_acc", "Validation accuracy", "accuracy"),
+}
+# Blue, rose, green and grey, as in the published figures. Rose and green differ in
+# lightness too, for readers who cannot tell red from green.
+_ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
+
+
+class TrainingCurvesDisplay:
+    """Training curves of one or several fitted estimators.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_estimators` to
+    create a display. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of mapping
+        Name of each curve -> its epochs, each a mapping such as
+        ``{"epoch": 1, "train_loss": 0.8, "valid_loss": 0.6, "valid_acc": 0.78}``.
+
+    metric : str, default="valid_loss"
+        What to draw: "train_loss", "valid_loss", "valid_acc", or whatever else the
+        epochs record.
+
+    best_epochs : mapping of str to int, default=None
+        Name of a curve -> its best epoch, counted from 1.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the curves.
+
+    figure_ : matplotlib Figure
+        Figure containing the curves.
+
+    lines_ : list of matplotlib Line2D
+        The curves, in the order of `curves`.
+
+    See Also
+    --------
+    sklearn.model_selection.LearningCurveDisplay : Scores against the number of
+        training rows rather than epochs.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from fmnist_sklearn.plots import TrainingCurvesDisplay
+    >>> epochs = [{"epoch": 1, "valid_loss": 0.6}, {"epoch": 2, "valid_loss": 0.5}]
+    >>> display = TrainingCurvesDisplay(curves={"LeNet-5": epochs})
+    >>> _, ax = plt.subplots()
+    >>> display.plot(ax).ax_.get_ylabel()
+    'validation loss'
+    """
+
+    ax_: Axes
+    figure_: Any  # a Figure, or the SubFigure that holds the axes
+    lines_: list[Line2D]
+
+    def __init__(
+        self,
+        *,
+        curves: Mapping[str, EpochRows],
+        metric: str = "valid_loss",
+        best_epochs: Mapping[str, int] | None = None,
+    ) -> None:
+        self.curves = curves
+        self.metric = metric
+        self.best_epochs = best_epochs
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        mark_best: bool = True,
+        line_kw: Mapping[str, Any] | None = None,
+    ) -> TrainingCurvesDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. If None, a new figure and axes are created.
+
+        mark_best : bool, default=True
+            Whether to mark each curve's best epoch, where it is known, with a dot.
+
+        line_kw : mapping, default=None
+            Keyword arguments for matplotlib's ``plot``, for every curve.
+
+        Returns
+        -------
+        display : :class:`TrainingCurvesDisplay`
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If no epoch of some curve records the metric.
+        """
+        points = {
+            name: _points(name, rows, self.metric) for name, rows in self.curves.items()
+        }
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots()
+        best_epochs = (self.best_epochs or {}) if mark_best else {}
+        self.lines_ = []
+        for name, (epochs, values) in points.items():
+            line = _draw(ax, name, epochs, values, **(line_kw or {}))
+            best = best_epochs.get(name)
+            if best in epochs:
+                ax.plot(best, values[epochs.index(best)], "o", color=line.get_color())
+            self.lines_.append(line)
+        _label_axes(ax, _LABELS.get(self.metric, self.metric))
+        ax.legend()
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        metric: str = "valid_loss",
+        name: str | None = None,
+        ax: Axes | None = None,
+        mark_best: bool = True,
+        line_kw: Mapping[str, Any] | None = None,
+    ) -> TrainingCurvesDisplay:
+        """Draw the training curve of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            One that records its epochs: a skorch net, such as
+            :class:`~fmnist_sklearn.LeNet5Classifier`, or scikit-learn's
+            ``MLPClassifier`` (its "train_loss", and "valid_acc" where it stopped
+            early). Of a Pipeline, the last step is meant; of a fitted search, its
+            best estimator.
+
+        metric : str, default="valid_loss"
+            See :class:`TrainingCurvesDisplay`.
+
+        name : str, default=None
+            Name of the curve. If None, the estimator's class.
+
+        ax, mark_best, line_kw
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : :class:`TrainingCurvesDisplay`
+            The display that was drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator records no training curve.
+        ValueError
+            If it does not record `metric`.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.neural_network import MLPClassifier
+        >>> from fmnist_sklearn.plots import TrainingCurvesDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> mlp = MLPClassifier(max_iter=2000, random_state=0).fit(X, y)
+        >>> _, ax = plt.subplots()
+        >>> display = TrainingCurvesDisplay.from_estimator(
+        ...     mlp, metric="train_loss", ax=ax
+        ... )
+        >>> len(display.lines_)
+        1
+        """
+        if name is None:
+            name = type(_fitted_model(estimator)).__name__
+        return cls.from_estimators(
+            {name: estimator},
+            metric=metric,
+            ax=ax,
+            mark_best=mark_best,
+            line_kw=line_kw,
+        )
+
+    @classmethod
+    def from_estimators(
+        cls,
+        estimators: Mapping[str, Any] | Iterable[Any],
+        *,
+        metric: str = "valid_loss",
+        ax: Axes | None = None,
+        mark_best: bool = True,
+        line_kw: Mapping[str, Any] | None = None,
+    ) -> TrainingCurvesDisplay:
+        """Draw the training curves of several fitted estimators, one curve each.
+
+        Parameters
+        ----------
+        estimators : mapping of str to estimator, or iterable of estimators
+            Curve names and the fitted estimators, as :meth:`from_estimator` takes
+            them. Without names, a curve bears its estimator's class, numbered where
+            several are of one class.
+
+        metric : str, default="valid_loss"
+            See :class:`TrainingCurvesDisplay`.
+
+        ax, mark_best, line_kw
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : :class:`TrainingCurvesDisplay`
+            The display that was drawn.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.neural_network import MLPClassifier
+        >>> from fmnist_sklearn.plots import TrainingCurvesDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> small, large = (
+        ...     MLPClassifier((width,), max_iter=2000, random_state=0).fit(X, y)
+        ...     for width in (10, 100)
+        ... )
+        >>> _, ax = plt.subplots()
+        >>> display = TrainingCurvesDisplay.from_estimators(
+        ...     {"10 units": small, "100 units": large}, metric="train_loss", ax=ax
+        ... )
+        >>> [line.get_label() for line in display.lines_]
+        ['10 units', '100 units']
+        """
+        if not isinstance(estimators, Mapping):
+            estimators = _named(list(estimators))
+        models = {name: _fitted_model(est) for name, est in estimators.items()}
+        display = cls(
+            curves={name: _epoch_rows(model) for name, model in models.items()},
+            metric=metric,
+            best_epochs={
+                name: model.best_epoch_
+                for name, model in models.items()
+                if hasattr(model, "best_epoch_")
+            },
+        )
+        return display.plot(ax, mark_best=mark_best, line_kw=line_kw)
+
+
+def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
+    """Draw the benchmark's three figures.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of mapping
+        Row name -> its epochs, each a mapping with the keys "train_loss",
+        "valid_loss", "valid_acc" and "epoch" (counted from 1; their order where it
+        is missing).
+
+    Returns
+    -------
+    figures : dict of str to matplotlib Figure
+        "train_loss", "valid_loss" and "accuracy" (on the validation rows) against
+        the epoch, one curve a row. They are unknown to pyplot: none needs closing.
+
+    Raises
+    ------
+    ValueError
+        If there is no curve, or one that lacks a metric.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn.plots import benchmark_figures
+    >>> epochs = [
+    ...     {"epoch": 1, "train_loss": 0.9, "valid_loss": 0.6, "valid_acc": 0.78},
+    ...     {"epoch": 2, "train_loss": 0.6, "valid_loss": 0.5, "valid_acc": 0.82},
+    ... ]
+    >>> sorted(benchmark_figures({"LeNet-5": epochs}))
+    ['accuracy', 'train_loss', 'valid_loss']
+    """
+    from matplotlib.figure import Figure
+
+    if not curves:
+        raise ValueError("curves must hold at least one row; got none.")
+    cycle = [f"C{i}" for i in range(len(curves))]
+    colors = [*_ROW_COLORS, *cycle[len(_ROW_COLORS) :]]
+    # More names than would fit between the curves go below them, 0.25 inch a line.
+    below = 0.25 * len(curves) if len(curves) > len(_ROW_COLORS) else 0
+    figures = {}
+    for key, (metric, title, ylabel) in _FIGURES.items():
+        figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
+        ax = figure.subplots()
+        for (name, rows), color in zip(curves.items(), colors, strict=False):
+            epochs, values = _points(name, rows, metric)
+            _draw(ax, name, epochs, values, color=color, linewidth=1.8)
+        _label_axes(ax, ylabel)
+        ax.set_title(title)
+        ax.grid(alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
+        if below:
+            figure.legend(loc="outside lower center")
+        else:
+            ax.legend()
+        figures[key] = figure
+    return figures
+
+
+def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
+    """Write each figure as SVG and PNG; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figures : mapping of str to matplotlib Figure
+        File name without its ending -> figure.
+
+    folder : str or path
+        Where to write; created where missing.
+
+    Returns
+    -------
+    paths : list of Path
+        The files, in the order of `figures`, each SVG before its PNG.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from matplotlib.figure import Figure
+    >>> from fmnist_sklearn.plots import save_figures
+    >>> with TemporaryDirectory() as folder:
+    ...     [path.name for path in save_figures({"empty": Figure()}, folder)]
+    ['empty.svg', 'empty.png']
+    """
+    import matplotlib
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    # Without a salt of our own, every SVG would get random ids.
+    with matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"}):
+        for name, figure in figures.items():
+            for ending, metadata in (("svg", {"Date": None}), ("png", None)):
+                path = folder / f"{name}.{ending}"
+                with atomic_write(path) as file:
+                    figure.savefig(file, format=ending, dpi=150, metadata=metadata)
+                paths.append(path)
+    return paths
+
+
+def _fitted_model(estimator: Any) -> Any:
+    """Last step of a Pipeline, best estimator of a search."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def _named(estimators: Sequence[Any]) -> dict[str, Any]:
+    classes = [type(_fitted_model(estimator)).__name__ for estimator in estimators]
+    total, seen = Counter(classes), Counter[str]()
+    named = {}
+    for name, estimator in zip(classes, estimators, strict=True):
+        seen[name] += 1
+        named[name if total[name] == 1 else f"{name} {seen[name]}"] = estimator
+    return named
+
+
+def _epoch_rows(model: Any) -> EpochRows:
+    """Epochs that a fitted model recorded."""
+    name = type(model).__name__
+    # skorch names its history_ from 1.0 on; it is there, empty, before any fit.
+    if hasattr(model, "history_"):
+        if not model.history_:
+            raise NotFittedError(f"This {name} instance has no epochs yet. Call 'fit'.")
+        return list(model.history_)
+    check_is_fitted(model)
+    if not hasattr(model, "loss_curve_"):
+        raise TypeError(
+            f"estimator must record its training epochs in history_ or loss_curve_; "
+            f"{name} has neither."
+        )
+    rows: list[dict[str, Any]] = [{"train_loss": loss} for loss in model.loss_curve_]
+    scores = getattr(model, "validation_scores_", None)  # None: not stopped early
+    for row, score in zip(rows, scores or (), strict=False):
+        row["valid_acc"] = score
+    return rows
+
+
+def _points(name: str, rows: EpochRows, metric: str) -> tuple[list[int], list[float]]:
+    """Epochs that record the metric, and its values there."""
+    points = [
+        (row.get("epoch", number), row[metric])
+        for number, row in enumerate(rows, start=1)
+        if row.get(metric) is not None
+    ]
+    if not points:
+        recorded = sorted({str(key) for row in rows for key in row} - {"epoch"})
+        reason = (
+            " A model trained without validation rows (validation_fraction=0) has no "
+            "validation curve; draw metric='train_loss'."
+            if metric.startswith("valid")
+            else ""
+        )
+        raise ValueError(
+            f"metric={metric!r} is not recorded by {name!r}, only {recorded}.{reason}"
+        )
+    epochs, values = zip(*points, strict=True)
+    return list(epochs), list(values)
+
+
+def _draw(
+    ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
+) -> Line2D:
+    # A line through one point is invisible.
+    marker = "o" if len(epochs) == 1 else ""
+    (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
+    return line
+
+
+def _label_axes(ax: Axes, ylabel: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -1,0 +1,384 @@
+import json
+import math
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning, NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    cross_validate,
+)
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC
+
+from fmnist_sklearn.tables import benchmark_scoring, benchmark_table, table_to_markdown
+
+X, y = load_iris(return_X_y=True)
+MEASURED = [
+    "model",
+    "accuracy",
+    "accuracy_std",
+    "training_time_s",
+    "training_time_std",
+]
+
+
+class Net(ClassifierMixin, BaseEstimator):
+    """Says about its fit what our estimators say."""
+
+    def __init__(self, width=1, optimizer=dict, fail=False):
+        self.width = width
+        self.optimizer = optimizer
+        self.fail = fail
+
+    def fit(self, X, y, sample_weight=None):
+        if self.fail:
+            raise RuntimeError("told to fail")
+        self.classes_ = np.unique(y)
+        self.fit_time_ = 100.0 * self.width
+        self.n_iter_ = 7
+        self.n_parameters_ = 10 * self.width
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+def grid_search(estimator, grid, **kwargs):
+    kwargs = {"scoring": benchmark_scoring(), "refit": "accuracy", "cv": 3, **kwargs}
+    return GridSearchCV(estimator, grid, **kwargs).fit(X, y)
+
+
+def score(name, estimator):
+    return benchmark_scoring()[name](estimator, X, y)
+
+
+# benchmark_scoring
+
+
+def test_scoring_reads_the_fit():
+    net = Net(width=2).fit(X, y)
+    assert score("training_time_s", net) == 200
+    assert score("epochs", net) == 7
+    assert score("n_parameters", net) == 20
+    assert score("accuracy", net) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (LogisticRegression(max_iter=1000), 15),
+        (RidgeClassifier(fit_intercept=False), 12),
+        (SVC(kernel="linear"), 15),
+        (SVC(), math.nan),
+        (DummyClassifier(), math.nan),
+    ],
+)
+def test_n_parameters_of_any_estimator(estimator, expected):
+    found = score("n_parameters", estimator.fit(X, y))
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_scoring_of_a_multilayer_perceptron():
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        mlp.fit(X, y)
+    assert score("epochs", mlp) == 3
+    assert score("n_parameters", mlp) == 4 * 5 + 5 + 5 * 3 + 3
+    assert math.isnan(score("training_time_s", mlp))
+
+
+@pytest.mark.parametrize(
+    ("n_iter", "expected"),
+    [(np.array([3, 5, 4]), 5), (None, math.nan), (np.array([]), math.nan)],
+)
+def test_epochs_from_any_n_iter(n_iter, expected):
+    net = Net().fit(X, y)
+    net.n_iter_ = n_iter
+    assert score("epochs", net) == pytest.approx(expected, nan_ok=True)
+
+
+def test_scoring_looks_inside_pipelines_and_searches():
+    search = GridSearchCV(make_pipeline(StandardScaler(), Net()), {"net__width": [3]})
+    pipeline = make_pipeline("passthrough", search).fit(X, y)
+    assert score("n_parameters", pipeline) == 30
+    assert score("epochs", pipeline) == 7
+    # What the search took is not what its best estimator took.
+    assert math.isnan(score("training_time_s", pipeline))
+    assert score("training_time_s", search.best_estimator_) == 300
+
+
+def test_cross_validate_takes_unknown_values_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = cross_validate(DummyClassifier(), X, y, scoring=benchmark_scoring())
+    assert np.isnan(result["test_epochs"]).all()
+
+
+def test_scorers_travel_to_other_processes():
+    for scorer in pickle.loads(pickle.dumps(benchmark_scoring())).values():
+        assert scorer(Net().fit(X, y), X, y) > 0
+    # scikit-learn warns of the training time, which the estimator does not say.
+    with pytest.warns(UserWarning, match="non-finite"):
+        search = grid_search(LogisticRegression(max_iter=1000), {"C": [1, 2]}, n_jobs=2)
+    assert search.cv_results_["mean_test_n_parameters"].tolist() == [15, 15]
+
+
+def test_a_weighted_search_takes_the_scorers_without_a_warning():
+    search = GridSearchCV(
+        Net(), {"width": [1]}, scoring=benchmark_scoring(), refit="accuracy", cv=3
+    )
+    weight = np.where(y == 0, 8.0, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.fit(X, y, sample_weight=weight)
+    assert search.cv_results_["mean_test_epochs"].tolist() == [7]
+
+
+def test_scoring_under_metadata_routing():
+    weight = np.where(y == 0, 8.0, 1.0)
+    with config_context(enable_metadata_routing=True):
+        scoring = benchmark_scoring()
+        scoring["accuracy"].set_score_request(sample_weight=True)
+        net = Net().set_fit_request(sample_weight=True)
+        result = cross_validate(
+            net, X, y, scoring=scoring, cv=3, params={"sample_weight": weight}
+        )
+        # The request above was one caller's.
+        request = benchmark_scoring()["accuracy"].get_metadata_routing()
+        assert request.score.requests["sample_weight"] is None
+    assert result["test_accuracy"] == pytest.approx(0.8, abs=0.01)
+    assert result["test_n_parameters"].tolist() == [10, 10, 10]
+
+
+# benchmark_table
+
+
+def test_table_of_a_grid_search():
+    search = grid_search(Net(), {"width": [2, 1], "fail": [False]})
+    table = benchmark_table(search)
+    assert list(table) == [*MEASURED, "epochs", "n_parameters", "width"]
+    assert table.index.tolist() == [0, 1]
+    assert table["model"].tolist() == ["Net", "Net"]
+    assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    # Not mean_fit_time, which is next to nothing.
+    assert table["training_time_s"].tolist() == [200, 100]
+    assert table["training_time_std"].tolist() == [0, 0]
+    assert table["n_parameters"].tolist() == [20, 10]
+    assert table["n_parameters"].dtype == int
+    assert table["width"].tolist() == [2, 1]
+
+
+def test_table_of_a_search_scored_otherwise():
+    search = RandomizedSearchCV(
+        LogisticRegression(max_iter=1000), {"C": [0.1, 1, 10]}, n_iter=2, random_state=0
+    ).fit(X, y)
+    table = benchmark_table(search)
+    assert list(table) == [*MEASURED, "C"]
+    results = search.cv_results_
+    assert table["accuracy"].tolist() == results["mean_test_score"].tolist()
+    assert table["accuracy_std"].tolist() == results["std_test_score"].tolist()
+    assert table["training_time_s"].tolist() == results["mean_fit_time"].tolist()
+    assert table["training_time_std"].tolist() == results["std_fit_time"].tolist()
+
+
+def test_table_of_a_halving_search_keeps_every_iteration():
+    search = HalvingGridSearchCV(
+        Net(), {"width": [1, 2, 3]}, cv=3, random_state=0, min_resources=30
+    ).fit(X, y)
+    table = benchmark_table(search)
+    assert list(table) == [*MEASURED, "iter", "n_resources", "width"]
+    assert table["iter"].tolist() == search.cv_results_["iter"].tolist() == [0, 0, 0, 1]
+    assert table["n_resources"].tolist() == [30, 30, 30, 90]
+
+
+def test_table_of_cv_results():
+    search = grid_search(Net(), {"width": [1, 2]})
+    table = benchmark_table(search.cv_results_)
+    assert table["model"].tolist() == ["model", "model"]
+    whole = benchmark_table(search)
+    pd.testing.assert_frame_equal(table.drop(columns="model"), whole.iloc[:, 1:])
+
+
+def test_table_of_cv_results_read_back_from_json():
+    results = grid_search(Net(), {"width": [1, 2]}).cv_results_
+    kept = {
+        key: list(value)
+        for key, value in results.items()
+        if not key.startswith("param_")
+    }
+    read = json.loads(json.dumps(kept, default=lambda number: number.item()))
+    pd.testing.assert_frame_equal(benchmark_table(read), benchmark_table(results))
+
+
+def test_table_of_a_search_over_estimators():
+    pipeline = Pipeline([("scale", StandardScaler()), ("clf", Net())])
+    grid = [
+        {"clf": [LogisticRegression()], "clf__C": [1, 2]},
+        {"clf": [Net()], "scale": [StandardScaler(), MinMaxScaler()]},
+    ]
+    with pytest.warns(UserWarning, match="non-finite"):
+        search = grid_search(pipeline, grid)
+    table = benchmark_table(search)
+    models = ["LogisticRegression", "LogisticRegression", "Net", "Net"]
+    assert table["model"].tolist() == models
+    # The column "clf" would say the same as "model".
+    assert list(table)[7:] == ["C", "scale"]
+    assert table["C"].tolist()[:2] == [1, 2]
+    assert table["C"][2:].isna().all()
+    assert table["scale"].tolist()[2:] == ["StandardScaler", "MinMaxScaler"]
+    # Each row has the training time that is known.
+    assert table["training_time_s"].tolist()[2:] == [100, 100]
+    fit_time = search.cv_results_["mean_fit_time"][:2]
+    assert table["training_time_s"].tolist()[:2] == fit_time.tolist()
+    # Without the search, its parameters tell the models; a scaler is none.
+    bare = benchmark_table(search.cv_results_)
+    assert bare["model"].tolist() == models
+
+
+def test_model_is_the_wrapper_whose_inner_estimator_varies():
+    search = GridSearchCV(
+        CalibratedClassifierCV(cv=2),
+        {"estimator": [LogisticRegression(max_iter=1000), RidgeClassifier()]},
+        cv=2,
+    ).fit(X, y)
+    table = benchmark_table(search)
+    assert set(table["model"]) == {"CalibratedClassifierCV"}
+    assert table["estimator"].tolist() == ["LogisticRegression", "RidgeClassifier"]
+
+
+def results_of(*candidates):
+    numbers = np.linspace(0.1, 0.9, len(candidates))
+    columns = ("mean_test_score", "std_test_score", "mean_fit_time", "std_fit_time")
+    return {"params": list(candidates), **dict.fromkeys(columns, numbers)}
+
+
+@pytest.mark.parametrize(
+    ("candidates", "column", "values"),
+    [
+        # A prefix stays where two parameters end alike, or a column has the name.
+        ([{"a__lr": 1, "b__lr": 3}, {"a__lr": 2, "b__lr": 3}], "a__lr", [1, 2]),
+        ([{"clf__epochs": 1}, {"clf__epochs": 2}], "param_epochs", [1, 2]),
+        ([{"a__b__c": (1, 2)}, {"a__b__c": (3,)}], "c", [(1, 2), (3,)]),
+        # Short names, but those that differ.
+        ([{"opt": dict}, {"opt": list}], "opt", ["dict", "list"]),
+        ([{"f": max}, {"f": "mean"}], "f", ["max", "mean"]),
+        (
+            [{"step": SVC(C=2)}, {"step": SVC(C=3)}],
+            "step",
+            ["SVC(C=2)", "SVC(C=3)"],
+        ),
+        # None is a value, and an integer stays one.
+        ([{"schedule": None}, {"schedule": 5}], "schedule", [None, 5]),
+    ],
+)
+def test_hyper_parameter_columns(candidates, column, values):
+    table = benchmark_table(results_of(*candidates))
+    assert list(table) == [*MEASURED, column]
+    assert table[column].tolist() == values
+
+
+def test_array_valued_hyper_parameters():
+    table = benchmark_table(results_of({"w": np.ones(2)}, {"w": np.zeros(2)}))
+    assert [list(w) for w in table["w"]] == [[1, 1], [0, 0]]
+
+
+def test_a_failed_fit_is_nan():
+    with (
+        pytest.warns(FitFailedWarning, match="told to fail"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search = grid_search(Net(), {"fail": [False, True]}, error_score=math.nan)
+    table = benchmark_table(search)
+    measured = [*MEASURED[1:], "epochs", "n_parameters"]
+    assert table.loc[0, measured].notna().all()
+    assert table.loc[1, measured].isna().all()
+    assert table["fail"].tolist() == [False, True]
+
+
+def test_table_of_cross_validate_results():
+    ours = cross_validate(Net(width=2), X, y, scoring=benchmark_scoring(), cv=3)
+    other = cross_validate(DummyClassifier(strategy="constant", constant=0), X, y, cv=3)
+    table = benchmark_table({"net, 2 wide": ours, "baseline": other})
+    assert list(table) == [*MEASURED, "epochs", "n_parameters"]
+    assert table["model"].tolist() == ["net, 2 wide", "baseline"]
+    assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert table["training_time_s"].tolist() == [200, other["fit_time"].mean()]
+    assert table["training_time_std"].tolist() == [0, other["fit_time"].std()]
+    assert table["epochs"][0] == 7
+    assert table.loc[1, ["epochs", "n_parameters"]].isna().all()
+
+
+def test_table_does_not_change_the_results():
+    result = {"fit_time": [1.0, 3.0], "test_score": [0.5, 0.7]}
+    benchmark_table({"row": result})
+    assert result == {"fit_time": [1.0, 3.0], "test_score": [0.5, 0.7]}
+
+
+def test_results_without_accuracy():
+    with pytest.raises(ValueError, match=r"got \['roc_auc_ovr'\].*benchmark_scoring"):
+        benchmark_table(
+            grid_search(DummyClassifier(), {}, scoring="roc_auc_ovr", refit=True)
+        )
+    with pytest.raises(ValueError, match=r"results must .* got \['test_f1_macro'\]"):
+        benchmark_table(
+            grid_search(Net(), {"width": [1]}, scoring=["f1_macro"], refit=False)
+        )
+    with pytest.raises(ValueError, match=r"'row' must .* got \['test_r2'\]"):
+        benchmark_table({"row": {"fit_time": [1.0], "test_r2": [0.5]}})
+
+
+@pytest.mark.parametrize(
+    ("results", "got"),
+    [
+        (None, "got None"),
+        ([1, 2], r"got \[1, 2\]"),
+        ({}, r"a dict with the keys \[\]"),
+        ({"lr": 1}, r"a dict with the keys \['lr'\]"),
+        ({"fit_time": [1.0], "test_score": [0.5]}, "one cross_validate result without"),
+        (LogisticRegression(C=3), r"got LogisticRegression\(C=3\)"),
+    ],
+)
+def test_what_is_no_result(results, got):
+    with pytest.raises(TypeError, match=f"results must be a fitted search.*{got}"):
+        benchmark_table(results)
+
+
+def test_a_search_that_is_not_fitted():
+    with pytest.raises(NotFittedError, match="GridSearchCV instance is not fitted"):
+        benchmark_table(GridSearchCV(Net(), {}))
+
+
+# table_to_markdown
+
+
+def test_table_to_markdown():
+    table = pd.DataFrame(
+        {
+            "model": ["a|b", "c"],
+            "accuracy": [0.912345, math.nan],
+            "training_time_s": [12345.6, 2.0],
+            "n_parameters": [61750, 2167786],
+            "schedule": [None, 5],
+        }
+    ).astype({"schedule": object})
+    assert table_to_markdown(table).splitlines() == [
+        "| model | accuracy | training_time_s | n_parameters | schedule |",
+        "| --- | ---: | ---: | ---: | --- |",
+        r"| a\|b | 0.9123 | 12346 | 61750 |  |",
+        "| c |  | 2 | 2167786 | 5 |",
+    ]
