@@ -1,0 +1,678 @@
+"""The scikit-learn contract: parameters, validation, labels, weights, pickling."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags, compute_sample_weight
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+from skorch.utils import is_dataset
+from torch.utils.data import Subset
+
+from . import images
+from .batches import ImageDataset, make_augment
+from .callbacks import SCHEDULES, EarlyStopping
+from .preparation import (
+    Seeds,
+    pixel_statistics,
+    resolve_device,
+    resolve_precision,
+    split_rows,
+)
+from .training import TrainingNet, is_nested
+
+
+class ImageClassifier(TrainingNet):
+    """A skorch net that keeps scikit-learn's contract; base of the public classes.
+
+    A subclass names its ``module`` and writes out its constructor, which hands its
+    arguments to ``_store``.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "patience": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+            None,
+        ],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "shuffle": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "optimizer": [callable],
+        "lr_schedule": [StrOptions(set(SCHEDULES)), callable, None],
+        "augment": [Mapping, callable, None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
+        "pixel_scaling": [StrOptions({"standardize", "symmetric"})],
+        "image_shape": ["array-like", None],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, StrOptions({"disable"}), None],
+        "train_split": [callable, None],
+        "iterator_train": [callable, None],
+        "iterator_valid": [callable, None],
+        "verbose": ["verbose"],
+    }
+
+    # classes has a place in scikit-learn's routing, which skorch takes away.
+    __metadata_request__partial_fit = {"classes": None}  # noqa: RUF012
+
+    # Parameters -----------------------------------------------------------------
+
+    def _store(self, arguments: dict[str, Any]) -> None:
+        """Set the constructor's arguments as attributes, and nothing else."""
+        known = self._constructor_names()
+        nested = arguments["skorch__params"]
+        for name in nested:
+            if not is_nested(name):
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument "
+                    f"{name!r}{_did_you_mean(name, known)}"
+                )
+        for name in known:
+            setattr(self, name, arguments[name])
+        for name, value in nested.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def _constructor_names(cls) -> list[str]:
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    def _get_param_names(self) -> list[str]:
+        nested = (name for name in self.__dict__ if is_nested(name))
+        return sorted([*self._constructor_names(), *nested])
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the constructor's parameters and the double-underscore ones given.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Part of scikit-learn's interface; it makes no difference here.
+
+        Returns
+        -------
+        dict
+            Parameter names and values.
+        """
+        return {name: getattr(self, name) for name in self._get_param_names()}
+
+    def set_params(self, **params: Any) -> ImageClassifier:
+        """Store parameters for the next fit; trained weights stay as they are.
+
+        Parameters
+        ----------
+        **params : dict
+            Names of the constructor, or double-underscore names of skorch.
+
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            For a name that the constructor does not have; nothing is stored then.
+        """
+        known = self._constructor_names()
+        for name in params:
+            if name not in known and not is_nested(name):
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}"
+                    f"{_did_you_mean(name, known)} Valid parameters are: {known!r}."
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def _check_params(self) -> None:
+        """Check all parameters' values and the double-underscore names.
+
+        Raises
+        ------
+        ValueError
+            Naming the parameter, what came and what was expected.
+        """
+        params = self.get_params(deep=False)
+        nested = {name: params.pop(name) for name in list(params) if is_nested(name)}
+        validate_parameter_constraints(
+            self._parameter_constraints, params, caller_name=type(self).__name__
+        )
+        make_augment(self.augment)
+        if self.validation_fraction == 0 and self.patience not in ("auto", None):
+            raise ValueError(
+                f"patience={self.patience!r} needs a validation part, but "
+                "validation_fraction=0 leaves none; use patience='auto' or None"
+            )
+        accepted = {
+            "module": _keyword_names(self.module),
+            "criterion": _keyword_names(self.criterion) - {"reduction"},
+            "optimizer": _keyword_names(self.optimizer) | {"param_groups"},
+        }
+        for name in nested:
+            prefix, _, rest = name.partition("__")
+            if prefix not in self.prefixes_:
+                raise ValueError(
+                    f"{name!r} does not start with the name of a part of the net"
+                    f"{_did_you_mean(prefix, self.prefixes_, suffix='__')} Parts are: "
+                    f"{', '.join(self.prefixes_)}."
+                )
+            names = accepted.get(prefix, {rest})
+            if rest not in names and "kwargs" not in names:
+                raise ValueError(
+                    f"{name!r} is not a parameter of {prefix}"
+                    f"{_did_you_mean(rest, names, prefix=prefix + '__')} It takes: "
+                    f"{', '.join(sorted(names))}."
+                )
+
+    def __sklearn_tags__(self) -> Tags:
+        """Describe the estimator: rows or images in, no NaN, single-label targets."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def get_metadata_routing(self):
+        """Get the metadata this estimator asks for; it is a plain consumer."""
+        return BaseEstimator.get_metadata_routing(self)
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Show the parameters that differ from their defaults, as scikit-learn does."""
+        return BaseEstimator.__repr__(self, N_CHAR_MAX)
+
+    # Fitted state ---------------------------------------------------------------
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The class labels, sorted, of shape (n_classes,)."""
+        try:
+            return self.__dict__["_classes"]
+        except KeyError:
+            raise AttributeError(
+                f"This {type(self).__name__} instance is not fitted yet: it has no "
+                "attribute 'classes_'"
+            ) from None
+
+    @classes_.setter
+    def classes_(self, classes: np.ndarray) -> None:
+        self._classes = classes
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of learnable parameters of the network."""
+        check_is_fitted(self)
+        return sum(p.numel() for p in self.module_.parameters() if p.requires_grad)
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs run, over all calls since the weights were drawn."""
+        check_is_fitted(self)
+        return len(self.history_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a network to predict with."""
+        return self.initialized_ and hasattr(self, "module_")
+
+    def initialize(self) -> ImageClassifier:
+        """Build network, loss, optimizer and callbacks afresh, as skorch does.
+
+        ``fit`` does so itself. Called before any fit, it assumes the shape and the
+        number of classes that the parameters give, else (1, 28, 28) and 10.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
+        self._check_params()
+        if not hasattr(self, "_classes"):
+            shape = self.get_params_for("module").get("image_shape", self.image_shape)
+            self.image_shape_ = (1, 28, 28) if shape is None else tuple(shape)
+            self.n_features_in_ = int(np.prod(self.image_shape_))
+            n_classes = self.get_params_for("module").get("n_classes", 10)
+            self._set_classes(np.arange(n_classes))
+        if not hasattr(self, "_seeds"):
+            self._start_afresh()
+        return super().initialize()
+
+    def _start_afresh(self) -> None:
+        """Settle what holds from now on: seeds, device and precision."""
+        self._seeds = Seeds(self.random_state)
+        self.device_ = resolve_device(self.device)
+        self.precision_ = resolve_precision(
+            self.precision, self.device_, self._bfloat16_pays
+        )
+
+    def _set_classes(self, classes: np.ndarray) -> None:
+        self.classes_ = classes
+
+    # Fitting --------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> ImageClassifier:
+        """Train the network on images and their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images: uint8 or any real dtype.
+        y : array-like of shape (n,)
+            Labels of any kind that scikit-learn takes.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows in the loss. Rows of weight 0 count as absent.
+        X_val, y_val : array-like, optional
+            Rows to validate on, instead of a part of ``X``.
+        sample_weight_val : array-like, optional
+            Weights of the rows of ``X_val`` in the validation loss.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For parameters, shapes or values out of range, and if the loss becomes
+            NaN or infinite, with the epoch named.
+        """
+        self._check_params()
+        if (X_val is None) != (y_val is None):
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val go together, but {missing} is None")
+        if sample_weight_val is not None and X_val is None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        continues = self.warm_start and self.__sklearn_is_fitted__()
+        rows, labels, weights = self._check_fit_data(X, y, sample_weight)
+        classes, targets = np.unique(labels, return_inverse=True)
+        if continues and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True continues a net of the classes {self.classes_!r}, "
+                f"but y holds {classes!r}"
+            )
+        if self.class_weight is not None:
+            balance = compute_sample_weight(self.class_weight, labels)
+            weights = balance if weights is None else weights * balance
+        dataset = self._make_dataset(rows, targets, weights)
+        self._set_classes(classes)
+        if not continues:
+            self._start_afresh()
+        dataset = dataset.to(self.device_)
+        if X_val is not None:
+            valid = self._check_validation_data(X_val, y_val, sample_weight_val)
+            parts = dataset, valid.to(self.device_)
+        else:
+            parts = self._split(dataset, targets)
+        return self._fit_parts(*map(_normalise_weights, parts), continues=continues)
+
+    def _fit_parts(self, train, valid, *, continues: bool) -> ImageClassifier:
+        self._is_partial_fit = False
+        if continues:
+            self._prepare_to_continue()
+        else:
+            self.initialize()
+            self._set_scaling(train)
+        try:
+            self.train(train, valid, self.max_epochs)
+        except Exception:
+            # A net that broke on the way must not pass for a fitted one.
+            self.initialized_ = False
+            raise
+        finally:
+            stopper = self._find_callback(EarlyStopping)
+            best = getattr(stopper, "best_epoch_", None)
+            self.best_epoch_ = len(self.history_) if best is None else best
+        self._warn_if_cut_short(valid)
+        return self
+
+    def _warn_if_cut_short(self, valid: Any) -> None:
+        ran_out = len(self.history_) - self.best_epoch_ == 0
+        if (
+            self.lr_schedule is None
+            and valid is not None
+            and ran_out
+            and self._patience()
+        ):
+            warnings.warn(
+                f"the validation loss was still falling when max_epochs="
+                f"{self.max_epochs} was reached; more epochs may fit better",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> ImageClassifier:
+        """Train for one epoch over all the rows given.
+
+        There is no validation part, early stopping or schedule. The scaling of the
+        pixels is fixed by the first call; the optimizer goes on where it was.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images.
+        y : array-like of shape (n,)
+            Labels, all among ``classes``.
+        classes : array-like of shape (n_classes,), optional
+            All labels that may ever come; needed in the first call.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows in the loss.
+
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``classes`` is missing in the first call or differs from it, or ``y``
+            holds another label.
+        """
+        self._check_params()
+        first = not self.__sklearn_is_fitted__()
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not known before all rows are; pass "
+                "partial_fit a sample_weight, or class_weight as a dict"
+            )
+        if classes is not None:
+            classes = np.unique(column_or_1d(images.to_array(classes)))
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if not first and classes is not None:
+            if not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to "
+                    f"partial_fit, was: {self.classes_!r}"
+                )
+        rows, labels, weights = self._check_fit_data(
+            X, y, sample_weight, first_call=first
+        )
+        if first:
+            self._set_classes(classes)
+        targets = self._encode(labels)
+        if self.class_weight is not None:
+            balance = compute_sample_weight(self.class_weight, labels)
+            weights = balance if weights is None else weights * balance
+        dataset = self._make_dataset(rows, targets, weights)
+        self._is_partial_fit = True
+        if first:
+            self._start_afresh()
+            self.initialize()
+            self._set_scaling(dataset)
+        else:
+            self._seeds.draw()
+            self._prepare_to_continue()
+        self.train(_normalise_weights(dataset.to(self.device_)), None, 1)
+        self.best_epoch_ = len(self.history_)
+        return self
+
+    def _prepare_to_continue(self) -> None:
+        """Renew what a pickle leaves out and what depends on the kind of call."""
+        self._initialize_callbacks()
+        if not hasattr(self, "optimizer_"):
+            self.initialize_optimizer()
+            state = self.__dict__.pop("_optimizer_state", None)
+            if state is not None:
+                self.optimizer_.load_state_dict(state)
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.get_params_for("optimizer").get("lr", self.lr)
+
+    def _set_scaling(self, dataset: Any) -> None:
+        mean, std = pixel_statistics(dataset, self.pixel_scaling)
+        self.module_.scaling.mean.copy_(mean)
+        self.module_.scaling.std.copy_(std)
+
+    # Data -----------------------------------------------------------------------
+
+    def _check_fit_data(
+        self, X: Any, y: Any, sample_weight: Any, *, first_call: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Validate rows, labels and weights, and leave out rows of weight 0."""
+        expected = self.image_shape if first_call else self.image_shape_
+        expected = None if expected is None else tuple(expected)
+        X, shape = images.flatten_images(X, expected)
+        if is_dataset(X):
+            raise TypeError(
+                f"X must be an array of images, got a {type(X).__name__}; for data "
+                "that does not fit in memory see partial_fit"
+            )
+        rows, y = validate_data(
+            self, X, images.to_array(y), reset=first_call, dtype="numeric"
+        )
+        check_classification_targets(y)
+        if first_call:
+            n_columns = rows.shape[1]
+            if self.image_shape is not None:
+                shape = images.check_image_shape(self.image_shape, n_columns)
+            self.image_shape_ = shape or images.infer_image_shape(n_columns)
+        if sample_weight is None:
+            return rows, y, None
+        weights = _check_sample_weight(
+            images.to_array(sample_weight),
+            rows,
+            dtype=np.float64,
+            ensure_non_negative=True,
+        )
+        present = weights > 0
+        if not present.any():
+            raise ValueError("sample_weight is zero for every row; nothing to train on")
+        if not present.all():
+            rows, y, weights = rows[present], y[present], weights[present]
+        return rows, y, weights
+
+    def _make_dataset(self, rows, targets, weights) -> ImageDataset:
+        tensors = images.to_image_tensor(rows, self.image_shape_)
+        if weights is not None:
+            weights = None if np.ptp(weights) == 0 else weights.astype(np.float32)
+        return ImageDataset(
+            tensors,
+            torch.as_tensor(targets, dtype=torch.int64),
+            None if weights is None else torch.from_numpy(weights),
+        )
+
+    def _encode(self, labels: np.ndarray) -> np.ndarray:
+        """Turn labels into class indices."""
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds labels that are not among the classes {self.classes_!r}: "
+                f"{unknown!r}"
+            )
+        return np.searchsorted(self.classes_, labels)
+
+    def _check_validation_data(self, X_val, y_val, sample_weight_val) -> ImageDataset:
+        rows, labels, weights = self._check_fit_data(
+            X_val, y_val, sample_weight_val, first_call=False
+        )
+        return self._make_dataset(rows, self._encode(labels), weights)
+
+    def _split(self, dataset: ImageDataset, targets: np.ndarray) -> tuple[Any, Any]:
+        """Split into the parts to train and to validate on; the second may be None."""
+        if self.train_split is not None:
+            return self.train_split(dataset, targets)
+        if self.validation_fraction == 0:
+            return dataset, None
+        train, valid = split_rows(
+            targets, self.validation_fraction, self.shuffle, self._seeds.split
+        )
+        return Subset(dataset, train), Subset(dataset, valid)
+
+    def get_dataset(self, X: Any, y: Any = None) -> ImageDataset:
+        """Validate images to predict and put them where the network is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+        y : ignored
+            Part of skorch's interface.
+        """
+        X, _ = images.flatten_images(X, self.image_shape_)
+        rows = validate_data(self, X, reset=False, dtype="numeric")
+        return self._make_dataset(rows, np.zeros(len(rows), dtype=np.int64), None)
+
+    # Prediction -----------------------------------------------------------------
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Estimate the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            Rows sum to 1; columns are in the order of ``classes_``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ValueError
+            For images of another shape, NaN or infinite pixels.
+        """
+        return self._predict_scores(X, torch.softmax)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Estimate the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            Finite where the probability itself underflows to 0.
+        """
+        return self._predict_scores(X, torch.log_softmax)
+
+    def _predict_scores(self, X: Any, link: Any) -> np.ndarray:
+        check_is_fitted(self)
+        scores = [link(logits.float(), 1) for logits in self.forward_iter(X)]
+        return torch.cat(scores).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the label of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted. (A torch Dataset, as skorch's own
+            scoring passes it, gives class indices, as its targets are.)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels of ``classes_``.
+        """
+        indices = self._predict_scores(X, lambda logits, axis: logits.argmax(axis))
+        return indices if is_dataset(X) else self.classes_[indices]
+
+    # Pickling -------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the network on the CPU, no training leftovers.
+
+        The optimizer's state is kept only where training can go on from it: with
+        ``warm_start``, or after ``partial_fit``.
+        """
+        state = self.__dict__.copy()
+        optimizer = state.pop("optimizer_", None)
+        if optimizer is not None and (self.warm_start or self._is_partial_fit):
+            state["_optimizer_state"] = optimizer.state_dict()
+        if "module_" in state and self.device_.type != "cpu":
+            state["module_"] = copy.deepcopy(self.module_).cpu()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the estimator; the network goes to the device this machine has."""
+        self.__dict__.update(state)
+        if "module_" in state:
+            try:
+                self.device_ = resolve_device(self.device)
+            except ValueError:
+                self.device_ = torch.device("cpu")
+            self.place_module()
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights, optimizer or history from files, as skorch does.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for ``skorch.NeuralNet.load_params``.
+        """
+        device = self.device
+        self.device = str(getattr(self, "device_", "cpu"))
+        try:
+            super().load_params(*args, **kwargs)
+        finally:
+            self.device = device
+
+
+def _normalise_weights(dataset: Any) -> Any:
+    """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning."""
+    base = dataset.dataset if isinstance(dataset, Subset) else dataset
+    if not isinstance(base, ImageDataset) or base.weights is None:
+        return dataset
+    weights = base.weights
+    if isinstance(dataset, Subset):
+        part = weights[torch.as_tensor(dataset.indices)]
+        scaled = ImageDataset(base.images, base.targets, weights / part.mean())
+        return Subset(scaled, dataset.indices)
+    return ImageDataset(base.images, base.targets, weights / weights.mean())
+
+
+def _keyword_names(function: Any) -> set[str]:
+    """Names of the arguments of a function or class, without the first."""
+    names = list(inspect.signature(function).parameters)
+    return set(names[1:] if names and names[0] == "params" else names)
+
+
+def _did_you_mean(
+    name: str, candidates: Any, *, prefix: str = "", suffix: str = ""
+) -> str:
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{close[0]}{suffix}?" if close else "."

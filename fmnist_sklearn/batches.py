@@ -1,0 +1,225 @@
+"""Batches cut from tensors that stay in memory, and augmentation on whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+AUGMENTATIONS = ("flip", "shift", "erase")
+
+
+class ImageDataset(Dataset):
+    """Images, encoded labels and sample weights, as a torch ``Dataset``.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, C, H, W)
+        Raw pixels.
+    targets : Tensor of shape (n,), int64
+        Class indices.
+    weights : Tensor of shape (n,), float32, or None
+        Sample weights, None for equal ones.
+    """
+
+    def __init__(
+        self, images: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> None:
+        self.images = images
+        self.targets = targets
+        self.weights = weights
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        items = (self.images[index], self.targets[index])
+        return items if self.weights is None else (*items, self.weights[index])
+
+    def to(self, device: torch.device) -> ImageDataset:
+        """Move the tensors to ``device``, where they are not there already."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return ImageDataset(self.images.to(device), self.targets.to(device), weights)
+
+
+class Batch(tuple):
+    """A pair (images, targets), as skorch's callbacks expect, that carries weights."""
+
+    weights: Tensor | None
+
+    def __new__(cls, images: Any, targets: Any, weights: Tensor | None = None):
+        """Build the pair; ``weights`` is an attribute, not an element."""
+        batch = super().__new__(cls, (images, targets))
+        batch.weights = weights
+        return batch
+
+
+class BatchIterator:
+    """Loop over the batches of an ``ImageDataset`` or a ``Subset`` of one.
+
+    A batch is an index into the resident tensors: no row is handled in Python.
+
+    Parameters
+    ----------
+    dataset : ImageDataset or Subset of ImageDataset
+        Where the rows are.
+    batch_size : int
+        Rows in a batch; the last one may be smaller.
+    shuffle : bool, default=False
+        Draw a new random order each time the iterator is started.
+    drop_last : bool, default=False
+        Leave out a last batch that is not full.
+    augment : callable, optional
+        Called as ``augment(images, generator)`` on each batch of raw images.
+    generator : torch.Generator, optional
+        On the CPU; the order of the rows and the augmentation draw from it.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset | Subset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        augment: Augment | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.augment = augment
+        self.generator = generator
+
+    def __len__(self) -> int:
+        n_batches, rest = divmod(len(self.dataset), self.batch_size)
+        return n_batches + bool(rest and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        base, indices = resolve_subset(self.dataset)
+        device = base.images.device
+        if self.shuffle:
+            order = torch.randperm(len(self.dataset), generator=self.generator)
+            indices = order if indices is None else indices[order]
+        if indices is not None:
+            indices = indices.to(device)
+        for number in range(len(self)):
+            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            index = rows if indices is None else indices[rows]
+            images = base.images[index]
+            if self.augment is not None:
+                images = self.augment(images, self.generator)
+            weights = None if base.weights is None else base.weights[index]
+            yield Batch(images, base.targets[index], weights)
+
+
+def resolve_subset(
+    dataset: ImageDataset | Subset,
+) -> tuple[ImageDataset, Tensor | None]:
+    """Find the dataset below (nested) subsets, and the rows they select."""
+    indices = None
+    while isinstance(dataset, Subset):
+        rows = torch.as_tensor(dataset.indices, dtype=torch.int64)
+        indices = rows if indices is None else rows[indices]
+        dataset = dataset.dataset  # type: ignore[assignment]
+    return dataset, indices
+
+
+def is_resident(dataset: Any) -> bool:
+    """Whether ``BatchIterator`` can cut batches from ``dataset``."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return isinstance(dataset, ImageDataset)
+
+
+def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
+    """Turn the parameter ``augment`` into a function of a batch and a generator.
+
+    Parameters
+    ----------
+    augment : mapping, callable or None
+        A mapping from "flip" (probability of a left-right flip, or True for one
+        half), "shift" (largest shift in pixels, each way) and "erase" (largest side
+        of a square set to 0) to their strength. A callable is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a strength out of range.
+    """
+    if augment is None or callable(augment):
+        return augment
+    unknown = set(augment) - set(AUGMENTATIONS)
+    if unknown:
+        raise ValueError(
+            f"augment may hold {', '.join(map(repr, AUGMENTATIONS))}, got "
+            f"{', '.join(map(repr, sorted(unknown, key=str)))}"
+        )
+    flip = float(augment.get("flip", 0))
+    if flip is True or augment.get("flip") is True:
+        flip = 0.5
+    shift, erase = augment.get("shift", 0), augment.get("erase", 0)
+    if not 0 <= flip <= 1:
+        raise ValueError(f"augment['flip'] must be a probability, got {flip!r}")
+    for name, pixels in (("shift", shift), ("erase", erase)):
+        if not isinstance(pixels, int) or pixels < 0:
+            raise ValueError(
+                f"augment[{name!r}] must be a number of pixels, an integer of at "
+                f"least 0, got {pixels!r}"
+            )
+
+    def augment_batch(images: Tensor, generator: torch.Generator) -> Tensor:
+        if flip:
+            images = random_flip(images, flip, generator)
+        if shift:
+            images = random_shift(images, shift, generator)
+        if erase:
+            images = random_erase(images, erase, generator)
+        return images
+
+    return augment_batch
+
+
+def random_flip(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability ``p``."""
+    mirrored = torch.rand(len(images), generator=generator) < p
+    mirrored = mirrored.to(images.device)[:, None, None, None]
+    return torch.where(mirrored, images.flip(-1), images)
+
+
+def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Move each image by up to ``pixels`` each way; zeros (black) come in."""
+    n, c, h, w = images.shape
+    padded = torch.nn.functional.pad(images, (pixels,) * 4)
+    height, width = h + 2 * pixels, w + 2 * pixels
+    offsets = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator)
+    offsets = offsets.to(images.device)
+    device = images.device
+    # Flat position of every wanted pixel in the padded batch.
+    rows = torch.arange(h, device=device) + offsets[0][:, None]  # (n, h)
+    columns = torch.arange(w, device=device) + offsets[1][:, None]  # (n, w)
+    plane = rows[:, :, None] * width + columns[:, None, :]  # (n, h, w)
+    channel = torch.arange(n * c, device=device).view(n, c, 1, 1) * (height * width)
+    return padded.view(-1)[(channel + plane[:, None]).view(-1)].view(n, c, h, w)
+
+
+def random_erase(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Set a square of up to ``side`` pixels at a random place of each image to 0."""
+    n, _, h, w = images.shape
+    device = images.device
+
+    def span(length: int, draws: Tensor, sides: Tensor) -> Tensor:
+        start = (draws * (length + 1)).long() - sides // 2
+        position = torch.arange(length, device=device)
+        return (position >= start[:, None]) & (position < (start + sides)[:, None])
+
+    sides = torch.randint(0, side + 1, (n,), generator=generator).to(device)
+    draws = torch.rand(2, n, generator=generator).to(device)
+    square = span(h, draws[0], sides)[:, :, None] & span(w, draws[1], sides)[:, None, :]
+    return images.masked_fill(square[:, None], 0)

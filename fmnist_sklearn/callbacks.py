@@ -1,0 +1,180 @@
+"""skorch callbacks of the estimators: early stopping, schedules, weight averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+
+def copy_state(module: nn.Module) -> dict[str, Tensor]:
+    """Copy a module's parameters and buffers."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+class EarlyStopping(Callback):
+    """Keep the weights of the epoch with the lowest validation loss; stop in time.
+
+    "Lowest" is the true minimum, without a tolerance. The weights are put back when
+    training ends, whatever ended it.
+
+    Parameters
+    ----------
+    patience : int or None
+        Stop after so many epochs in a row that did not lower the validation loss;
+        None never stops.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Forget earlier fits."""
+        self.best_loss_ = float("inf")
+        self.best_epoch_: int | None = None
+        self.best_state_: dict[str, Tensor] | None = None
+        self.waited_ = 0
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Copy the weights if they are the best so far, else count."""
+        loss = net.history[-1].get("valid_loss")
+        if loss is None:
+            return
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+            self.best_epoch_ = net.history[-1]["epoch"]
+            self.best_state_ = copy_state(net.module_)
+            self.waited_ = 0
+        else:
+            self.waited_ += 1
+            if self.patience is not None and self.waited_ >= self.patience:
+                net.stop_training()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Put the best weights back."""
+        if self.best_state_ is not None:
+            net.module_.load_state_dict(self.best_state_)
+            self.best_state_ = None
+
+
+SCHEDULES = ("one_cycle", "cosine")
+
+
+class LRSchedule(Callback):
+    """Change the learning rate after every batch, over a planned number of steps.
+
+    Parameters
+    ----------
+    policy : {"one_cycle", "cosine"} or callable
+        ``torch.optim.lr_scheduler.OneCycleLR`` or ``CosineAnnealingLR``, or a
+        function called as ``policy(optimizer, total_steps, **kwargs)``.
+    n_epochs : int
+        Number of epochs that the schedule spans.
+    kwargs : dict
+        Further arguments of the scheduler.
+    """
+
+    def __init__(
+        self,
+        policy: str | Callable[..., Any],
+        n_epochs: int,
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.policy = policy
+        self.n_epochs = n_epochs
+        self.kwargs = kwargs
+
+    def start(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> None:
+        """Build the scheduler, once the number of steps is known."""
+        total_steps = self.n_epochs * steps_per_epoch
+        schedulers = torch.optim.lr_scheduler
+        if callable(self.policy):
+            scheduler = self.policy(optimizer, total_steps, **self.kwargs)
+        elif self.policy == "one_cycle":
+            has_momentum = {"momentum", "betas"} & optimizer.defaults.keys()
+            kwargs = {"cycle_momentum": bool(has_momentum), **self.kwargs}
+            max_lr = [group["lr"] for group in optimizer.param_groups]
+            scheduler = schedulers.OneCycleLR(
+                optimizer, max_lr, total_steps=total_steps, **kwargs
+            )
+        else:
+            scheduler = schedulers.CosineAnnealingLR(
+                optimizer, total_steps, **self.kwargs
+            )
+        self.scheduler_, self.steps_left_ = scheduler, total_steps
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        """Move to the learning rate of the next step."""
+        if training:
+            self.steps_left_ -= 1
+            if self.steps_left_ > 0:
+                self.scheduler_.step()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Let go of the optimizer."""
+        self.scheduler_ = None
+
+
+class WeightAverage(Callback):
+    """Keep an exponential moving average of the weights, and judge the net by it.
+
+    Parameters
+    ----------
+    decay : float
+        Share of the average that stays at each step, at most: early on it is
+        ``(1 + t) / (10 + t)`` at step t, so that the first weights fade soon.
+
+    References
+    ----------
+    Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
+    Journal on Control and Optimization 30 (4), 1992.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Start from the weights as they are."""
+        self.tensors_ = _float_tensors(net.module_)
+        self.average_ = [tensor.clone() for tensor in self.tensors_]
+        self.n_steps_ = 0
+
+    @torch.no_grad()
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        """Move the average towards the weights."""
+        if training:
+            self.n_steps_ += 1
+            decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
+            torch._foreach_lerp_(self.average_, self.tensors_, 1 - decay)
+
+    @contextmanager
+    def applied(self):
+        """Put the average in the weights' place for a while."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Leave the average as the net's weights."""
+        self._swap()
+        self.tensors_, self.average_ = [], []
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for tensor, average in zip(self.tensors_, self.average_, strict=True):
+            kept = tensor.clone()
+            tensor.copy_(average)
+            average.copy_(kept)
+
+
+def _float_tensors(module: nn.Module) -> list[Tensor]:
+    """Parameters and floating-point buffers, batch normalisation's among them."""
+    return [
+        value for value in module.state_dict().values() if value.is_floating_point()
+    ]

@@ -1,0 +1,170 @@
+"""What a fit settles before its first step: device, precision, seeds, split, pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+from sklearn.utils import check_random_state
+from torch import Tensor
+from torch.utils.data import Subset
+
+from .batches import ImageDataset, resolve_subset
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Turn the parameter ``device`` into a device that this machine has.
+
+    Raises
+    ------
+    ValueError
+        If the name is not a device, or the device is not available here.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a name that torch.device knows, got {device!r}"
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but PyTorch finds no CUDA device here; "
+            "use device='auto' or device='cpu'"
+        )
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device, bfloat16_pays: bool) -> str:
+    """Turn the parameter ``precision`` into "float32" or "bfloat16".
+
+    "auto" means bfloat16 where the network gains from it and the device computes it
+    in hardware (CUDA, or a CPU with AVX512-BF16 or AMX).
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        in_hardware = device.type == "cpu" and _cpu_has_bfloat16()
+    return "bfloat16" if bfloat16_pays and in_hardware else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+class Seeds:
+    """One seed for each random part of a fit, drawn from ``random_state``.
+
+    None takes fresh entropy; no global random state is read or changed.
+    """
+
+    def __init__(self, random_state: int | np.random.RandomState | None) -> None:
+        if random_state is None:
+            random_state = int(np.random.SeedSequence().generate_state(1)[0])
+        self.rng = check_random_state(random_state)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the next seeds, for the next call of ``partial_fit``."""
+        draws = self.rng.randint(np.iinfo(np.int32).max, size=4)
+        self.weights, self.split, self.order, self.dropout = map(int, draws)
+
+
+def split_rows(
+    y: np.ndarray, validation_fraction: float, shuffle: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the rows to train and to validate on.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Class indices.
+    validation_fraction : float
+        Share of the rows to validate on, rounded to at least one row.
+    shuffle : bool
+        True draws a random part, stratified where every class can be in both
+        parts; False takes the leading rows.
+    seed : int
+        Of the random part.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Row numbers, in increasing order.
+
+    Raises
+    ------
+    ValueError
+        If a part would be empty.
+    """
+    n = len(y)
+    n_valid = max(round(validation_fraction * n), 1)
+    if n - n_valid < 1:
+        raise ValueError(
+            f"n_samples={n} is too few to set validation_fraction="
+            f"{validation_fraction!r} of the rows aside and train on the rest; pass "
+            "more rows, or validation_fraction=0"
+        )
+    if not shuffle:
+        return np.arange(n_valid, n), np.arange(n_valid)
+    counts = np.bincount(y)
+    counts = counts[counts > 0]
+    can_stratify = counts.min() >= 2 and len(counts) <= min(n_valid, n - n_valid)
+    splitter = StratifiedShuffleSplit if can_stratify else ShuffleSplit
+    split = splitter(n_splits=1, test_size=n_valid, random_state=seed)
+    train, valid = next(split.split(np.zeros((n, 1)), y))
+    return np.sort(train), np.sort(valid)
+
+
+def pixel_statistics(
+    dataset: ImageDataset | Subset, pixel_scaling: str
+) -> tuple[Tensor, Tensor]:
+    """Find what to subtract from the pixels and what to divide them by.
+
+    Parameters
+    ----------
+    dataset : ImageDataset or Subset of one
+        The training part.
+    pixel_scaling : {"standardize", "symmetric"}
+        "standardize": mean and standard deviation of each channel. "symmetric": the
+        pixels' range to [-1, 1], where the range is 0..255 for uint8; for other
+        dtypes 0..1 or 0..255 if it holds all values, else their minimum to maximum.
+
+    Returns
+    -------
+    mean, std : Tensor of shape (C,), float32
+        ``(pixels - mean) / std`` is the scaled image; ``std`` is never 0.
+    """
+    base, indices = resolve_subset(dataset)
+    images = base.images if indices is None else base.images[indices]
+    n_channels = images.shape[1]
+    if pixel_scaling == "symmetric":
+        if images.dtype == torch.uint8:
+            low, high = 0.0, 255.0
+        else:
+            low, high = float(images.min()), float(images.max())
+            if low >= 0 and high <= 255:
+                low, high = 0.0, 1.0 if high <= 1 else 255.0
+        half = (high - low) / 2 or 1.0
+        mean, std = torch.full((n_channels,), low + half), torch.full((1,), half)
+        return mean, std.expand(n_channels).clone()
+    means, stds = [], []
+    for channel in range(n_channels):
+        # Pieces of the rows, so that no float copy of all the pixels is made.
+        pieces = images[:, channel].split(4096)
+        count = sum(piece.numel() for piece in pieces)
+        mean = sum(float(piece.double().mean()) * piece.numel() for piece in pieces)
+        mean /= count
+        variance = sum(
+            float((piece.double() - mean).square_().mean()) * piece.numel()
+            for piece in pieces
+        )
+        means.append(mean)
+        stds.append((variance / count) ** 0.5 or 1.0)
+    return torch.tensor(means), torch.tensor(stds)
