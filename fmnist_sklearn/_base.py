@@ -1,13 +1,9 @@
-"""The scikit-learn contract: parameters, validation, labels, weights, pickling."""
+"""The scikit-learn contract: fitting, validation, labels, weights, pickling."""
 
 from __future__ import annotations
 
 import copy
-import difflib
-import inspect
 import warnings
-from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,11 +11,6 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, compute_sample_weight
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-    validate_parameter_constraints,
-)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -31,8 +22,9 @@ from skorch.utils import is_dataset
 from torch.utils.data import Subset
 
 from . import images
-from .batches import ImageDataset, make_augment
-from .callbacks import SCHEDULES, EarlyStopping
+from ._parameters import ParameterNet
+from .batches import ImageDataset
+from .callbacks import EarlyStopping
 from .preparation import (
     Seeds,
     pixel_statistics,
@@ -40,159 +32,16 @@ from .preparation import (
     resolve_precision,
     split_rows,
 )
-from .training import TrainingNet, is_nested
 
 
-class ImageClassifier(TrainingNet):
+class ImageClassifier(ParameterNet):
     """A skorch net that keeps scikit-learn's contract; base of the public classes.
 
-    A subclass names its ``module`` and writes out its constructor, which hands its
-    arguments to ``_store``.
+    A subclass names its ``module`` and writes out its constructor.
     """
-
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "patience": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-            None,
-        ],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "shuffle": ["boolean"],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "optimizer": [callable],
-        "lr_schedule": [StrOptions(set(SCHEDULES)), callable, None],
-        "augment": [Mapping, callable, None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
-        "pixel_scaling": [StrOptions({"standardize", "symmetric"})],
-        "image_shape": ["array-like", None],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "device": [str, torch.device],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "random_state": ["random_state"],
-        "warm_start": ["boolean"],
-        "callbacks": [list, tuple, StrOptions({"disable"}), None],
-        "train_split": [callable, None],
-        "iterator_train": [callable, None],
-        "iterator_valid": [callable, None],
-        "verbose": ["verbose"],
-    }
 
     # classes has a place in scikit-learn's routing, which skorch takes away.
     __metadata_request__partial_fit = {"classes": None}  # noqa: RUF012
-
-    # Parameters -----------------------------------------------------------------
-
-    def _store(self, arguments: dict[str, Any]) -> None:
-        """Set the constructor's arguments as attributes, and nothing else."""
-        known = self._constructor_names()
-        nested = arguments["skorch__params"]
-        for name in nested:
-            if not is_nested(name):
-                raise TypeError(
-                    f"{type(self).__name__}() got an unexpected keyword argument "
-                    f"{name!r}{_did_you_mean(name, known)}"
-                )
-        for name in known:
-            setattr(self, name, arguments[name])
-        for name, value in nested.items():
-            setattr(self, name, value)
-
-    @classmethod
-    def _constructor_names(cls) -> list[str]:
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-
-    def _get_param_names(self) -> list[str]:
-        nested = (name for name in self.__dict__ if is_nested(name))
-        return sorted([*self._constructor_names(), *nested])
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the constructor's parameters and the double-underscore ones given.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Part of scikit-learn's interface; it makes no difference here.
-
-        Returns
-        -------
-        dict
-            Parameter names and values.
-        """
-        return {name: getattr(self, name) for name in self._get_param_names()}
-
-    def set_params(self, **params: Any) -> ImageClassifier:
-        """Store parameters for the next fit; trained weights stay as they are.
-
-        Parameters
-        ----------
-        **params : dict
-            Names of the constructor, or double-underscore names of skorch.
-
-        Returns
-        -------
-        self
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            For a name that the constructor does not have; nothing is stored then.
-        """
-        known = self._constructor_names()
-        for name in params:
-            if name not in known and not is_nested(name):
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {type(self).__name__}"
-                    f"{_did_you_mean(name, known)} Valid parameters are: {known!r}."
-                )
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def _check_params(self) -> None:
-        """Check all parameters' values and the double-underscore names.
-
-        Raises
-        ------
-        ValueError
-            Naming the parameter, what came and what was expected.
-        """
-        params = self.get_params(deep=False)
-        nested = {name: params.pop(name) for name in list(params) if is_nested(name)}
-        validate_parameter_constraints(
-            self._parameter_constraints, params, caller_name=type(self).__name__
-        )
-        make_augment(self.augment)
-        if self.validation_fraction == 0 and self.patience not in ("auto", None):
-            raise ValueError(
-                f"patience={self.patience!r} needs a validation part, but "
-                "validation_fraction=0 leaves none; use patience='auto' or None"
-            )
-        accepted = {
-            "module": _keyword_names(self.module),
-            "criterion": _keyword_names(self.criterion) - {"reduction"},
-            "optimizer": _keyword_names(self.optimizer) | {"param_groups"},
-        }
-        for name in nested:
-            prefix, _, rest = name.partition("__")
-            if prefix not in self.prefixes_:
-                raise ValueError(
-                    f"{name!r} does not start with the name of a part of the net"
-                    f"{_did_you_mean(prefix, self.prefixes_, suffix='__')} Parts are: "
-                    f"{', '.join(self.prefixes_)}."
-                )
-            names = accepted.get(prefix, {rest})
-            if rest not in names and "kwargs" not in names:
-                raise ValueError(
-                    f"{name!r} is not a parameter of {prefix}"
-                    f"{_did_you_mean(rest, names, prefix=prefix + '__')} It takes: "
-                    f"{', '.join(sorted(names))}."
-                )
 
     def __sklearn_tags__(self) -> Tags:
         """Describe the estimator: rows or images in, no NaN, single-label targets."""
@@ -258,7 +107,7 @@ class ImageClassifier(TrainingNet):
             self.image_shape_ = (1, 28, 28) if shape is None else tuple(shape)
             self.n_features_in_ = int(np.prod(self.image_shape_))
             n_classes = self.get_params_for("module").get("n_classes", 10)
-            self._set_classes(np.arange(n_classes))
+            self.classes_ = np.arange(n_classes)
         if not hasattr(self, "_seeds"):
             self._start_afresh()
         return super().initialize()
@@ -270,9 +119,6 @@ class ImageClassifier(TrainingNet):
         self.precision_ = resolve_precision(
             self.precision, self.device_, self._bfloat16_pays
         )
-
-    def _set_classes(self, classes: np.ndarray) -> None:
-        self.classes_ = classes
 
     # Fitting --------------------------------------------------------------------
 
@@ -329,7 +175,7 @@ class ImageClassifier(TrainingNet):
             balance = compute_sample_weight(self.class_weight, labels)
             weights = balance if weights is None else weights * balance
         dataset = self._make_dataset(rows, targets, weights)
-        self._set_classes(classes)
+        self.classes_ = classes
         if not continues:
             self._start_afresh()
         dataset = dataset.to(self.device_)
@@ -426,7 +272,7 @@ class ImageClassifier(TrainingNet):
             X, y, sample_weight, first_call=first
         )
         if first:
-            self._set_classes(classes)
+            self.classes_ = classes
         targets = self._encode(labels)
         if self.class_weight is not None:
             balance = compute_sample_weight(self.class_weight, labels)
@@ -533,7 +379,7 @@ class ImageClassifier(TrainingNet):
         train, valid = split_rows(
             targets, self.validation_fraction, self.shuffle, self._seeds.split
         )
-        return Subset(dataset, train), Subset(dataset, valid)
+        return Subset(dataset, train.tolist()), Subset(dataset, valid.tolist())
 
     def get_dataset(self, X: Any, y: Any = None) -> ImageDataset:
         """Validate images to predict and put them where the network is.
@@ -663,16 +509,3 @@ def _normalise_weights(dataset: Any) -> Any:
         scaled = ImageDataset(base.images, base.targets, weights / part.mean())
         return Subset(scaled, dataset.indices)
     return ImageDataset(base.images, base.targets, weights / weights.mean())
-
-
-def _keyword_names(function: Any) -> set[str]:
-    """Names of the arguments of a function or class, without the first."""
-    names = list(inspect.signature(function).parameters)
-    return set(names[1:] if names and names[0] == "params" else names)
-
-
-def _did_you_mean(
-    name: str, candidates: Any, *, prefix: str = "", suffix: str = ""
-) -> str:
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{close[0]}{suffix}?" if close else "."

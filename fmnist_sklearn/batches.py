@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
 AUGMENTATIONS = ("flip", "shift", "erase")
 
@@ -35,9 +35,11 @@ class ImageDataset(Dataset):
         self.weights = weights
 
     def __len__(self) -> int:
+        """Count the rows."""
         return len(self.images)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        """Return image, target and, where there are weights, the weight."""
         items = (self.images[index], self.targets[index])
         return items if self.weights is None else (*items, self.weights[index])
 
@@ -98,10 +100,12 @@ class BatchIterator:
         self.generator = generator
 
     def __len__(self) -> int:
+        """Count the batches."""
         n_batches, rest = divmod(len(self.dataset), self.batch_size)
         return n_batches + bool(rest and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
         base, indices = resolve_subset(self.dataset)
         device = base.images.device
         if self.shuffle:
@@ -161,9 +165,7 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
             f"augment may hold {', '.join(map(repr, AUGMENTATIONS))}, got "
             f"{', '.join(map(repr, sorted(unknown, key=str)))}"
         )
-    flip = float(augment.get("flip", 0))
-    if flip is True or augment.get("flip") is True:
-        flip = 0.5
+    flip = 0.5 if augment.get("flip") is True else float(augment.get("flip", 0))
     shift, erase = augment.get("shift", 0), augment.get("erase", 0)
     if not 0 <= flip <= 1:
         raise ValueError(f"augment['flip'] must be a probability, got {flip!r}")
@@ -174,7 +176,7 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
                 f"least 0, got {pixels!r}"
             )
 
-    def augment_batch(images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment_batch(images: Tensor, generator: torch.Generator | None) -> Tensor:
         if flip:
             images = random_flip(images, flip, generator)
         if shift:
@@ -186,14 +188,16 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
     return augment_batch
 
 
-def random_flip(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
+def random_flip(images: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Mirror each image left to right with probability ``p``."""
     mirrored = torch.rand(len(images), generator=generator) < p
     mirrored = mirrored.to(images.device)[:, None, None, None]
     return torch.where(mirrored, images.flip(-1), images)
 
 
-def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+def random_shift(
+    images: Tensor, pixels: int, generator: torch.Generator | None
+) -> Tensor:
     """Move each image by up to ``pixels`` each way; zeros (black) come in."""
     n, c, h, w = images.shape
     padded = torch.nn.functional.pad(images, (pixels,) * 4)
@@ -209,7 +213,9 @@ def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
     return padded.view(-1)[(channel + plane[:, None]).view(-1)].view(n, c, h, w)
 
 
-def random_erase(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def random_erase(
+    images: Tensor, side: int, generator: torch.Generator | None
+) -> Tensor:
     """Set a square of up to ``side`` pixels at a random place of each image to 0."""
     n, _, h, w = images.shape
     device = images.device

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
@@ -113,56 +114,64 @@ _ATTRIBUTES = """
 """
 
 
-def _fill_in(docstring: str, **kwargs: Any) -> str:
-    """Put the shared texts into a docstring, which has a line for each."""
-    return (
-        inspect.cleandoc(docstring)
-        .replace("{parameters}", inspect.cleandoc(_PARAMETERS.format(**kwargs)))
-        .replace("{attributes}", inspect.cleandoc(_ATTRIBUTES))
-    )
+_Class = TypeVar("_Class", bound=type)
 
 
+def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
+    """Put the shared texts into a class docstring, which has a line for each."""
+
+    def fill_in(cls: _Class) -> _Class:
+        cls.__doc__ = (
+            inspect.cleandoc(cls.__doc__ or "")
+            .replace("{parameters}", inspect.cleandoc(_PARAMETERS.format(**kwargs)))
+            .replace("{attributes}", inspect.cleandoc(_ATTRIBUTES))
+        )
+        return cls
+
+    return fill_in
+
+
+@_with_shared_text(
+    dropout=0.5,
+    precision='"auto" is float32 for this network.',
+)
 class LeNet5Classifier(ImageClassifier):
-    __doc__ = _fill_in(
-        """LeNet-5 (CNN5) for small images, as a scikit-learn classifier.
+    """LeNet-5 (CNN5) for small images, as a scikit-learn classifier.
 
-        Two 5 x 5 convolutions with batch normalisation, ELU and max pooling, and two
-        dense hidden layers; trained with early stopping, the best weights kept. With
-        the defaults, on 28 x 28 grey images of ten classes, 61,750 parameters. It is
-        a ``skorch.NeuralNetClassifier`` and passes for one.
+    Two 5 x 5 convolutions with batch normalisation, ELU and max pooling, and two
+    dense hidden layers; trained with early stopping, the best weights kept. With
+    the defaults, on 28 x 28 grey images of ten classes, 61,750 parameters. It is
+    a ``skorch.NeuralNetClassifier`` and passes for one.
 
-        Parameters
-        ----------
-        {parameters}
+    Parameters
+    ----------
+    {parameters}
 
-        Attributes
-        ----------
-        {attributes}
+    Attributes
+    ----------
+    {attributes}
 
-        See Also
-        --------
-        MiniVGGClassifier : The larger and more accurate network.
+    See Also
+    --------
+    MiniVGGClassifier : The larger and more accurate network.
 
-        References
-        ----------
-        LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to
-        Document Recognition", Proceedings of the IEEE 86 (11), 1998.
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to
+    Document Recognition", Proceedings of the IEEE 86 (11), 1998.
 
-        Examples
-        --------
-        >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
-        >>> X, y = load_fashion_mnist_sample(return_X_y=True)
-        >>> net = LeNet5Classifier(max_epochs=4, lr_schedule="one_cycle", lr=0.01,
-        ...                        random_state=0)
-        >>> net.fit(X, y).n_parameters_
-        61750
-        >>> X_test, y_test = load_fashion_mnist_sample(subset="test", return_X_y=True)
-        >>> net.score(X_test, y_test) > 0.75
-        True
-        """,
-        dropout=0.5,
-        precision='"auto" is float32 for this network.',
-    )
+    Examples
+    --------
+    >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = LeNet5Classifier(max_epochs=4, lr_schedule="one_cycle", lr=0.01,
+    ...                        random_state=0)
+    >>> net.fit(X, y).n_parameters_
+    61750
+    >>> X_test, y_test = load_fashion_mnist_sample(subset="test", return_X_y=True)
+    >>> net.score(X_test, y_test) > 0.75
+    True
+    """
 
     module = LeNet5
 
@@ -198,46 +207,46 @@ class LeNet5Classifier(ImageClassifier):
         self._store(locals())
 
 
+@_with_shared_text(
+    dropout=0.0,
+    precision=(
+        '"auto" is bfloat16 on CUDA and on\n        CPUs with AVX512-BF16 or AMX, '
+        "else float32."
+    ),
+)
 class MiniVGGClassifier(ImageClassifier):
-    __doc__ = _fill_in(
-        """A small VGG (mini_vgg) for small images, as a scikit-learn classifier.
+    """A small VGG (mini_vgg) for small images, as a scikit-learn classifier.
 
-        Four 3 x 3 convolutions in two stages with ReLU and max pooling, and one wide
-        dense hidden layer; trained with early stopping, the best weights kept. With
-        the defaults, on 28 x 28 grey images of ten classes, 2,167,786 parameters. It
-        is a ``skorch.NeuralNetClassifier`` and passes for one.
+    Four 3 x 3 convolutions in two stages with ReLU and max pooling, and one wide
+    dense hidden layer; trained with early stopping, the best weights kept. With
+    the defaults, on 28 x 28 grey images of ten classes, 2,167,786 parameters. It
+    is a ``skorch.NeuralNetClassifier`` and passes for one.
 
-        Parameters
-        ----------
-        {parameters}
+    Parameters
+    ----------
+    {parameters}
 
-        Attributes
-        ----------
-        {attributes}
+    Attributes
+    ----------
+    {attributes}
 
-        See Also
-        --------
-        LeNet5Classifier : The smaller and faster network.
+    See Also
+    --------
+    LeNet5Classifier : The smaller and faster network.
 
-        References
-        ----------
-        Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
-        Image Recognition", ICLR 2015.
+    References
+    ----------
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
+    Image Recognition", ICLR 2015.
 
-        Examples
-        --------
-        >>> from fmnist_sklearn import MiniVGGClassifier, load_fashion_mnist_sample
-        >>> X, y = load_fashion_mnist_sample(return_X_y=True)
-        >>> net = MiniVGGClassifier(max_epochs=1, patience=None, random_state=0)
-        >>> net.fit(X[:600], y[:600]).n_parameters_
-        2167786
-        """,
-        dropout=0.0,
-        precision=(
-            '"auto" is bfloat16 on CUDA and on\n        CPUs with AVX512-BF16 or AMX, '
-            "else float32."
-        ),
-    )
+    Examples
+    --------
+    >>> from fmnist_sklearn import MiniVGGClassifier, load_fashion_mnist_sample
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = MiniVGGClassifier(max_epochs=1, patience=None, random_state=0)
+    >>> net.fit(X[:600], y[:600]).n_parameters_
+    2167786
+    """
 
     module = MiniVGG
     _bfloat16_pays = True

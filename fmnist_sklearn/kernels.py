@@ -61,7 +61,7 @@ def elu(x: Tensor) -> Tensor:
 
 
 def _corners(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Views of the four corners of every 2 x 2 window, in row-major order."""
+    """View the four corners of every 2 x 2 window, in row-major order."""
     h, w = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2  # a last odd row is left out
     top, bottom = x[..., 0:h:2, :w], x[..., 1:h:2, :w]
     return top[..., 0::2], top[..., 1::2], bottom[..., 0::2], bottom[..., 1::2]

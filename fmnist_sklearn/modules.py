@@ -6,7 +6,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -151,7 +151,7 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
-        channels, height, width = self.image_shape
+        channels, height, width = image_shape
         flat = 16 * math.prod(
             (max(side, self._min_size) // 2 - 4) // 2 for side in (height, width)
         )
@@ -220,7 +220,7 @@ class MiniVGG(nn.Module):
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
-        channels, height, width = self.image_shape
+        channels, height, width = image_shape
         n_pools = list(widths).count("M")
         self._min_size = max(2**n_pools - 4, 1)
         self.scaling = PixelScaling(channels)
@@ -292,7 +292,7 @@ def reset_parameters(module: nn.Module, generator: torch.Generator) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(layer.weight[0].numel())
-            for parameter in (layer.weight, layer.bias):
+            for parameter in layer.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
@@ -340,7 +340,7 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
         return hook
 
     # A copy without data: shapes flow through it, and no hook is left behind.
-    layout = copy.deepcopy(module).to("meta").eval()
+    layout: Any = copy.deepcopy(module).to("meta").eval()
     for name, layer in layout.named_modules():
         is_leaf = next(layer.children(), None) is None
         if is_leaf and not isinstance(layer, PixelScaling):

@@ -50,7 +50,8 @@ class TrainingNet(NeuralNetClassifier):
     use_caching = "auto"
     torch_load_kwargs = None
     classes = None
-    history_ = None
+    history_: Any = None
+    device: Any
     initialized_ = False
     virtual_params_: dict = {}  # noqa: RUF012 - replaced, never changed in place
     prefixes_ = (
@@ -160,7 +161,7 @@ class TrainingNet(NeuralNetClassifier):
     def _params_to_validate(self) -> set[str]:
         return {name for name in self.__dict__ if is_nested(name)}
 
-    def get_iterator(self, dataset: Any, training: bool = False) -> Iterable[Batch]:
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return batches of a dataset: whole ones, unless an iterator class is given.
 
         Parameters
