@@ -333,7 +333,9 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
                 {
                     "layer": f"{name} ({type(layer).__name__})",
                     "output_shape": tuple(output.shape[1:]),
-                    "n_parameters": sum(p.numel() for p in layer.parameters()),
+                    "n_parameters": sum(
+                        p.numel() for p in layer.parameters() if p.requires_grad
+                    ),
                 }
             )
 
