@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -165,12 +166,13 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
             f"augment may hold {', '.join(map(repr, AUGMENTATIONS))}, got "
             f"{', '.join(map(repr, sorted(unknown, key=str)))}"
         )
-    flip = 0.5 if augment.get("flip") is True else float(augment.get("flip", 0))
+    flip = 0.5 if augment.get("flip") is True else augment.get("flip", 0)
     shift, erase = augment.get("shift", 0), augment.get("erase", 0)
-    if not 0 <= flip <= 1:
+    is_number = isinstance(flip, Real)
+    if not (is_number and 0 <= flip <= 1):
         raise ValueError(f"augment['flip'] must be a probability, got {flip!r}")
     for name, pixels in (("shift", shift), ("erase", erase)):
-        if not isinstance(pixels, int) or pixels < 0:
+        if not isinstance(pixels, Integral) or pixels < 0:
             raise ValueError(
                 f"augment[{name!r}] must be a number of pixels, an integer of at "
                 f"least 0, got {pixels!r}"

@@ -1,0 +1,86 @@
+"""What all tests share: a small part of the bundled images, and nets fitted once."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    load_fashion_mnist_sample,
+)
+
+# Small batches gain nothing from more threads, and lose much on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Start each test from the same global random states."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """The first 240 images of the bundled sample, and their labels; not to change."""
+    X, y = load_fashion_mnist_sample(return_X_y=True)
+    X, y = X[:240], y[:240]
+    X.setflags(write=False)
+    y.setflags(write=False)
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def X(sample):
+    """Images as rows, uint8, of shape (240, 784); read-only."""
+    return sample[0]
+
+
+@pytest.fixture(scope="session")
+def y(sample):
+    """Labels 0 to 9 of ``X``; read-only."""
+    return sample[1]
+
+
+@pytest.fixture(scope="session")
+def X_test():
+    """120 images that no shared net was fitted on."""
+    return load_fashion_mnist_sample(subset="test", return_X_y=True)[0][:120]
+
+
+@pytest.fixture(scope="session")
+def y_test():
+    """Labels of ``X_test``."""
+    return load_fashion_mnist_sample(subset="test", return_X_y=True)[1][:120]
+
+
+QUICK = {
+    "lr": 0.01,
+    "batch_size": 32,
+    "max_epochs": 2,
+    "device": "cpu",
+    "random_state": 0,
+}
+
+
+@pytest.fixture
+def quick():
+    """Settings of a fit that takes a tenth of a second."""
+    return dict(QUICK)
+
+
+@pytest.fixture(scope="session")
+def lenet5(sample):
+    """A fitted LeNet5Classifier; not to change (copy it first)."""
+    return LeNet5Classifier(**QUICK).fit(*sample)
+
+
+@pytest.fixture(scope="session")
+def mini_vgg(sample):
+    """A fitted MiniVGGClassifier; not to change (copy it first)."""
+    X, y = sample
+    return MiniVGGClassifier(**QUICK | {"max_epochs": 1}).fit(X[:100], y[:100])
