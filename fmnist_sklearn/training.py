@@ -310,6 +310,12 @@ class TrainingNet(NeuralNetClassifier):
         try:
             with self._own_dropout():
                 self._run_epochs(dataset_train, dataset_valid, n_epochs)
+        except KeyboardInterrupt:
+            # An epoch that was cut off does not count as run.
+            expected = "train_loss" if dataset_valid is None else "valid_loss"
+            if self.history_ and expected not in self.history_[-1]:
+                del self.history_[-1]
+            raise
         finally:
             self.notify("on_train_end", X=dataset_train, y=None)
             self.fit_time_ = time.perf_counter() - start
