@@ -195,10 +195,6 @@ class ImageClassifier(ParameterNet):
             self._set_scaling(train)
         try:
             self.train(train, valid, self.max_epochs)
-        except Exception:
-            # A net that broke on the way must not pass for a fitted one.
-            self.initialized_ = False
-            raise
         finally:
             stopper = self._find_callback(EarlyStopping)
             best = getattr(stopper, "best_epoch_", None)

@@ -224,7 +224,7 @@ class TrainingNet(NeuralNetClassifier):
         weights : Tensor of shape (n,), optional
             Sample weights, of mean 1 over the whole part.
         """
-        y_true = torch.as_tensor(y_true, device=self.device_)
+        y_true = torch.as_tensor(y_true, device=self.device_).long()
         losses = (
             self.criterion_(y_pred, y_true)
             if training
@@ -316,6 +316,10 @@ class TrainingNet(NeuralNetClassifier):
             if self.history_ and expected not in self.history_[-1]:
                 del self.history_[-1]
             raise
+        except Exception:
+            # A net that broke on the way must not pass for a fitted one.
+            self.initialized_ = False
+            raise
         finally:
             self.notify("on_train_end", X=dataset_train, y=None)
             self.fit_time_ = time.perf_counter() - start
@@ -331,6 +335,7 @@ class TrainingNet(NeuralNetClassifier):
         average = self._find_callback(WeightAverage)
         for _ in range(n_epochs):
             self.history_.new_epoch()
+            self.history_.new_batch()  # stays empty; skorch's Checkpoint looks for it
             self.history_.record("epoch", len(self.history_))
             self.notify("on_epoch_begin", **parts)
             self._set_training(True)
