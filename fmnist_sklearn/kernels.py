@@ -1,21 +1,44 @@
-"""ELU and 2 x 2 max pooling in forms that PyTorch runs fast on a CPU.
+"""Exact forms of a convolution block and of ELU that PyTorch runs fast on a CPU.
 
-Both compute what ``torch.nn.functional`` computes, from elementwise operations
-that vectorise well on a CPU: ``F.elu`` and ``F.max_pool2d`` do not. Where that gains
-nothing (on a GPU) or where a graph is recorded (export, ``torch.compile``), the
-functions of PyTorch itself are used.
+A block is convolution, batch normalisation, 2 x 2 max pooling and ELU. Four things
+make it cheap, none of which changes what is computed:
+
+- Normalisation with a positive factor and ELU both increase, so pooling comes before
+  them and leaves a quarter of the elements.
+- The convolution writes the four corners of the pooling windows to four separate
+  planes, so that pooling and its gradient are contiguous elementwise operations.
+- Where the input has few channels, the convolution is one matrix product with shifted
+  copies of the image, whose gradient for the weights is another.
+- The gradient of the normalisation is a multiple of its input plus a constant, except
+  at the largest corners.
+
+On a GPU, in export and under ``torch.compile`` the operations of PyTorch are used.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_MAX_TAPPED_CHANNELS = 3  # beyond it the matrix product's extra zeros cost too much
 
 
-def _eager_on_cpu(x: Tensor) -> bool:
+def eager_on_cpu(x: Tensor) -> bool:
     """Whether ``x`` is computed now and on a CPU, rather than recorded in a graph."""
     return x.device.type == "cpu" and not (
         torch.compiler.is_compiling() or torch.jit.is_tracing()
     )
+
+
+def _elu(x: Tensor) -> Tensor:
+    # exp(x) - 1 >= x everywhere, so clamping at 0 first and taking the larger of the
+    # two leaves positive values as they are.
+    return torch.maximum(x, x.clamp(max=0).exp_().sub_(1))
+
+
+def _elu_slope(y: Tensor) -> Tensor:
+    """Derivative of ELU from its value: exp(x) = y + 1 for negative x, else 1."""
+    return y.clamp(max=0).add_(1)
 
 
 class _ELU(torch.autograd.Function):
@@ -23,9 +46,7 @@ class _ELU(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        # exp(x) - 1 >= x everywhere, so clamping at 0 first and taking the larger
-        # of the two leaves positive values as they are.
-        return torch.maximum(x, x.clamp(max=0).exp_().sub_(1))
+        return _elu(x)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -34,8 +55,7 @@ class _ELU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (y,) = ctx.saved_tensors
-        # The slope is exp(x) = y + 1 for negative x and 1 for positive x.
-        return y.clamp(max=0).add_(1).mul_(grad)
+        return _elu_slope(y).mul_(grad)
 
 
 def elu(x: Tensor) -> Tensor:
@@ -57,61 +77,225 @@ def elu(x: Tensor) -> Tensor:
     Clevert, Unterthiner and Hochreiter, "Fast and Accurate Deep Network Learning by
     Exponential Linear Units (ELUs)", ICLR 2016.
     """
-    return _ELU.apply(x) if _eager_on_cpu(x) else F.elu(x)
+    return _ELU.apply(x) if eager_on_cpu(x) else F.elu(x)
 
 
-def _corners(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """View the four corners of every 2 x 2 window, in row-major order."""
-    h, w = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2  # a last odd row is left out
-    top, bottom = x[..., 0:h:2, :w], x[..., 1:h:2, :w]
-    return top[..., 0::2], top[..., 1::2], bottom[..., 0::2], bottom[..., 1::2]
+def _shifted_copies(x: Tensor, kernel: int, padding: int) -> tuple[Tensor, int, int]:
+    """Lay out what each tap of a convolution sees at every pooling window.
 
-
-class _MaxPool2x2(torch.autograd.Function):
-    """The largest of each 2 x 2 window; a gradient goes to the first such corner."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        h, w = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
-        rows = torch.maximum(x[..., 0:h:2, :w], x[..., 1:h:2, :w])
-        return torch.maximum(rows[..., 0::2], rows[..., 1::2])
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(inputs[0], output)
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, y = ctx.saved_tensors
-        grad_x = torch.zeros_like(x) if _has_odd_edge(x) else torch.empty_like(x)
-        targets = _corners(grad_x)
-        left = grad  # what no corner has claimed yet
-        for corner, target in zip(_corners(x)[:3], targets[:3], strict=True):
-            torch.mul(left, corner == y, out=target)
-            left = left - target
-        targets[3].copy_(left)
-        return grad_x
-
-
-def _has_odd_edge(x: Tensor) -> bool:
-    return bool(x.shape[-2] % 2 or x.shape[-1] % 2)
-
-
-def max_pool2x2(x: Tensor) -> Tensor:
-    """Take the maximum of each 2 x 2 window, with stride 2.
-
-    Parameters
-    ----------
-    x : Tensor of shape (..., C, H, W)
-        Floating point, H and W at least 2; a last odd row or column is left out.
+    A window has two outputs a side, which together see ``kernel + 1`` inputs a side.
 
     Returns
     -------
-    Tensor of shape (..., C, H // 2, W // 2)
-        ``F.max_pool2d(x, 2)``, the same to the bit. Among equal corners of a window
-        the first in row-major order receives the gradient, as there.
+    copies : Tensor of shape (C * (kernel + 1) ** 2, N * h * w)
+        Row (c, u, v) is channel c at (2 i + u, 2 j + v) for window (i, j).
+    h, w : int
+        Number of windows a side.
     """
-    # In channels_last memory PyTorch's own kernel vectorises over the channels.
-    if _eager_on_cpu(x) and x.is_contiguous():
-        return _MaxPool2x2.apply(x)
-    return F.max_pool2d(x, 2)
+    n, c, height, width = x.shape
+    x = F.pad(x, (padding,) * 4)
+    a, b = height // 2 + padding, width // 2 + padding
+    # Even and odd rows and columns apart, so that windows are neighbours in memory.
+    parity = x.view(n, c, a, 2, b, 2).permute(1, 3, 5, 0, 2, 4).contiguous()
+    plane = n * a * b
+    taps = (kernel + 1) // 2
+    h, w = a - taps + 1, b - taps + 1
+    copies = parity.as_strided(
+        (c, taps, 2, taps, 2, n, h, w), (4 * plane, b, 2 * plane, 1, plane, a * b, b, 1)
+    )
+    return copies.reshape(c * (kernel + 1) ** 2, n * h * w), h, w
+
+
+def _corner_slices(kernel: int) -> list[tuple[int, int, slice, slice]]:
+    """Where each corner's kernel lies among the taps of a window."""
+    return [
+        (i, j, slice(i, i + kernel), slice(j, j + kernel))
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+
+
+class _TappedConv(torch.autograd.Function):
+    """Convolution without bias, the four corners of each window in four planes."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+        out, channels, kernel, _ = weight.shape
+        copies, _, _ = _shifted_copies(x, kernel, padding)
+        wide = weight.new_zeros(2, 2, out, channels, kernel + 1, kernel + 1)
+        for i, j, rows, columns in _corner_slices(kernel):
+            wide[i, j, :, :, rows, columns] = weight
+        planes = wide.view(4 * out, len(copies)) @ copies
+        return planes.view(4, out, -1), copies
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+        ctx.weight_shape = inputs[1].shape
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, _):
+        (copies,) = ctx.saved_tensors
+        out, channels, kernel, _ = ctx.weight_shape
+        wide = (grad.reshape(4 * out, -1) @ copies.T).view(
+            2, 2, out, channels, kernel + 1, kernel + 1
+        )
+        slices = _corner_slices(kernel)
+        grad_weight = sum(wide[i, j, :, :, r, c] for i, j, r, c in slices)
+        return None, grad_weight, None
+
+
+def has_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> bool:
+    """Whether every output of ``conv`` falls into a 2 x 2 window."""
+    height, width = (
+        side + 2 * padding - kernel + 1
+        for side, padding, kernel in zip(
+            x.shape[2:], conv.padding, conv.kernel_size, strict=True
+        )
+    )
+    return height % 2 == 0 and width % 2 == 0
+
+
+def conv_to_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> Tensor:
+    """Convolve without bias and sort the outputs by their corner of a 2 x 2 window.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, C, H, W)
+        Images.
+    conv : torch.nn.Conv2d
+        Square kernel of odd size, stride 1.
+
+    Returns
+    -------
+    Tensor of shape (4, out_channels, N * H' / 2 * W' / 2)
+        Planes for the corners in row-major order.
+    """
+    padding, kernel = int(conv.padding[0]), conv.kernel_size[0]
+    few_channels = conv.in_channels <= _MAX_TAPPED_CHANNELS
+    if few_channels and not x.requires_grad and x.shape[-1] % 2 == kernel % 2 - 1:
+        return _TappedConv.apply(x, conv.weight, padding)[0]
+    outputs = F.conv2d(x, conv.weight, padding=padding)
+    n, c, h, w = outputs.shape
+    windows = outputs.view(n, c, h // 2, 2, w // 2, 2)
+    return windows.permute(3, 5, 1, 0, 2, 4).reshape(4, c, -1)
+
+
+def _max_of_corners(planes: Tensor) -> Tensor:
+    top, bottom = (
+        torch.maximum(planes[0], planes[1]),
+        torch.maximum(planes[2], planes[3]),
+    )
+    return torch.maximum(top, bottom)
+
+
+def _signs(gamma: Tensor) -> Tensor | None:
+    """Signs of the factors, or None where none is negative, as is usual."""
+    negative = gamma < 0
+    return torch.where(negative, -1.0, 1.0) if negative.any() else None
+
+
+class _NormPoolELU(torch.autograd.Function):
+    """Normalise by the batch's statistics, pool and apply ELU."""
+
+    @staticmethod
+    def forward(
+        planes: Tensor, gamma: Tensor, beta: Tensor, eps: float
+    ) -> tuple[Tensor, ...]:
+        # Under a negative factor the smallest corner becomes the largest.
+        sign = _signs(gamma)
+        if sign is not None:
+            planes = planes * sign[:, None]
+        mean = planes.mean(2).mean(0)
+        centred = planes - mean[:, None]
+        count = 4 * planes.shape[2]
+        var = torch.linalg.vector_norm(centred, dim=2).square_().sum(0).div_(count)
+        inverse = (var + eps).rsqrt_()
+        pooled = _max_of_corners(centred)
+        scale = gamma.abs() * inverse
+        y = _elu((pooled * scale[:, None]).add_(beta[:, None]))
+        if sign is not None:
+            mean = mean * sign
+        return y, mean, var, centred, pooled, inverse, scale, sign
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, *others = output
+        ctx.save_for_backward(y, *others[2:])
+        ctx.mark_non_differentiable(*(t for t in others if t is not None))
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, *_):
+        if grad is None:
+            return None, None, None, None
+        y, centred, pooled, inverse, scale, sign = ctx.saved_tensors
+        count = 4 * centred.shape[2]
+        grad = _elu_slope(y).mul_(grad)
+        grad_beta = grad.sum(1)
+        grad_gamma = (grad * pooled).sum(1).mul_(inverse)
+        # What mean and variance contribute is the same linear function everywhere...
+        factor = (-scale * inverse * grad_gamma / count)[:, None]
+        grad_planes = (centred * factor).add_((-scale * grad_beta / count)[:, None])
+        # ... and the first of the largest corners also gets the window's gradient.
+        left = grad.mul_(scale[:, None])
+        for corner in range(3):
+            is_largest = (centred[corner] - pooled).sign_().add_(1)  # 1 or 0
+            share = is_largest.mul_(left)
+            grad_planes[corner] += share
+            left -= share
+        grad_planes[3] += left
+        if sign is not None:
+            grad_planes *= sign[:, None]
+            grad_gamma *= sign
+        return grad_planes, grad_gamma, grad_beta, None
+
+
+def norm_pool_elu(
+    planes: Tensor, gamma: Tensor, beta: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply batch normalisation, 2 x 2 max pooling and ELU to corner planes.
+
+    Parameters
+    ----------
+    planes : Tensor of shape (4, C, M)
+        From ``conv_to_corner_planes``.
+    gamma, beta : Tensor of shape (C,)
+        Factor and offset of the normalisation.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    y : Tensor of shape (C, M)
+        Equal to ``F.elu(F.max_pool2d(F.batch_norm(...), 2))`` within 1e-5. Among equal
+        corners the first in row-major order receives the gradient, as there.
+    mean, var : Tensor of shape (C,)
+        The batch's statistics, the variance without Bessel's correction.
+    """
+    return _NormPoolELU.apply(planes, gamma, beta, eps)[:3]
+
+
+def scale_pool_elu(planes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Apply a fixed normalisation, 2 x 2 max pooling and ELU to corner planes.
+
+    Parameters
+    ----------
+    planes : Tensor of shape (4, C, M)
+        From ``conv_to_corner_planes``.
+    scale, offset : Tensor of shape (C,)
+        What the normalisation amounts to; scales may be negative.
+
+    Returns
+    -------
+    Tensor of shape (C, M)
+        No gradient flows through it.
+    """
+    sign = _signs(scale)
+    if sign is not None:
+        planes = planes * sign[:, None]
+    pooled = _max_of_corners(planes)
+    return _elu(pooled.mul_(scale.abs()[:, None]).add_(offset[:, None]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,14 +73,6 @@ class ELU(nn.Module):
         return kernels.elu(x)
 
 
-class MaxPool2x2(nn.Module):
-    """``kernels.max_pool2x2`` as a module."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Halve height and width."""
-        return kernels.max_pool2x2(x)
-
-
 class ConvBlock(nn.Module):
     """Convolution 5 x 5, batch normalisation, ELU and 2 x 2 max pooling.
 
@@ -92,12 +84,42 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 5, padding=padding)
         self.norm = nn.BatchNorm2d(out_channels)
-        self.pool = MaxPool2x2()
+        self.pool = nn.MaxPool2d(2)
         self.activation = ELU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to half the height and width of the convolution."""
+        if kernels.eager_on_cpu(x) and kernels.has_corner_planes(x, self.conv):
+            if self.training:
+                return self._from_planes(x, self._normalise_by_batch)
+            if not torch.is_grad_enabled():
+                return self._from_planes(x, self._normalise)
         return self.activation(self.pool(self.norm(self.conv(x))))
+
+    def _from_planes(self, x: Tensor, normalise: Callable[[Tensor], Tensor]) -> Tensor:
+        y = normalise(kernels.conv_to_corner_planes(x, self.conv))  # (C, N * H * W)
+        height, width = (
+            (side + 2 * int(self.conv.padding[0]) - 4) // 2 for side in x.shape[2:]
+        )
+        return y.view(len(y), len(x), height, width).transpose(0, 1)
+
+    def _normalise_by_batch(self, planes: Tensor) -> Tensor:
+        norm = self.norm
+        y, mean, var = kernels.norm_pool_elu(planes, norm.weight, norm.bias, norm.eps)
+        count = planes[:, 0].numel()
+        with torch.no_grad():
+            # The convolution left its bias out: normalisation takes it away again,
+            # except from the running mean.
+            norm.running_mean.lerp_(mean + self.conv.bias, norm.momentum)
+            norm.running_var.lerp_(var * (count / (count - 1)), norm.momentum)
+            norm.num_batches_tracked += 1
+        return y
+
+    def _normalise(self, planes: Tensor) -> Tensor:
+        norm = self.norm
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        offset = norm.bias + (self.conv.bias - norm.running_mean) * scale
+        return kernels.scale_pool_elu(planes, scale, offset)
 
 
 def _zero_pad_to(x: Tensor, size: int) -> Tensor:
@@ -258,7 +280,7 @@ def _vgg_layers(
     following = [*widths[1:], None]
     for index, width in enumerate(widths):
         if width == "M":
-            layers[f"pool{stage}"] = MaxPool2x2()
+            layers[f"pool{stage}"] = nn.MaxPool2d(2)
             layers[f"relu{stage}_pooled"] = nn.ReLU()
             stage, number = stage + 1, 0
             continue

@@ -17,7 +17,7 @@ from torch import nn
 from ._base import ImageClassifier
 from ._container import read_container, write_container
 from .estimators import LeNet5Classifier, MiniVGGClassifier
-from .modules import Dropout, LeNet5, MaxPool2x2
+from .modules import Dropout, LeNet5
 from .preparation import Seeds
 
 _CLASSES = {cls.__name__: cls for cls in (LeNet5Classifier, MiniVGGClassifier)}
@@ -221,9 +221,9 @@ def _architecture(module: Any) -> dict[str, Any]:
     else:
         kwargs["hidden_units"] = module.head.hidden.out_features
         kwargs["widths"] = [
-            "M" if isinstance(layer, MaxPool2x2) else layer.out_channels
+            "M" if isinstance(layer, nn.MaxPool2d) else layer.out_channels
             for layer in module.features
-            if isinstance(layer, MaxPool2x2 | nn.Conv2d)
+            if isinstance(layer, nn.MaxPool2d | nn.Conv2d)
         ]
     return kwargs
 

@@ -1,18 +1,13 @@
+import copy
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fmnist_sklearn import LeNet5
-from fmnist_sklearn.kernels import elu, max_pool2x2
-
-SHAPES = [(1, 1, 2, 2), (2, 3, 8, 8), (2, 3, 7, 9), (1, 2, 2, 5), (4, 1, 3, 2)]
-
-
-def bits(x):
-    """The bit patterns: -0 and 0 differ, NaN equals itself."""
-    return x.detach().contiguous().view(torch.int32)
+from fmnist_sklearn import LeNet5, kernels
+from fmnist_sklearn.kernels import elu
+from fmnist_sklearn.modules import ConvBlock
 
 
 def gradient(function, x, grad):
@@ -70,78 +65,126 @@ def test_elu_of_any_layout():
     torch.testing.assert_close(elu(x[:, ::2]), F.elu(x[:, ::2]), atol=1e-6, rtol=0)
 
 
-# 2 x 2 max pooling
+# The convolution block: corner planes, normalisation, pooling
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_max_pool_equals_torch_s(shape):
+def plain_block(block, x):
+    """Compute a block from PyTorch's own operations, in the textbook's order."""
+    return F.max_pool2d(F.elu(block.norm(block.conv(x))), 2)
+
+
+def pair_of_blocks(in_channels, padding, dtype=torch.float32):
+    """Build two equal blocks, with factors of both signs, the second for reference."""
+    block = ConvBlock(in_channels, 6, padding).to(dtype)
+    with torch.no_grad():
+        block.norm.weight.copy_(torch.tensor([1.0, -0.7, 0.2, 1.5, -1.0, 0.5]))
+        block.norm.bias.copy_(torch.linspace(-1, 1, 6))
+    return block, copy.deepcopy(block)
+
+
+# C1 (one product with shifted copies), RGB, C3 (PyTorch's convolution), odd outputs.
+BLOCKS = [
+    ((8, 1, 28, 28), 2),
+    ((8, 3, 16, 20), 2),
+    ((8, 6, 14, 14), 0),
+    ((4, 1, 9, 12), 2),
+]
+
+
+@pytest.mark.parametrize(("shape", "padding"), BLOCKS)
+def test_block_in_training_equals_torch_s(shape, padding):
+    block, reference = pair_of_blocks(shape[1], padding)
     x = torch.randn(shape)
-    for values in (x, -x.abs(), x.abs()):
-        assert torch.equal(bits(max_pool2x2(values)), bits(F.max_pool2d(values, 2)))
+    grad = torch.randn_like(plain_block(copy.deepcopy(reference), x))
+
+    y, y_reference = block(x), plain_block(reference, x)
+    y.backward(grad)
+    y_reference.backward(grad)
+
+    torch.testing.assert_close(y, y_reference, atol=1e-5, rtol=1e-5)
+    for name in ("conv.weight", "norm.weight", "norm.bias"):
+        torch.testing.assert_close(
+            block.get_parameter(name).grad,
+            reference.get_parameter(name).grad,
+            atol=1e-4,
+            rtol=1e-4,
+        )
+    for ours, theirs in zip(block.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    # Normalisation takes the convolution's bias away, so its gradient is 0.
+    assert reference.conv.bias.grad.abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("shape", [(64, 1, 8, 8), (64, 3, 7, 7)])
-def test_max_pool_of_both_zeros(shape):
-    x = torch.zeros(shape).copysign(torch.randn(shape))
-    assert torch.equal(bits(max_pool2x2(x)), bits(F.max_pool2d(x, 2)))
+@pytest.mark.parametrize(("shape", "padding"), BLOCKS)
+def test_block_in_prediction_equals_torch_s(shape, padding):
+    block, reference = pair_of_blocks(shape[1], padding)
+    with torch.no_grad():
+        for norm in (block.norm, reference.norm):
+            norm.running_mean.copy_(torch.linspace(-0.5, 0.5, 6))
+            norm.running_var.copy_(torch.linspace(0.5, 2, 6))
+        x = torch.randn(shape)
+        torch.testing.assert_close(
+            block.eval()(x), plain_block(reference.eval(), x), atol=1e-5, rtol=1e-5
+        )
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_max_pool_channels_last(shape):
-    x = torch.randn(shape).to(memory_format=torch.channels_last)
-    grad = torch.randn_like(F.max_pool2d(x, 2))
-
-    assert torch.equal(bits(max_pool2x2(x)), bits(F.max_pool2d(x, 2)))
-    ours = gradient(max_pool2x2, x, grad)
-    theirs = gradient(lambda x: F.max_pool2d(x, 2), x, grad)
-    assert torch.equal(ours, theirs)
+def test_gradient_for_the_input_of_a_block():
+    block, reference = pair_of_blocks(6, 0)
+    x = torch.randn(4, 6, 14, 14)
+    grad = torch.randn(4, 6, 5, 5)
+    ours = gradient(block, x, grad)
+    theirs = gradient(lambda x: plain_block(reference, x), x, grad)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_max_pool_of_a_view_that_is_not_contiguous():
-    x = torch.randn(2, 3, 10, 12).transpose(2, 3)
-    assert torch.equal(max_pool2x2(x), F.max_pool2d(x, 2))
+@pytest.mark.parametrize(("channels", "padding", "side"), [(1, 2, 6), (4, 0, 8)])
+def test_block_gradcheck(channels, padding, side):
+    block, _ = pair_of_blocks(channels, padding, torch.float64)
+    x = torch.randn(3, channels, side, side, dtype=torch.float64)
 
+    def function(weight, gamma, beta):
+        parameters = {"conv.weight": weight, "norm.weight": gamma, "norm.bias": beta}
+        return torch.func.functional_call(block, parameters, x)
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_max_pool_gradient_without_ties(shape):
-    x = torch.randn(shape)
-    grad = torch.randn_like(F.max_pool2d(x, 2))
-
-    ours = gradient(max_pool2x2, x, grad)
-    theirs = gradient(lambda x: F.max_pool2d(x, 2), x, grad)
-    assert torch.equal(ours, theirs)
+    arguments = [
+        t.detach().clone().requires_grad_()
+        for t in (block.conv.weight, block.norm.weight, block.norm.bias)
+    ]
+    assert torch.autograd.gradcheck(function, arguments)
 
 
 @pytest.mark.parametrize("n_values", [1, 2, 3])
-@pytest.mark.parametrize("shape", [(20, 3, 8, 8), (20, 2, 7, 9)])
-def test_max_pool_gradient_at_ties(n_values, shape):
+def test_gradient_at_ties_goes_where_max_pool_sends_it(n_values):
     """Few values make two, three and four equal corners common."""
-    x = torch.randint(0, n_values, shape).float()
-    pooled = F.max_pool2d(x, 2)
-    windows = F.unfold(x[..., : shape[2] // 2 * 2, : shape[3] // 2 * 2], 2, stride=2)
-    windows = windows.view(shape[0], shape[1], 4, -1)
-    n_equal = (windows == windows.amax(2, keepdim=True)).sum(2)
+    x = torch.randint(0, n_values, (8, 3, 8, 8)).float()
+    windows = x.view(8, 3, 4, 2, 4, 2).permute(3, 5, 1, 0, 2, 4).reshape(4, 3, -1)
+    n_equal = (windows == windows.amax(0)).sum(0)
     assert set(n_equal.unique().tolist()) >= ({4} if n_values == 1 else {2, 3, 4})
+    gamma, beta = torch.tensor([0.5, 1.0, 2.0]), torch.zeros(3)
+    grad = torch.randn(8, 3, 4, 4)
 
-    grad = torch.randn_like(pooled)
-    ours = gradient(max_pool2x2, x, grad)
-    theirs = gradient(lambda x: F.max_pool2d(x, 2), x, grad)
-    assert torch.equal(ours, theirs)
+    def ours(x):
+        planes = x.view(8, 3, 4, 2, 4, 2).permute(3, 5, 1, 0, 2, 4).reshape(4, 3, -1)
+        y = kernels.norm_pool_elu(planes, gamma, beta, 1e-5)[0]
+        return y.view(3, 8, 4, 4).transpose(0, 1)
+
+    def theirs(x):
+        normed = F.batch_norm(x, None, None, gamma, beta, training=True)
+        return F.elu(F.max_pool2d(normed, 2))
+
+    torch.testing.assert_close(
+        gradient(ours, x, grad), gradient(theirs, x, grad), atol=1e-5, rtol=1e-4
+    )
 
 
-def test_max_pool_gradcheck():
-    x = torch.randperm(2 * 3 * 5 * 6).double().view(2, 3, 5, 6)  # no two are close
-    assert torch.autograd.gradcheck(max_pool2x2, x.requires_grad_())
-
-
-@pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_max_pool_propagates_nan(corner):
-    x = torch.zeros(1, 1, 4, 4)
-    x[0, 0, corner[0], corner[1]] = math.nan
-    pooled = max_pool2x2(x)
-
-    assert pooled[0, 0, 0, 0].isnan()
-    assert pooled.isnan().sum() == 1
+def test_block_propagates_nan():
+    block, _ = pair_of_blocks(1, 2)
+    x = torch.randn(2, 1, 12, 12)
+    x[1, 0, 5, 5] = math.nan
+    with torch.no_grad():
+        y = block.eval()(x)
+    assert y[1].isnan().any()
+    assert not y[0].isnan().any()
 
 
 def test_second_derivative_of_elu():
@@ -150,10 +193,12 @@ def test_second_derivative_of_elu():
     assert torch.autograd.gradgradcheck(elu, x.requires_grad_())
 
 
-def test_second_derivative_of_the_pooling_is_refused_rather_than_wrong():
-    x = torch.randn(1, 1, 4, 4, requires_grad=True)
+def test_second_derivative_of_a_block_is_refused_rather_than_wrong():
+    block, _ = pair_of_blocks(1, 2)
+    loss = block(torch.randn(2, 1, 12, 12)).square().sum()
+    (slope,) = torch.autograd.grad(loss, block.norm.weight, create_graph=True)
     with pytest.raises(RuntimeError, match="differentia"):
-        torch.autograd.grad(max_pool2x2(x).square().sum(), x, create_graph=True)
+        slope.sum().backward()
 
 
 # Recorded graphs hold PyTorch's own operations
@@ -161,7 +206,7 @@ def test_second_derivative_of_the_pooling_is_refused_rather_than_wrong():
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
 def test_traced_graph_holds_torch_s_operations():
-    traced = torch.jit.trace(lambda x: max_pool2x2(elu(x)), torch.randn(2, 1, 8, 8))
+    traced = torch.jit.trace(ConvBlock(1, 6, 2).eval(), torch.randn(2, 1, 28, 28))
     kinds = [node.kind() for node in traced.inlined_graph.nodes()]
 
     assert kinds.count("aten::elu") == 1

@@ -47,7 +47,7 @@ def test_layers_of_lenet5():
         ("c1.norm", (6, 28, 28), 12),
         ("c3.norm", (16, 10, 10), 32),
     ]
-    assert rows_of(table, "MaxPool2x2") == [
+    assert rows_of(table, "MaxPool2d") == [
         ("c1.pool", (6, 14, 14), 0),
         ("c3.pool", (16, 5, 5), 0),
     ]
@@ -83,7 +83,7 @@ def test_layers_of_mini_vgg():
         ("features.conv2_1", (64, 16, 16), 18_496),
         ("features.conv2_2", (64, 16, 16), 36_928),
     ]
-    assert rows_of(table, "MaxPool2x2") == [
+    assert rows_of(table, "MaxPool2d") == [
         ("features.pool1", (32, 16, 16), 0),
         ("features.pool2", (64, 8, 8), 0),
     ]
