@@ -1,0 +1,153 @@
+"""Settings of Sphinx, and the tables that are computed when the docs are built."""
+
+import re
+from datetime import date
+
+import pandas as pd
+import torch
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+import fmnist_sklearn
+from fmnist_sklearn import CLASS_NAMES, LeNet5, MiniVGG, layer_table
+from fmnist_sklearn.recipes import RECIPES
+
+project = "fmnist_sklearn"
+author = "The fmnist_sklearn developers"
+copyright = f"{date.today().year}, {author}"
+version = release = fmnist_sklearn.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+default_role = None
+
+# The API from the docstrings. Which methods a class shows, its template says: a
+# skorch net inherits some eighty, and most are for callbacks.
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# The examples run at every build, on the bundled sample.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
+# Small batches gain little from more threads, and lose much on a busy machine.
+torch.set_num_threads(1)
+
+html_theme = "pydata_sphinx_theme"
+html_title = "fmnist_sklearn"
+html_show_sourcelink = False
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "footer_end": [],
+    "secondary_sidebar_items": {"**": ["page-toc"]},
+}
+
+
+def code(value):
+    """Write a parameter's value as code; nan, where there is none, as nothing."""
+    if isinstance(value, float) and value != value:
+        return ""
+    if isinstance(value, type):
+        return f"``{value.__name__}``"
+    return f"``{value!r}``"
+
+
+# What the expressions in the pages may use.
+_NAMES = {
+    "CLASS_NAMES": CLASS_NAMES,
+    "LeNet5": LeNet5,
+    "MiniVGG": MiniVGG,
+    "RECIPES": RECIPES,
+    "code": code,
+    "layer_table": layer_table,
+    "pd": pd,
+}
+
+
+def _evaluate(expression):
+    return eval(compile(expression, "<docs>", "eval"), dict(_NAMES))
+
+
+class ComputedTable(Directive):
+    """A table whose rows an expression gives, evaluated at the build.
+
+    The content is a Python expression whose value is a data frame. With ``:total:``,
+    the last row adds up the column of that name.
+    """
+
+    has_content = True
+    option_spec = {"total": str}  # noqa: RUF012
+
+    def run(self):
+        frame = _evaluate("\n".join(self.content))
+        rows = [list(map(_cell, row)) for row in frame.astype(object).to_numpy()]
+        if "total" in self.options:
+            name = self.options["total"]
+            total = dict.fromkeys(frame.columns, "")
+            total[frame.columns[0]] = "**total**"
+            total[name] = f"**{_cell(int(frame[name].sum()))}**"
+            rows.append(list(total.values()))
+        header = [str(column).replace("_", " ") for column in frame.columns]
+        lines = [".. list-table::", "   :header-rows: 1", ""]
+        for row in [header, *rows]:
+            for position, cell in enumerate(row):
+                lines.append(f"   {'*' if position == 0 else ' '} - {cell}")
+        parent = nodes.Element()
+        self.state.nested_parse(
+            StringList(lines, self.state_machine.input_lines.source(0)),
+            self.content_offset,
+            parent,
+        )
+        return parent.children
+
+
+def _cell(value):
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return " x ".join(map(str, value))
+    return str(value)
+
+
+def count_role(role, rawtext, text, lineno, inliner, options=None, content=None):
+    """Write the number of learnable parameters of a network, or a sum of numbers."""
+    value = _evaluate(text)
+    if not isinstance(value, int):
+        value = sum(p.numel() for p in value.parameters() if p.requires_grad)
+    return [nodes.Text(f"{value:,}")], []
+
+
+def quote_fitted_names(app, what, name, obj, options, lines):
+    """Quote names such as ``classes_`` in the types of a docstring.
+
+    To reST, a word with an underscore at its end is a link.
+    """
+    for number, line in enumerate(lines):
+        if re.match(r"\w+( : |, )", line) and " : " in line:
+            names, kind = line.split(" : ", 1)
+            kind = re.sub(r"(?<![`\w])(\w+_)(?![`\w])", r"``\1``", kind)
+            lines[number] = f"{names} : {kind}"
+
+
+def setup(app):
+    app.add_directive("computed-table", ComputedTable)
+    app.add_role("count", count_role)
+    # Before numpydoc, whose priority is the default of 500.
+    app.connect("autodoc-process-docstring", quote_fitted_names, priority=400)
+    return {"parallel_read_safe": False}
