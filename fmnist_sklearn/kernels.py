@@ -149,13 +149,8 @@ class _TappedConv(torch.autograd.Function):
 
 def has_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> bool:
     """Whether every output of ``conv`` falls into a 2 x 2 window."""
-    height, width = (
-        side + 2 * padding - kernel + 1
-        for side, padding, kernel in zip(
-            x.shape[2:], conv.padding, conv.kernel_size, strict=True
-        )
-    )
-    return height % 2 == 0 and width % 2 == 0
+    grown = 2 * int(conv.padding[0]) - conv.kernel_size[0] + 1
+    return (x.shape[2] + grown) % 2 == 0 and (x.shape[3] + grown) % 2 == 0
 
 
 def conv_to_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> Tensor:
@@ -203,7 +198,7 @@ class _NormPoolELU(torch.autograd.Function):
     @staticmethod
     def forward(
         planes: Tensor, gamma: Tensor, beta: Tensor, eps: float
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         # Under a negative factor the smallest corner becomes the largest.
         sign = _signs(gamma)
         if sign is not None:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -97,26 +97,26 @@ class ConvBlock(nn.Module):
         return self.activation(self.pool(self.norm(self.conv(x))))
 
     def _from_planes(self, x: Tensor, normalise: Callable[[Tensor], Tensor]) -> Tensor:
-        y = normalise(kernels.conv_to_corner_planes(x, self.conv))  # (C, N * H * W)
+        y = normalise(kernels.conv_to_corner_planes(x, self.conv))  # (C, N * h * w)
         height, width = (
             (side + 2 * int(self.conv.padding[0]) - 4) // 2 for side in x.shape[2:]
         )
         return y.view(len(y), len(x), height, width).transpose(0, 1)
 
     def _normalise_by_batch(self, planes: Tensor) -> Tensor:
-        norm = self.norm
+        norm: Any = self.norm  # its buffers are typed as optional
         y, mean, var = kernels.norm_pool_elu(planes, norm.weight, norm.bias, norm.eps)
-        count = planes[:, 0].numel()
+        count, bias = planes[:, 0].numel(), cast(Tensor, self.conv.bias)
         with torch.no_grad():
             # The convolution left its bias out: normalisation takes it away again,
             # except from the running mean.
-            norm.running_mean.lerp_(mean + self.conv.bias, norm.momentum)
+            norm.running_mean.lerp_(mean + bias, norm.momentum)
             norm.running_var.lerp_(var * (count / (count - 1)), norm.momentum)
             norm.num_batches_tracked += 1
         return y
 
     def _normalise(self, planes: Tensor) -> Tensor:
-        norm = self.norm
+        norm: Any = self.norm  # its buffers are typed as optional
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         offset = norm.bias + (self.conv.bias - norm.running_mean) * scale
         return kernels.scale_pool_elu(planes, scale, offset)
