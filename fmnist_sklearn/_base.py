@@ -164,7 +164,9 @@ class ImageClassifier(ParameterNet):
         if sample_weight_val is not None and X_val is None:
             raise ValueError("sample_weight_val needs X_val and y_val")
         continues = self.warm_start and self.__sklearn_is_fitted__()
-        rows, labels, weights = self._check_fit_data(X, y, sample_weight)
+        rows, labels, weights = self._check_fit_data(
+            X, y, sample_weight, first_call=not continues
+        )
         classes, targets = np.unique(labels, return_inverse=True)
         if continues and not np.array_equal(classes, self.classes_):
             raise ValueError(
@@ -371,6 +373,11 @@ class ImageClassifier(ParameterNet):
         if self.train_split is not None:
             return self.train_split(dataset, targets)
         if self.validation_fraction == 0:
+            if self.patience not in ("auto", None):
+                raise ValueError(
+                    f"patience={self.patience!r} needs a validation part, but "
+                    "validation_fraction=0 leaves none; use patience='auto' or None"
+                )
             return dataset, None
         train, valid = split_rows(
             targets, self.validation_fraction, self.shuffle, self._seeds.split

@@ -140,11 +140,6 @@ class ParameterNet(TrainingNet):
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
         make_augment(self.augment)
-        if self.validation_fraction == 0 and self.patience not in ("auto", None):
-            raise ValueError(
-                f"patience={self.patience!r} needs a validation part, but "
-                "validation_fraction=0 leaves none; use patience='auto' or None"
-            )
         accepted = {
             "module": _keyword_names(self.module),
             "criterion": _keyword_names(self.criterion) - {"reduction"},

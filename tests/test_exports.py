@@ -1,0 +1,35 @@
+import types
+
+import pytest
+
+import fmnist_sklearn
+
+
+def test_all_is_sorted_and_without_repetition():
+    assert fmnist_sklearn.__all__ == sorted(set(fmnist_sklearn.__all__))
+
+
+def test_all_names_what_is_exported():
+    exported = {
+        name
+        for name, value in vars(fmnist_sklearn).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    lazy = set(fmnist_sklearn.__all__) - exported
+    assert not exported - set(fmnist_sklearn.__all__)
+    assert all(hasattr(fmnist_sklearn, name) for name in lazy)
+
+
+@pytest.mark.parametrize("name", fmnist_sklearn.__all__)
+def test_every_public_function_and_class_says_what_it_does(name):
+    value = getattr(fmnist_sklearn, name)
+    if callable(value):
+        assert value.__module__.startswith("fmnist_sklearn")
+        assert len(value.__doc__.strip().splitlines()[0]) > 20
+
+
+def test_version():
+    major, minor, patch = fmnist_sklearn.__version__.split(".")[:3]
+    assert major.isdigit()
+    assert minor.isdigit()
+    assert patch[0].isdigit()
