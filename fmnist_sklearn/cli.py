@@ -1,0 +1,343 @@
+"""The command ``fmnist-sklearn``: benchmark, fit, predict and fetch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .recipes import RECIPES
+
+# What a subcommand needs is imported in it, so that none waits for another's.
+
+_INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Its arguments; None takes those of the process.
+
+    Returns
+    -------
+    status : int
+        0; 1 for an error, told in one line on stderr; 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        With status 2, for arguments that do not parse; with 0, for ``--help``.
+    """
+    args = _make_parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            args.command(args)
+        except KeyboardInterrupt:
+            print("\nfmnist-sklearn: interrupted", file=sys.stderr)
+            return _INTERRUPTED
+        except (OSError, ValueError) as error:
+            print(f"fmnist-sklearn: error: {_tell(error)}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _tell(error: Exception) -> str:
+    """Return an error's message, the system's own without its number."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
+    """Show a warning without the line of code it came from."""
+    print(f"fmnist-sklearn: warning: {message}", file=sys.stderr)
+
+
+# Arguments --------------------------------------------------------------------------
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fmnist-sklearn",
+        description="Small convolutional networks on Fashion-MNIST.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Any], None], help_: str) -> Any:
+        # The help of one command begins with what the list of commands says of it.
+        added = commands.add_parser(
+            name,
+            help=help_,
+            description=f"{help_[0].upper()}{help_[1:]}.",
+            allow_abbrev=False,
+        )
+        added.set_defaults(command=command)
+        return added
+
+    benchmark = add(
+        "benchmark", _benchmark, "compare both networks: table, figures and files"
+    )
+    _add_training_options(benchmark)
+    benchmark.add_argument(
+        "--models",
+        nargs="+",
+        type=_model,
+        default=["LeNet5", "MiniVGG"],
+        metavar="MODEL",
+        help="lenet5, minivgg, or both (default)",
+    )
+    benchmark.add_argument(
+        "--lr",
+        nargs="+",
+        type=_positive_float,
+        metavar="LR",
+        help="learning rates (default: the recipe's)",
+    )
+    benchmark.add_argument(
+        "--batch-size",
+        nargs="+",
+        type=_positive_int,
+        default=[64, 128],
+        metavar="N",
+        help="batch sizes (default: 64 128)",
+    )
+    benchmark.add_argument(
+        "--cv",
+        type=_cv,
+        default="holdout",
+        metavar="holdout|N",
+        help="one fit with a validation part of its own (default), or N-fold "
+        "cross-validation",
+    )
+    benchmark.add_argument(
+        "--n-jobs",
+        type=_n_jobs,
+        default=1,
+        metavar="N",
+        help="fits at a time, which then share the cores; -1: one for each core "
+        "(default: %(default)s)",
+    )
+    benchmark.add_argument(
+        "--out",
+        type=Path,
+        default="benchmark_results",
+        metavar="DIR",
+        help="folder for the results, written after every row (default: %(default)s)",
+    )
+
+    fit = add("fit", _fit, "train one network and save it")
+    fit.add_argument("model", type=_model, metavar="MODEL", help="lenet5 or minivgg")
+    fit.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="where to save it",
+    )
+    _add_training_options(fit)
+    fit.add_argument(
+        "--batch-size",
+        type=_positive_int,
+        default=64,
+        metavar="N",
+        help="default: %(default)s",
+    )
+
+    predict = add("predict", _predict, "name what pictures show, by a saved network")
+    predict.add_argument("model", type=Path, metavar="FILE", help="the saved network")
+    predict.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="a PNG or JPEG of any size, of one article on a plain background",
+    )
+
+    fetch = add("fetch", _fetch, "get the full Fashion-MNIST, and check it")
+    _add_data_home(fetch)
+    return parser
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        choices=("auto", "full", "sample"),
+        default="auto",
+        help="auto (default): the full data where it can be had, else the sample",
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=tuple(RECIPES),
+        default="fast",
+        help="how to train: parameters of each network (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="S",
+        help="of everything random (default: %(default)s)",
+    )
+    _add_data_home(parser)
+
+
+def _add_data_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-home",
+        type=Path,
+        metavar="DIR",
+        help="cache of the full data (default: scikit-learn's)",
+    )
+
+
+def _model(text: str) -> str:
+    names = {"lenet5": "LeNet5", "minivgg": "MiniVGG"}
+    name = text.lower().removesuffix("classifier")
+    if name not in names:
+        raise argparse.ArgumentTypeError(
+            f"unknown model {text!r}, expected lenet5 or minivgg"
+        )
+    return names[name]
+
+
+def _number(text: str, kind: Callable[[str], Any], is_valid: Any, expected: str) -> Any:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    if number is None or not is_valid(number):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return number
+
+
+def _positive_float(text: str) -> float:
+    return _number(text, float, lambda x: 0 < x < float("inf"), "a number above 0")
+
+
+def _positive_int(text: str) -> int:
+    return _number(text, int, lambda n: n >= 1, "an integer of at least 1")
+
+
+def _n_jobs(text: str) -> int:
+    return _number(text, int, lambda n: n != 0, "an integer other than 0")
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, lambda n: 0 <= n < 2**32, "an integer from 0 to 2**32-1")
+
+
+def _cv(text: str) -> int | str:
+    if text == "holdout":
+        return text
+    return _number(
+        text, int, lambda n: n >= 2, "'holdout' or a number of folds, 2 or more"
+    )
+
+
+# Commands ---------------------------------------------------------------------------
+
+
+def _benchmark(args: Any) -> None:
+    from .benchmark import run_benchmark
+
+    result = run_benchmark(
+        data=args.data,
+        recipe=args.recipe,
+        models=args.models,
+        lr=args.lr,
+        batch_size=args.batch_size,
+        cv=args.cv,
+        n_jobs=args.n_jobs,
+        seed=args.seed,
+        out=args.out,
+        data_home=args.data_home,
+    )
+    _print_table(result.format_table())
+    for note in result.format_notes():
+        print(note)
+    print(f"Written to {args.out}: {', '.join(path.name for path in result.paths)}")
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 100  # where rich would assume 80, and fold
+    # Two blanks between columns and no rule: four rows fit 100 columns unfolded.
+    printed = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for i, name in enumerate(table.columns):
+        printed.add_column(
+            name.replace(" ", "\n", 1), justify="left" if i == 0 else "right"
+        )
+    for row in table.itertuples(index=False):
+        printed.add_row(*row)
+    console.print(printed, highlight=False, markup=False)
+
+
+def _fit(args: Any) -> None:
+    import numpy as np
+
+    from .benchmark import make_estimator
+    from .benchmark_data import load_data
+    from .datasets import CLASS_NAMES
+    from .persistence import save_model
+    from .progress import RunProgress, Work
+
+    if args.out.is_dir() or not args.out.parent.is_dir():
+        raise ValueError(f"--out must name a file in a folder that exists: {args.out}")
+    estimator = make_estimator(
+        args.model, args.recipe, batch_size=args.batch_size, random_state=args.seed
+    )
+    images = load_data(args.data, args.data_home)
+    # Trained on the names, the network tells them by itself when it predicts.
+    names = np.array(CLASS_NAMES)
+    with RunProgress([Work(args.model, estimator.max_epochs)]) as progress:
+        progress.begin_row(0)
+        callback = progress.callback()
+        estimator.set_params(callbacks=None if callback is None else [callback])
+        estimator.fit(images.X_train, names[images.y_train])
+    accuracy = estimator.score(images.X_test, names[images.y_test])
+    save_model(estimator.set_params(callbacks=None), args.out)
+    print(
+        f"{args.model}, trained on {images.n_train:,} images in "
+        f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
+        f"test images. Saved as {args.out}"
+    )
+
+
+def _predict(args: Any) -> None:
+    import numpy as np
+
+    from .persistence import load_model
+    from .photos import load_photo
+
+    estimator = load_model(args.model)
+    images = np.stack(
+        [load_photo(path, estimator.image_shape_) for path in args.images]
+    )
+    probabilities = estimator.predict_proba(images)  # (n_images, n_classes)
+    for path, row in zip(args.images, probabilities, strict=True):
+        best = row.argmax()
+        print(f"{path}\t{estimator.classes_[best]}\t{row[best]:.3f}")
+
+
+def _fetch(args: Any) -> None:
+    from .datasets import fashion_mnist_source, fetch_fashion_mnist
+
+    data_home = args.data_home
+    images = fetch_fashion_mnist(subset="all", data_home=data_home)
+    print(
+        f"Fashion-MNIST, {len(images.target):,} images, checked: "
+        f"{fashion_mnist_source(data_home) or images.source}"
+    )
