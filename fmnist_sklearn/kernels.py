@@ -24,9 +24,11 @@ _MAX_TAPPED_CHANNELS = 3  # beyond it the matrix product's extra zeros cost too 
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is computed now and on a CPU, rather than recorded in a graph."""
+    """Whether ``x`` is computed now, on a CPU and in its own precision."""
     return x.device.type == "cpu" and not (
-        torch.compiler.is_compiling() or torch.jit.is_tracing()
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch.is_autocast_enabled("cpu")
     )
 
 

@@ -105,8 +105,9 @@ class ConvBlock(nn.Module):
 
     def _normalise_by_batch(self, planes: Tensor) -> Tensor:
         norm: Any = self.norm  # its buffers are typed as optional
-        y, mean, var = kernels.norm_pool_elu(planes, norm.weight, norm.bias, norm.eps)
         count, bias = planes[:, 0].numel(), cast(Tensor, self.conv.bias)
+        beta = norm.bias + 0 * bias  # so that the unused bias has its gradient, 0
+        y, mean, var = kernels.norm_pool_elu(planes, norm.weight, beta, norm.eps)
         with torch.no_grad():
             # The convolution left its bias out: normalisation takes it away again,
             # except from the running mean.

@@ -112,6 +112,9 @@ def test_block_in_training_equals_torch_s(shape, padding):
     for ours, theirs in zip(block.buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
     # Normalisation takes the convolution's bias away, so its gradient is 0.
+    torch.testing.assert_close(
+        block.conv.bias.grad, reference.conv.bias.grad, atol=1e-3, rtol=0
+    )
     assert reference.conv.bias.grad.abs().max() < 1e-3
 
 
@@ -175,6 +178,19 @@ def test_gradient_at_ties_goes_where_max_pool_sends_it(n_values):
     torch.testing.assert_close(
         gradient(ours, x, grad), gradient(theirs, x, grad), atol=1e-5, rtol=1e-4
     )
+
+
+def test_block_under_autocast_is_torch_s():
+    block, reference = pair_of_blocks(1, 2)
+    x = torch.randn(8, 1, 28, 28)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, expected = (
+            block(x),
+            block.activation(reference.pool(reference.norm(reference.conv(x)))),
+        )
+    assert y.dtype == expected.dtype
+    assert torch.equal(y, expected)
+    assert torch.equal(block.norm.running_var, reference.norm.running_var)
 
 
 def test_block_propagates_nan():
