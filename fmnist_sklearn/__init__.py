@@ -1,18 +1,30 @@
 """Small convolutional networks for small images, as scikit-learn estimators."""
 
+from .benchmark import run_benchmark
 from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 from .estimators import LeNet5Classifier, MiniVGGClassifier
 from .modules import LeNet5, MiniVGG, layer_table
+from .persistence import load_model, save_model
+from .plots import TrainingCurvesDisplay
+from .recipes import RECIPES
+from .tables import benchmark_scoring, benchmark_table
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CLASS_NAMES",
+    "RECIPES",
     "LeNet5",
     "LeNet5Classifier",
     "MiniVGG",
     "MiniVGGClassifier",
+    "TrainingCurvesDisplay",
+    "benchmark_scoring",
+    "benchmark_table",
     "fetch_fashion_mnist",
     "layer_table",
     "load_fashion_mnist_sample",
+    "load_model",
+    "run_benchmark",
+    "save_model",
 ]

@@ -32,9 +32,10 @@ from .preparation import (
     resolve_precision,
     split_rows,
 )
+from .sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
 
 
-class ImageClassifier(ParameterNet):
+class ImageClassifier(CallbackSupportMixin, ParameterNet):
     """A skorch net that keeps scikit-learn's contract; base of the public classes.
 
     A subclass names its ``module`` and writes out its constructor.
@@ -122,6 +123,7 @@ class ImageClassifier(ParameterNet):
 
     # Fitting --------------------------------------------------------------------
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -173,10 +175,7 @@ class ImageClassifier(ParameterNet):
                 f"warm_start=True continues a net of the classes {self.classes_!r}, "
                 f"but y holds {classes!r}"
             )
-        if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, labels)
-            weights = balance if weights is None else weights * balance
-        dataset = self._make_dataset(rows, targets, weights)
+        dataset = self._make_dataset(rows, targets, self._balance(labels, weights))
         self.classes_ = classes
         if not continues:
             self._start_afresh()
@@ -186,21 +185,22 @@ class ImageClassifier(ParameterNet):
             parts = dataset, valid.to(self.device_)
         else:
             parts = self._split(dataset, targets)
-        return self._fit_parts(*map(_normalise_weights, parts), continues=continues)
-
-    def _fit_parts(self, train, valid, *, continues: bool) -> ImageClassifier:
+        train, valid = map(_normalise_weights, parts)
         self._is_partial_fit = False
         if continues:
             self._prepare_to_continue()
         else:
             self.initialize()
             self._set_scaling(train)
+        followers = follow_fit(self, rows, labels, weights)
         try:
-            self.train(train, valid, self.max_epochs)
+            self.train(train, valid, self.max_epochs, *followers)
         finally:
             stopper = self._find_callback(EarlyStopping)
             best = getattr(stopper, "best_epoch_", None)
             self.best_epoch_ = len(self.history_) if best is None else best
+        for follower in followers:
+            follower.end_fit(self)
         self._warn_if_cut_short(valid)
         return self
 
@@ -260,22 +260,19 @@ class ImageClassifier(ParameterNet):
             classes = np.unique(column_or_1d(images.to_array(classes)))
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if not first and classes is not None:
-            if not np.array_equal(classes, self.classes_):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to "
-                    f"partial_fit, was: {self.classes_!r}"
-                )
+        expected = classes if first or classes is None else self.classes_
+        if classes is not expected and not np.array_equal(classes, expected):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to "
+                f"partial_fit, was: {self.classes_!r}"
+            )
         rows, labels, weights = self._check_fit_data(
             X, y, sample_weight, first_call=first
         )
         if first:
             self.classes_ = classes
         targets = self._encode(labels)
-        if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, labels)
-            weights = balance if weights is None else weights * balance
-        dataset = self._make_dataset(rows, targets, weights)
+        dataset = self._make_dataset(rows, targets, self._balance(labels, weights))
         self._is_partial_fit = True
         if first:
             self._start_afresh()
@@ -341,6 +338,13 @@ class ImageClassifier(ParameterNet):
         if not present.all():
             rows, y, weights = rows[present], y[present], weights[present]
         return rows, y, weights
+
+    def _balance(self, labels: np.ndarray, weights: Any) -> np.ndarray | None:
+        """Let ``class_weight`` into the weights of the rows."""
+        if self.class_weight is None:
+            return weights
+        balance = compute_sample_weight(self.class_weight, labels)
+        return balance if weights is None else weights * balance
 
     def _make_dataset(self, rows, targets, weights) -> ImageDataset:
         tensors = images.to_image_tensor(rows, self.image_shape_)

@@ -39,7 +39,7 @@ def _elu(x: Tensor) -> Tensor:
 
 
 def _elu_slope(y: Tensor) -> Tensor:
-    """Derivative of ELU from its value: exp(x) = y + 1 for negative x, else 1."""
+    """Derive ELU from its value: exp(x) = y + 1 for negative x, else 1."""
     return y.clamp(max=0).add_(1)
 
 

@@ -279,6 +279,7 @@ class TrainingNet(NeuralNetClassifier):
         if method_name not in self._hooks:
             owners = [(self, TrainingNet)]
             owners += [(callback, Callback) for _, callback in self.callbacks_]
+            owners += [(follower, Callback) for follower in self._followers]
             self._hooks[method_name] = [
                 owner
                 for owner, base in owners
@@ -287,7 +288,11 @@ class TrainingNet(NeuralNetClassifier):
         return self._hooks[method_name]
 
     def train(
-        self, dataset_train: Any, dataset_valid: Any | None, n_epochs: int
+        self,
+        dataset_train: Any,
+        dataset_valid: Any | None,
+        n_epochs: int,
+        *followers: Callback,
     ) -> TrainingNet:
         """Train for some epochs, or until a callback stops.
 
@@ -297,6 +302,8 @@ class TrainingNet(NeuralNetClassifier):
             The two parts; the second may be None.
         n_epochs : int
             At most so many.
+        *followers : skorch.callbacks.Callback
+            Told of this training only, after the net's own callbacks.
 
         Raises
         ------
@@ -304,6 +311,7 @@ class TrainingNet(NeuralNetClassifier):
             If the loss of an epoch is not a finite number.
         """
         self._hooks: dict[str, list[Any]] = {}
+        self._followers = followers
         self._stop_requested = False
         self.notify("on_train_begin", X=dataset_train, y=None)
         start = time.perf_counter()
@@ -323,7 +331,7 @@ class TrainingNet(NeuralNetClassifier):
         finally:
             self.notify("on_train_end", X=dataset_train, y=None)
             self.fit_time_ = time.perf_counter() - start
-            del self._hooks, self._stop_requested
+            del self._hooks, self._followers, self._stop_requested
         return self
 
     def _run_epochs(self, dataset_train, dataset_valid, n_epochs) -> None:
