@@ -15,6 +15,7 @@ PACKAGE = Path(fmnist_sklearn.__file__).parent
 # gets its place here.
 FLOORS = [
     {"_files", "environment", "kernels", "photos", "progress", "recipes"},
+    {"sklearn_callbacks"},
     {"_container", "datasets", "modules", "plots", "tables"},
     {"batches", "benchmark_data", "callbacks", "fitcache", "images", "results"},
     {"preparation"},
