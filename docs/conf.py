@@ -10,8 +10,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 import fmnist_sklearn
-from fmnist_sklearn import CLASS_NAMES, LeNet5, MiniVGG, layer_table
-from fmnist_sklearn.recipes import RECIPES
+from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, layer_table
 
 project = "fmnist_sklearn"
 author = "The fmnist_sklearn developers"

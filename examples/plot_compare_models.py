@@ -15,10 +15,11 @@ from sklearn.model_selection import cross_validate
 from fmnist_sklearn import (
     LeNet5Classifier,
     MiniVGGClassifier,
+    TrainingCurvesDisplay,
+    benchmark_scoring,
+    benchmark_table,
     load_fashion_mnist_sample,
 )
-from fmnist_sklearn.plots import TrainingCurvesDisplay
-from fmnist_sklearn.tables import benchmark_scoring, benchmark_table
 
 X, y = load_fashion_mnist_sample(return_X_y=True)
 X, y = X[:1000], y[:1000]

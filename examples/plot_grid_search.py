@@ -13,8 +13,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
-from fmnist_sklearn.tables import benchmark_scoring, benchmark_table
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    benchmark_scoring,
+    benchmark_table,
+    load_fashion_mnist_sample,
+)
 
 X, y = load_fashion_mnist_sample(return_X_y=True)
 X, y = X[:1500], y[:1500]
