@@ -7,8 +7,8 @@ make it cheap, none of which changes what is computed:
   them and leaves a quarter of the elements.
 - The convolution writes the four corners of the pooling windows to four separate
   planes, so that pooling and its gradient are contiguous elementwise operations.
-- Where the input has few channels, the convolution is one matrix product with shifted
-  copies of the image, whose gradient for the weights is another.
+- The convolution is one matrix product with shifted copies of the images, and so are
+  its gradients. The batch is innermost in memory, so that a copy is made of long runs.
 - The gradient of the normalisation is a multiple of its input plus a constant, except
   at the largest corners.
 
@@ -19,8 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-_MAX_TAPPED_CHANNELS = 3  # beyond it the matrix product's extra zeros cost too much
 
 
 def eager_on_cpu(x: Tensor) -> bool:
@@ -38,9 +36,9 @@ def _elu(x: Tensor) -> Tensor:
     return torch.maximum(x, x.clamp(max=0).exp_().sub_(1))
 
 
-def _elu_slope(y: Tensor) -> Tensor:
-    """Derive ELU from its value: exp(x) = y + 1 for negative x, else 1."""
-    return y.clamp(max=0).add_(1)
+def _elu_backward(grad: Tensor, y: Tensor) -> Tensor:
+    """Multiply by the slope of ELU: exp(x) = y + 1 for negative x, else 1."""
+    return torch.addcmul(grad, grad, y.clamp(max=0))
 
 
 class _ELU(torch.autograd.Function):
@@ -57,7 +55,7 @@ class _ELU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (y,) = ctx.saved_tensors
-        return _elu_slope(y).mul_(grad)
+        return _elu_backward(grad, y)
 
 
 def elu(x: Tensor) -> Tensor:
@@ -82,30 +80,22 @@ def elu(x: Tensor) -> Tensor:
     return _ELU.apply(x) if eager_on_cpu(x) else F.elu(x)
 
 
-def _shifted_copies(x: Tensor, kernel: int, padding: int) -> tuple[Tensor, int, int]:
+def _shifted_copies(x: Tensor, kernel: int) -> Tensor:
     """Lay out what each tap of a convolution sees at every pooling window.
 
     A window has two outputs a side, which together see ``kernel + 1`` inputs a side.
 
     Returns
     -------
-    copies : Tensor of shape (C * (kernel + 1) ** 2, N * h * w)
-        Row (c, u, v) is channel c at (2 i + u, 2 j + v) for window (i, j).
-    h, w : int
-        Number of windows a side.
+    Tensor of shape (C, kernel + 1, kernel + 1, h, w, N)
+        Element (c, u, v, i, j) is channel c at (2 i + u, 2 j + v).
     """
-    n, c, height, width = x.shape
-    x = F.pad(x, (padding,) * 4)
-    a, b = height // 2 + padding, width // 2 + padding
-    # Even and odd rows and columns apart, so that windows are neighbours in memory.
-    parity = x.view(n, c, a, 2, b, 2).permute(1, 3, 5, 0, 2, 4).contiguous()
-    plane = n * a * b
-    taps = (kernel + 1) // 2
-    h, w = a - taps + 1, b - taps + 1
-    copies = parity.as_strided(
-        (c, taps, 2, taps, 2, n, h, w), (4 * plane, b, 2 * plane, 1, plane, a * b, b, 1)
-    )
-    return copies.reshape(c * (kernel + 1) ** 2, n * h * w), h, w
+    c, height, width, n = x.shape
+    taps = kernel + 1
+    h, w = (height - taps) // 2 + 1, (width - taps) // 2 + 1
+    row, channel = width * n, height * width * n
+    strides = (channel, row, n, 2 * row, 2 * n, 1)
+    return x.as_strided((c, taps, taps, h, w, n), strides).contiguous()
 
 
 def _corner_slices(kernel: int) -> list[tuple[int, int, slice, slice]]:
@@ -117,42 +107,72 @@ def _corner_slices(kernel: int) -> list[tuple[int, int, slice, slice]]:
     ]
 
 
-class _TappedConv(torch.autograd.Function):
+def _widen(weight: Tensor) -> Tensor:
+    """Turn a kernel into those of the four corners, all on the taps of a window."""
+    out, channels, kernel, _ = weight.shape
+    wide = weight.new_zeros(2, 2, out, channels, kernel + 1, kernel + 1)
+    for i, j, rows, columns in _corner_slices(kernel):
+        wide[i, j, :, :, rows, columns] = weight
+    return wide.view(4 * out, -1)
+
+
+class _CornerConv(torch.autograd.Function):
     """Convolution without bias, the four corners of each window in four planes."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-        out, channels, kernel, _ = weight.shape
-        copies, _, _ = _shifted_copies(x, kernel, padding)
-        wide = weight.new_zeros(2, 2, out, channels, kernel + 1, kernel + 1)
-        for i, j, rows, columns in _corner_slices(kernel):
-            wide[i, j, :, :, rows, columns] = weight
-        planes = wide.view(4 * out, len(copies)) @ copies
-        return planes.view(4, out, -1), copies
+    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        copies = _shifted_copies(x, weight.shape[2])
+        wide = _widen(weight)
+        planes = wide @ copies.view(wide.shape[1], -1)
+        return planes.view(4, len(weight), -1), copies
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-        ctx.weight_shape = inputs[1].shape
+        x, weight = inputs
+        copies = output[1]
+        ctx.save_for_backward(copies, weight)
+        ctx.mark_non_differentiable(copies)
+        ctx.set_materialize_grads(False)
+        ctx.input_shape = x.shape
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, _):
-        (copies,) = ctx.saved_tensors
-        out, channels, kernel, _ = ctx.weight_shape
-        wide = (grad.reshape(4 * out, -1) @ copies.T).view(
-            2, 2, out, channels, kernel + 1, kernel + 1
-        )
+        if grad is None:
+            return None, None
+        copies, weight = ctx.saved_tensors
+        out, channels, kernel, _ = weight.shape
+        taps = kernel + 1
+        grad = grad.reshape(4 * out, -1)
+        grad_copies = copies.view(channels * taps**2, -1)
+        grad_wide = (grad @ grad_copies.T).view(2, 2, out, channels, taps, taps)
         slices = _corner_slices(kernel)
-        grad_weight = sum(wide[i, j, :, :, r, c] for i, j, r, c in slices)
-        return None, grad_weight, None
+        grad_weight = sum(grad_wide[i, j, :, :, r, c] for i, j, r, c in slices)
+        if not ctx.needs_input_grad[0]:
+            return None, grad_weight
+        grad_copies = (_widen(weight).T @ grad).view(copies.shape)
+        return _add_copies_up(grad_copies, ctx.input_shape), grad_weight
+
+
+def _add_copies_up(copies: Tensor, shape: torch.Size) -> Tensor:
+    """Add what the taps say of each input: the transpose of ``_shifted_copies``."""
+    c, height, width, n = shape
+    taps, h, w = copies.shape[2:5]
+    x = copies.new_zeros(shape)
+    # Even and odd rows and columns apart, as the taps of one shift see them.
+    pairs = x.view(c, height // 2, 2, width // 2, 2, n)
+    copies = copies.view(c, taps // 2, 2, taps // 2, 2, h, w, n)
+    for i in range(taps // 2):
+        for j in range(taps // 2):
+            shift = copies[:, i, :, j].permute(0, 3, 1, 4, 2, 5)
+            pairs[:, i : i + h, :, j : j + w] += shift
+    return x
 
 
 def has_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> bool:
-    """Whether every output of ``conv`` falls into a 2 x 2 window."""
-    grown = 2 * int(conv.padding[0]) - conv.kernel_size[0] + 1
-    return (x.shape[2] + grown) % 2 == 0 and (x.shape[3] + grown) % 2 == 0
+    """Whether inputs and outputs of ``conv`` fall into 2 x 2 windows, to the last."""
+    padding, kernel = int(conv.padding[0]), conv.kernel_size[0]
+    return all(side % 2 == 0 and side + 2 * padding > kernel for side in x.shape[2:])
 
 
 def conv_to_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> Tensor:
@@ -161,23 +181,19 @@ def conv_to_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> Tensor:
     Parameters
     ----------
     x : Tensor of shape (N, C, H, W)
-        Images.
+        Images; quickest with the batch innermost in memory, as blocks return them.
     conv : torch.nn.Conv2d
         Square kernel of odd size, stride 1.
 
     Returns
     -------
-    Tensor of shape (4, out_channels, N * H' / 2 * W' / 2)
+    Tensor of shape (4, out_channels, H' / 2 * W' / 2 * N)
         Planes for the corners in row-major order.
     """
-    padding, kernel = int(conv.padding[0]), conv.kernel_size[0]
-    few_channels = conv.in_channels <= _MAX_TAPPED_CHANNELS
-    if few_channels and not x.requires_grad and x.shape[-1] % 2 == kernel % 2 - 1:
-        return _TappedConv.apply(x, conv.weight, padding)[0]
-    outputs = F.conv2d(x, conv.weight, padding=padding)
-    n, c, h, w = outputs.shape
-    windows = outputs.view(n, c, h // 2, 2, w // 2, 2)
-    return windows.permute(3, 5, 1, 0, 2, 4).reshape(4, c, -1)
+    padding = int(conv.padding[0])
+    x = x.permute(1, 2, 3, 0)  # (C, H, W, N)
+    x = F.pad(x, (0, 0, padding, padding, padding, padding)).contiguous()
+    return _CornerConv.apply(x, conv.weight)[0]
 
 
 def _max_of_corners(planes: Tensor) -> Tensor:
@@ -231,7 +247,7 @@ class _NormPoolELU(torch.autograd.Function):
             return None, None, None, None
         y, centred, pooled, inverse, scale, sign = ctx.saved_tensors
         count = 4 * centred.shape[2]
-        grad = _elu_slope(y).mul_(grad)
+        grad = _elu_backward(grad, y)
         grad_beta = grad.sum(1)
         grad_gamma = (grad * pooled).sum(1).mul_(inverse)
         # What mean and variance contribute is the same linear function everywhere...
@@ -240,8 +256,8 @@ class _NormPoolELU(torch.autograd.Function):
         # ... and the first of the largest corners also gets the window's gradient.
         left = grad.mul_(scale[:, None])
         for corner in range(3):
-            is_largest = (centred[corner] - pooled).sign_().add_(1)  # 1 or 0
-            share = is_largest.mul_(left)
+            below = (centred[corner] - pooled).sign_()  # -1, or 0 for the largest
+            share = torch.addcmul(left, left, below)
             grad_planes[corner] += share
             left -= share
         grad_planes[3] += left

@@ -97,11 +97,11 @@ class ConvBlock(nn.Module):
         return self.activation(self.pool(self.norm(self.conv(x))))
 
     def _from_planes(self, x: Tensor, normalise: Callable[[Tensor], Tensor]) -> Tensor:
-        y = normalise(kernels.conv_to_corner_planes(x, self.conv))  # (C, N * h * w)
+        y = normalise(kernels.conv_to_corner_planes(x, self.conv))  # (C, h * w * N)
         height, width = (
             (side + 2 * int(self.conv.padding[0]) - 4) // 2 for side in x.shape[2:]
         )
-        return y.view(len(y), len(x), height, width).transpose(0, 1)
+        return y.view(len(y), height, width, len(x)).permute(3, 0, 1, 2)
 
     def _normalise_by_batch(self, planes: Tensor) -> Tensor:
         norm: Any = self.norm  # its buffers are typed as optional
