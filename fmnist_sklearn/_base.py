@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, compute_sample_weight
+from sklearn.utils import Tags, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -19,11 +21,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 from skorch.utils import is_dataset
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import Subset
 
 from . import images
 from ._parameters import ParameterNet
-from .batches import ImageDataset
+from .batches import ImageDataset, normalise_weights
 from .callbacks import EarlyStopping
 from .preparation import (
     Seeds,
@@ -166,32 +170,33 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         if sample_weight_val is not None and X_val is None:
             raise ValueError("sample_weight_val needs X_val and y_val")
         continues = self.warm_start and self.__sklearn_is_fitted__()
-        rows, labels, weights = self._check_fit_data(
-            X, y, sample_weight, first_call=not continues
-        )
-        classes, targets = np.unique(labels, return_inverse=True)
-        if continues and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"warm_start=True continues a net of the classes {self.classes_!r}, "
-                f"but y holds {classes!r}"
+        with self._unchanged_on_error():
+            rows, labels, weights = self._check_fit_data(
+                X, y, sample_weight, first_call=not continues
             )
-        dataset = self._make_dataset(rows, targets, self._balance(labels, weights))
-        self.classes_ = classes
-        if not continues:
-            self._start_afresh()
-        dataset = dataset.to(self.device_)
-        if X_val is not None:
-            valid = self._check_validation_data(X_val, y_val, sample_weight_val)
-            parts = dataset, valid.to(self.device_)
-        else:
-            parts = self._split(dataset, targets)
-        train, valid = map(_normalise_weights, parts)
-        self._is_partial_fit = False
-        if continues:
-            self._prepare_to_continue()
-        else:
-            self.initialize()
-            self._set_scaling(train)
+            classes, targets = np.unique(labels, return_inverse=True)
+            if continues and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    "warm_start=True continues a net of the classes "
+                    f"{self.classes_!r}, but y holds {classes!r}"
+                )
+            self.classes_ = classes
+            self._is_partial_fit = False
+            if not continues:
+                self._start_afresh()
+            dataset = self._make_dataset(rows, targets, weights)
+            if X_val is None:
+                train, valid = self._split(dataset, targets)
+            else:
+                train = dataset
+                valid = self._check_validation_data(X_val, y_val, sample_weight_val)
+            train = normalise_weights(train, self._class_weights(labels))
+            valid = normalise_weights(valid)
+            if continues:
+                self._prepare_to_continue()
+            else:
+                self.initialize()
+                self._set_scaling(train)
         followers = follow_fit(self, rows, labels, weights)
         try:
             self.train(train, valid, self.max_epochs, *followers)
@@ -266,24 +271,38 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
                 f"`classes={classes!r}` is not the same as on last call to "
                 f"partial_fit, was: {self.classes_!r}"
             )
-        rows, labels, weights = self._check_fit_data(
-            X, y, sample_weight, first_call=first
-        )
-        if first:
-            self.classes_ = classes
-        targets = self._encode(labels)
-        dataset = self._make_dataset(rows, targets, self._balance(labels, weights))
-        self._is_partial_fit = True
-        if first:
-            self._start_afresh()
-            self.initialize()
-            self._set_scaling(dataset)
-        else:
-            self._seeds.draw()
-            self._prepare_to_continue()
-        self.train(_normalise_weights(dataset.to(self.device_)), None, 1)
+        with self._unchanged_on_error():
+            rows, labels, weights = self._check_fit_data(
+                X, y, sample_weight, first_call=first
+            )
+            if first:
+                self.classes_ = classes
+            targets = self._encode(labels)
+            self._is_partial_fit = True
+            if first:
+                self._start_afresh()
+            dataset = self._make_dataset(rows, targets, weights)
+            dataset = normalise_weights(dataset, self._class_weights(labels))
+            if first:
+                self.initialize()
+                self._set_scaling(dataset)
+            else:
+                self._seeds.draw()
+                self._prepare_to_continue()
+        self.train(dataset, None, 1)
         self.best_epoch_ = len(self.history_)
         return self
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Leave the estimator as it was where the data or a parameter is refused."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _prepare_to_continue(self) -> None:
         """Renew what a pickle leaves out and what depends on the kind of call."""
@@ -339,12 +358,11 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             rows, y, weights = rows[present], y[present], weights[present]
         return rows, y, weights
 
-    def _balance(self, labels: np.ndarray, weights: Any) -> np.ndarray | None:
-        """Let ``class_weight`` into the weights of the rows."""
+    def _class_weights(self, labels: np.ndarray) -> np.ndarray | None:
+        """Turn ``class_weight`` into a weight for each class."""
         if self.class_weight is None:
-            return weights
-        balance = compute_sample_weight(self.class_weight, labels)
-        return balance if weights is None else weights * balance
+            return None
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
 
     def _make_dataset(self, rows, targets, weights) -> ImageDataset:
         tensors = images.to_image_tensor(rows, self.image_shape_)
@@ -354,7 +372,7 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             tensors,
             torch.as_tensor(targets, dtype=torch.int64),
             None if weights is None else torch.from_numpy(weights),
-        )
+        ).to(self.device_)
 
     def _encode(self, labels: np.ndarray) -> np.ndarray:
         """Turn labels into class indices."""
@@ -367,10 +385,13 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         return np.searchsorted(self.classes_, labels)
 
     def _check_validation_data(self, X_val, y_val, sample_weight_val) -> ImageDataset:
-        rows, labels, weights = self._check_fit_data(
-            X_val, y_val, sample_weight_val, first_call=False
-        )
-        return self._make_dataset(rows, self._encode(labels), weights)
+        try:
+            rows, labels, weights = self._check_fit_data(
+                X_val, y_val, sample_weight_val, first_call=False
+            )
+            return self._make_dataset(rows, self._encode(labels), weights)
+        except ValueError as error:
+            raise ValueError(f"In X_val, y_val, sample_weight_val: {error}") from error
 
     def _split(self, dataset: ImageDataset, targets: np.ndarray) -> tuple[Any, Any]:
         """Split into the parts to train and to validate on; the second may be None."""
@@ -476,7 +497,13 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         if optimizer is not None and (self.warm_start or self._is_partial_fit):
             state["_optimizer_state"] = optimizer.state_dict()
         if "module_" in state and self.device_.type != "cpu":
-            state["module_"] = copy.deepcopy(self.module_).cpu()
+            for name in ("module_", "criterion_"):
+                if isinstance(state.get(name), nn.Module):
+                    state[name] = copy.deepcopy(state[name]).cpu()
+            if "_optimizer_state" in state:
+                state["_optimizer_state"] = tree_map_only(
+                    torch.Tensor, Tensor.cpu, state["_optimizer_state"]
+                )
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -488,6 +515,8 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             except ValueError:
                 self.device_ = torch.device("cpu")
             self.place_module()
+            if isinstance(state.get("criterion_"), nn.Module):
+                self.criterion_.to(self.device_)
 
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, optimizer or history from files, as skorch does.
@@ -503,16 +532,3 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             super().load_params(*args, **kwargs)
         finally:
             self.device = device
-
-
-def _normalise_weights(dataset: Any) -> Any:
-    """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning."""
-    base = dataset.dataset if isinstance(dataset, Subset) else dataset
-    if not isinstance(base, ImageDataset) or base.weights is None:
-        return dataset
-    weights = base.weights
-    if isinstance(dataset, Subset):
-        part = weights[torch.as_tensor(dataset.indices)]
-        scaled = ImageDataset(base.images, base.targets, weights / part.mean())
-        return Subset(scaled, dataset.indices)
-    return ImageDataset(base.images, base.targets, weights / weights.mean())

@@ -168,8 +168,31 @@ def _keyword_names(function: Any) -> set[str]:
     return set(names[1:] if names and names[0] == "params" else names)
 
 
+# What other libraries call our parameters.
+_ALIASES = {
+    "alpha": "optimizer__weight_decay",
+    "class_weights": "class_weight",
+    "early_stopping": "patience",
+    "epochs": "max_epochs",
+    "hidden_layer_sizes": "module__hidden_units",
+    "hidden_units": "module__hidden_units",
+    "learning_rate": "lr",
+    "learning_rate_init": "lr",
+    "max_iter": "max_epochs",
+    "momentum": "optimizer__momentum",
+    "n_epochs": "max_epochs",
+    "n_iter_no_change": "patience",
+    "scheduler": "lr_schedule",
+    "seed": "random_state",
+    "weight_decay": "optimizer__weight_decay",
+    "widths": "module__widths",
+}
+
+
 def _did_you_mean(
     name: str, candidates: Any, *, prefix: str = "", suffix: str = ""
 ) -> str:
+    if not prefix and name in _ALIASES:
+        return f"; did you mean {_ALIASES[name]}?"
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return f"; did you mean {prefix}{close[0]}{suffix}?" if close else "."

@@ -136,6 +136,31 @@ def resolve_subset(
     return dataset, indices
 
 
+def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
+    """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning.
+
+    Parameters
+    ----------
+    dataset : ImageDataset, Subset of one, or anything else
+        Anything else is returned as it is.
+    class_weights : array-like of shape (n_classes,), optional
+        Factors of the weights, by class.
+    """
+    if not is_resident(dataset):
+        return dataset
+    base, indices = resolve_subset(dataset)
+    weights = base.weights
+    if class_weights is not None:
+        factors = torch.as_tensor(class_weights, dtype=torch.float32)
+        factors = factors.to(base.targets.device)[base.targets]
+        weights = factors if weights is None else weights * factors
+    if weights is None:
+        return dataset
+    part = weights if indices is None else weights[indices.to(weights.device)]
+    scaled = ImageDataset(base.images, base.targets, weights / part.mean())
+    return scaled if indices is None else Subset(scaled, indices.tolist())
+
+
 def is_resident(dataset: Any) -> bool:
     """Whether ``BatchIterator`` can cut batches from ``dataset``."""
     while isinstance(dataset, Subset):

@@ -98,9 +98,15 @@ class LRSchedule(Callback):
             has_momentum = {"momentum", "betas"} & optimizer.defaults.keys()
             kwargs = {"cycle_momentum": bool(has_momentum), **self.kwargs}
             max_lr = [group["lr"] for group in optimizer.param_groups]
-            scheduler = schedulers.OneCycleLR(
-                optimizer, max_lr, total_steps=total_steps, **kwargs
-            )
+            try:
+                scheduler = schedulers.OneCycleLR(
+                    optimizer, max_lr, total_steps=total_steps, **kwargs
+                )
+            except ZeroDivisionError as error:
+                raise ValueError(
+                    f"lr_schedule='one_cycle' cannot divide {total_steps} steps with "
+                    f"{self.kwargs!r}; train longer or change lr_schedule__pct_start"
+                ) from error
         else:
             scheduler = schedulers.CosineAnnealingLR(
                 optimizer, total_steps, **self.kwargs

@@ -35,6 +35,12 @@ def resolve_device(device: Any) -> torch.device:
             f"device={device!r} was asked for, but PyTorch finds no CUDA device here; "
             "use device='auto' or device='cpu'"
         )
+    try:
+        torch.empty(0, device=resolved).cpu()
+    except (RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} cannot hold a network here; use device='auto'"
+        ) from error
     return resolved
 
 

@@ -104,12 +104,15 @@ class TrainingNet(NeuralNetClassifier):
 
     def initialize_module(self) -> TrainingNet:
         """Build the network without touching the global random state."""
-        kwargs = {
-            "image_shape": self.image_shape_,
-            "n_classes": len(self.classes_),
-            "dropout": self.dropout,
-            **self.get_params_for("module"),
-        }
+        data = {"image_shape": self.image_shape_, "n_classes": len(self.classes_)}
+        given = self.get_params_for("module")
+        for name, value in data.items():
+            if name in given and not np.array_equal(given[name], value):
+                raise ValueError(
+                    f"module__{name}={given[name]!r} does not fit the data, which have "
+                    f"{name} = {value!r}"
+                )
+        kwargs = {**data, "dropout": self.dropout, **given}
         with torch.device("meta"):
             module = self.module(**kwargs)
         module.to_empty(device="cpu")
@@ -337,6 +340,11 @@ class TrainingNet(NeuralNetClassifier):
     def _run_epochs(self, dataset_train, dataset_valid, n_epochs) -> None:
         parts = {"dataset_train": dataset_train, "dataset_valid": dataset_valid}
         batches = self.get_iterator(dataset_train, training=True)
+        if len(batches) == 0:
+            raise ValueError(
+                f"batch_size={self.batch_size!r} with drop_last leaves no batch of "
+                f"n_samples={len(dataset_train)} rows"
+            )
         schedule = self._find_callback(LRSchedule)
         if schedule is not None:
             schedule.start(self.optimizer_, len(batches))
