@@ -1,0 +1,55 @@
+"""Measure what fitting and predicting add to the memory of the process.
+
+The peak of the resident memory is compared with its state after imports and loading
+(Linux and macOS)::
+
+    python examples/benchmarks/memory.py fit --model lenet5
+    python examples/benchmarks/memory.py predict --rows 600000
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+
+import numpy as np
+from contenders import print_machine
+
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, fetch_fashion_mnist
+
+ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
+
+
+def peak_mb() -> float:
+    """Return the peak of the resident memory so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def main() -> None:
+    """Parse the command line and print the additional memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", choices=["fit", "predict"])
+    parser.add_argument("--model", choices=sorted(ESTIMATORS), default="lenet5")
+    parser.add_argument("--rows", type=int, default=60_000)
+    arguments = parser.parse_args()
+    print_machine()
+    X, y = fetch_fashion_mnist(return_X_y=True)
+    estimator = ESTIMATORS[arguments.model](max_epochs=1, patience=None)
+    if arguments.job == "fit":
+        X, y = X[: arguments.rows], y[: arguments.rows]
+        before = peak_mb()
+        estimator.fit(X, y)
+        in_and_out = 0.0
+    else:
+        estimator.fit(X[:1000], y[:1000])
+        X = np.resize(X, (arguments.rows, X.shape[1]))
+        before = peak_mb()
+        in_and_out = estimator.predict_proba(X).nbytes / 1e6  # the input is there
+    added = peak_mb() - before - in_and_out
+    print(f"{arguments.job} of {len(X):,} uint8 images adds {added:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
