@@ -222,22 +222,22 @@ class _NormPoolELU(torch.autograd.Function):
         if sign is not None:
             planes = planes * sign[:, None]
         mean = planes.mean(2).mean(0)
-        centred = planes - mean[:, None]
         count = 4 * planes.shape[2]
-        var = torch.linalg.vector_norm(centred, dim=2).square_().sum(0).div_(count)
+        squares = torch.linalg.vector_norm(planes, dim=2).square_().sum(0)
+        var = (squares / count - mean * mean).clamp_(min=0)
         inverse = (var + eps).rsqrt_()
-        pooled = _max_of_corners(centred)
         scale = gamma.abs() * inverse
-        y = _elu((pooled * scale[:, None]).add_(beta[:, None]))
+        pooled = _max_of_corners(planes)
+        y = _elu((pooled * scale[:, None]).add_((beta - mean * scale)[:, None]))
         if sign is not None:
             mean = mean * sign
-        return y, mean, var, centred, pooled, inverse, scale, sign
+        return y, mean, var, pooled, inverse, scale, sign
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        y, *others = output
-        ctx.save_for_backward(y, *others[2:])
-        ctx.mark_non_differentiable(*(t for t in others if t is not None))
+        y, mean, var, *others = output
+        ctx.save_for_backward(inputs[0], y, mean, *others)
+        ctx.mark_non_differentiable(mean, var, *(t for t in others if t is not None))
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -245,18 +245,21 @@ class _NormPoolELU(torch.autograd.Function):
     def backward(ctx, grad, *_):
         if grad is None:
             return None, None, None, None
-        y, centred, pooled, inverse, scale, sign = ctx.saved_tensors
-        count = 4 * centred.shape[2]
+        planes, y, mean, pooled, inverse, scale, sign = ctx.saved_tensors
+        if sign is not None:
+            planes, mean = planes * sign[:, None], mean * sign
+        count = 4 * planes.shape[2]
         grad = _elu_backward(grad, y)
         grad_beta = grad.sum(1)
-        grad_gamma = (grad * pooled).sum(1).mul_(inverse)
+        grad_gamma = ((grad * pooled).sum(1) - mean * grad_beta).mul_(inverse)
         # What mean and variance contribute is the same linear function everywhere...
-        factor = (-scale * inverse * grad_gamma / count)[:, None]
-        grad_planes = (centred * factor).add_((-scale * grad_beta / count)[:, None])
+        factor = -scale * inverse * grad_gamma / count
+        offset = -scale * grad_beta / count - mean * factor
+        grad_planes = (planes * factor[:, None]).add_(offset[:, None])
         # ... and the first of the largest corners also gets the window's gradient.
         left = grad.mul_(scale[:, None])
         for corner in range(3):
-            below = (centred[corner] - pooled).sign_()  # -1, or 0 for the largest
+            below = (planes[corner] - pooled).sign_()  # -1, or 0 for the largest
             share = torch.addcmul(left, left, below)
             grad_planes[corner] += share
             left -= share
