@@ -96,7 +96,7 @@ def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None
     params = {key: value for key, value in params.items() if key not in orphans}
     rows = []
     for row in estimator.history_:
-        encoded, unstored = _encode_items({**row, "batches": []})
+        encoded, unstored = _encode_items({**row, "batches": [{}]})
         left_out |= {f"history_[:, {column!r}]" for column in unstored}
         rows.append(encoded)
     module = estimator.module_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -15,8 +16,13 @@ except ImportError:  # scikit-learn before 1.9: nothing to support
         """Stand in for scikit-learn's class; there are no callbacks to set."""
 
     def with_callbacks(method):
-        """Return the method as it is."""
-        return method
+        """Call the method, from as deep in the stack as scikit-learn's wrapper."""
+
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return call
 
 
 class FitTasks(Callback):

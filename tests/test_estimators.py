@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import classification_report, log_loss
@@ -421,11 +422,12 @@ def test_class_weight_by_label(X, y, quick):
 
 def test_class_weight_multiplies_sample_weight(X, y, quick):
     weights = np.random.rand(240) + 0.5
+    quick = quick | {"validation_fraction": 0}  # where class weights have no say
     both = LeNet5Classifier(**quick, class_weight={2: 3.0})
     both.fit(X, y, sample_weight=weights)
     product = LeNet5Classifier(**quick)
     product.fit(X, y, sample_weight=weights * np.where(y == 2, 3.0, 1.0))
-    assert same_predictions(both, product, X)
+    assert_allclose(both.predict_proba(X), product.predict_proba(X), atol=1e-3)
 
 
 def test_a_class_weight_of_zero_leaves_the_class_known(X, y, quick):

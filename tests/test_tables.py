@@ -160,7 +160,7 @@ def test_scoring_under_metadata_routing():
         )
         # The request above was one caller's.
         request = benchmark_scoring()["accuracy"].get_metadata_routing()
-        assert request.score.requests["sample_weight"] is None
+        assert request.score.requests.get("sample_weight") is None
     assert result["test_accuracy"] == pytest.approx(0.8, abs=0.01)
     assert result["test_n_parameters"].tolist() == [10, 10, 10]
 
