@@ -27,7 +27,7 @@ from torch.utils.data import Subset
 
 from . import images
 from ._parameters import ParameterNet
-from .batches import ImageDataset, normalise_weights
+from .batches import ImageDataset, normalise_weights, weights_as_float32
 from .callbacks import EarlyStopping
 from .preparation import (
     Seeds,
@@ -163,6 +163,7 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             For parameters, shapes or values out of range, and if the loss becomes
             NaN or infinite, with the epoch named.
         """
+        self.check_training_readiness()
         self._check_params()
         if (X_val is None) != (y_val is None):
             missing = "X_val" if X_val is None else "y_val"
@@ -254,6 +255,7 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             If ``classes`` is missing in the first call or differs from it, or ``y``
             holds another label.
         """
+        self.check_training_readiness()
         self._check_params()
         first = not self.__sklearn_is_fitted__()
         if self.class_weight == "balanced":
@@ -312,8 +314,11 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             state = self.__dict__.pop("_optimizer_state", None)
             if state is not None:
                 self.optimizer_.load_state_dict(state)
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.get_params_for("optimizer").get("lr", self.lr)
+        params = self.get_params_for("optimizer")
+        own = dict(enumerate(kwargs for _, kwargs in params.get("param_groups", [])))
+        for number, group in enumerate(self.optimizer_.param_groups):
+            lr = params.get("lr", self.lr)
+            group["lr"] = own.get(number, {}).get("lr", lr)
 
     def _set_scaling(self, dataset: Any) -> None:
         mean, std = pixel_statistics(dataset, self.pixel_scaling)
@@ -351,7 +356,8 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             dtype=np.float64,
             ensure_non_negative=True,
         )
-        present = weights > 0
+        # What is next to nothing beside the largest weight counts as nothing.
+        present = weights_as_float32(weights) > 0
         if not present.any():
             raise ValueError("sample_weight is zero for every row; nothing to train on")
         if not present.all():
@@ -362,12 +368,21 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         """Turn ``class_weight`` into a weight for each class."""
         if self.class_weight is None:
             return None
-        return compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+        weights = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=labels
+        )
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} gives the classes "
+                f"{self.classes_!r} the weights {weights!r}; they must be finite and "
+                "not negative, and one must be above 0"
+            )
+        return weights_as_float32(weights)
 
     def _make_dataset(self, rows, targets, weights) -> ImageDataset:
         tensors = images.to_image_tensor(rows, self.image_shape_)
         if weights is not None:
-            weights = None if np.ptp(weights) == 0 else weights.astype(np.float32)
+            weights = None if np.ptp(weights) == 0 else weights_as_float32(weights)
         return ImageDataset(
             tensors,
             torch.as_tensor(targets, dtype=torch.int64),
@@ -443,7 +458,8 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         sklearn.exceptions.NotFittedError
             Before ``fit``.
         ValueError
-            For images of another shape, NaN or infinite pixels.
+            For images of another shape, pixels that are NaN or infinite, or so large
+            that the network's outputs are.
         """
         return self._predict_scores(X, torch.softmax)
 
@@ -463,9 +479,13 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         return self._predict_scores(X, torch.log_softmax)
 
     def _predict_scores(self, X: Any, link: Any) -> np.ndarray:
-        check_is_fitted(self)
-        scores = [link(logits.float(), 1) for logits in self.forward_iter(X)]
-        return torch.cat(scores).numpy()
+        logits = torch.cat(list(self.forward_iter(X))).float()
+        if not torch.isfinite(logits).all():
+            raise ValueError(
+                "the network's outputs are not finite numbers: X holds values far "
+                "beyond those that it was trained on, or its weights are not finite"
+            )
+        return link(logits, 1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the label of each image.

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from sklearn.utils._param_validation import (
     Interval,
+    Options,
     StrOptions,
     validate_parameter_constraints,
 )
@@ -29,7 +30,10 @@ class ParameterNet(TrainingNet):
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "lr": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Integral, {-1}),
+        ],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "patience": [
             Interval(Integral, 1, None, closed="left"),
@@ -66,7 +70,7 @@ class ParameterNet(TrainingNet):
             if not is_nested(name):
                 raise TypeError(
                     f"{type(self).__name__}() got an unexpected keyword argument "
-                    f"{name!r}{_did_you_mean(name, known)}"
+                    f"{name!r}{self._likely_name(name)}"
                 )
         for name in known:
             setattr(self, name, arguments[name])
@@ -77,6 +81,15 @@ class ParameterNet(TrainingNet):
     def _constructor_names(cls) -> list[str]:
         parameters = inspect.signature(cls.__init__).parameters.values()
         return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    @classmethod
+    def _likely_name(cls, name: str) -> str:
+        for part in sorted(cls.prefixes_, key=len, reverse=True):
+            rest = name.removeprefix(part)
+            is_short = rest.startswith("_") or rest in _keyword_names(cls.module)
+            if name.startswith(part) and is_short and rest.strip("_"):
+                return f"; did you mean {part}__{rest.lstrip('_')}?"
+        return _did_you_mean(name, cls._constructor_names())
 
     def _get_param_names(self) -> list[str]:
         nested = (name for name in self.__dict__ if is_nested(name))
@@ -120,7 +133,7 @@ class ParameterNet(TrainingNet):
             if name not in known and not is_nested(name):
                 raise ValueError(
                     f"Invalid parameter {name!r} for estimator {type(self).__name__}"
-                    f"{_did_you_mean(name, known)} Valid parameters are: {known!r}."
+                    f"{self._likely_name(name)} Valid parameters are: {known!r}."
                 )
         for name, value in params.items():
             setattr(self, name, value)

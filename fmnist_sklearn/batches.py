@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -136,6 +137,15 @@ def resolve_subset(
     return dataset, indices
 
 
+def weights_as_float32(weights: np.ndarray) -> np.ndarray:
+    """Scale weights by a power of two, which is exact, so that float32 holds them.
+
+    Their ratios are what counts. Those below 1e-45 of the largest become 0.
+    """
+    _, exponent = np.frexp(weights.max())
+    return np.ldexp(weights, -exponent).astype(np.float32)
+
+
 def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
     """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning.
 
@@ -145,6 +155,11 @@ def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
         Anything else is returned as it is.
     class_weights : array-like of shape (n_classes,), optional
         Factors of the weights, by class.
+
+    Raises
+    ------
+    ValueError
+        If they are 0 for every row.
     """
     if not is_resident(dataset):
         return dataset
@@ -157,6 +172,8 @@ def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
     if weights is None:
         return dataset
     part = weights if indices is None else weights[indices.to(weights.device)]
+    if not part.any():
+        raise ValueError("class_weight leaves no weight to any of the rows to train on")
     scaled = ImageDataset(base.images, base.targets, weights / part.mean())
     return scaled if indices is None else Subset(scaled, indices.tolist())
 

@@ -15,7 +15,7 @@ _PARAMETERS = """
     lr : float, default=1e-3
         Learning rate; with a schedule, the highest one.
     batch_size : int, default=64
-        Rows in a mini-batch of the training.
+        Rows in a mini-batch of the training; -1 is all of them.
     max_epochs : int, default=150
         Most epochs to train for; exactly so many where nothing stops earlier.
     patience : int, "auto" or None, default="auto"

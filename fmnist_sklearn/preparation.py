@@ -157,7 +157,7 @@ def pixel_statistics(
             low, high = float(images.min()), float(images.max())
             if low >= 0 and high <= 255:
                 low, high = 0.0, 1.0 if high <= 1 else 255.0
-        half = (high - low) / 2 or 1.0
+        half = _divisor((high - low) / 2)
         mean, std = torch.full((n_channels,), low + half), torch.full((1,), half)
         return mean, std.expand(n_channels).clone()
     means, stds = [], []
@@ -172,5 +172,10 @@ def pixel_statistics(
             for piece in pieces
         )
         means.append(mean)
-        stds.append((variance / count) ** 0.5 or 1.0)
+        stds.append(_divisor((variance / count) ** 0.5))
     return torch.tensor(means), torch.tensor(stds)
+
+
+def _divisor(spread: float) -> float:
+    """Return ``spread``, or 1 where float32 cannot divide by it."""
+    return spread if spread >= torch.finfo(torch.float32).tiny else 1.0

@@ -11,6 +11,7 @@ import numpy as np
 import skorch.callbacks
 import torch
 import torch.nn.functional as F
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from skorch.history import History
@@ -188,6 +189,11 @@ class TrainingNet(NeuralNetClassifier):
         generator = torch.Generator().manual_seed(self._seeds.order if training else 0)
         if training:
             kwargs.setdefault("shuffle", True)
+        elif kwargs.get("shuffle"):
+            raise ValueError(
+                "iterator_valid__shuffle=True would return predictions in another "
+                "order than that of X; leave it out"
+            )
         augment = make_augment(self.augment) if training else None
         if iterator is None:
             _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
@@ -240,9 +246,8 @@ class TrainingNet(NeuralNetClassifier):
         images, targets = batch
         with self._autocast():
             logits = self.infer(images, **fit_params)
-        weights = getattr(batch, "weights", None)
         loss = self.get_loss(
-            logits.float(), targets, X=images, training=True, weights=weights
+            logits.float(), targets, X=images, training=True, **_weights_of(batch)
         )
         loss.backward()
         return {"loss": loss, "y_pred": logits}
@@ -252,8 +257,7 @@ class TrainingNet(NeuralNetClassifier):
         images, targets = batch
         with torch.no_grad():
             logits = self.infer(images, **fit_params)
-            weights = getattr(batch, "weights", None)
-            loss = self.get_loss(logits, targets, X=images, weights=weights)
+            loss = self.get_loss(logits, targets, X=images, **_weights_of(batch))
         return {"loss": loss, "y_pred": logits}
 
     def _autocast(self):
@@ -452,6 +456,7 @@ class TrainingNet(NeuralNetClassifier):
         device : str or torch.device, default="cpu"
             Where to put the logits.
         """
+        check_is_fitted(self)
         dataset = X if is_dataset(X) else self.get_dataset(X)
         self._set_training(training)
         for batch in self.get_iterator(dataset):
@@ -476,10 +481,22 @@ class _LoadedBatches:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, targets, *weights in self.loader:
+        for batch in self.loader:
+            if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+                raise ValueError(
+                    "a dataset must give an image, its target and, at most, its "
+                    "weight; see torch.utils.data.TensorDataset"
+                )
+            images, targets, *weights = batch
             if self.augment is not None:
                 images = self.augment(images, self.generator)
             yield Batch(images, targets, *weights)
+
+
+def _weights_of(batch: Any) -> dict[str, Any]:
+    """Name a batch's weights, if it has any: skorch's ``get_loss`` knows of none."""
+    weights = getattr(batch, "weights", None)
+    return {} if weights is None else {"weights": weights}
 
 
 def is_nested(name: str) -> bool:
