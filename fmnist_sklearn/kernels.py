@@ -15,6 +15,8 @@ make it cheap, none of which changes what is computed:
 On a GPU, in export and under ``torch.compile`` the operations of PyTorch are used.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -98,60 +100,70 @@ def _shifted_copies(x: Tensor, kernel: int) -> Tensor:
     return x.as_strided((c, taps, taps, h, w, n), strides).contiguous()
 
 
-def _corner_slices(kernel: int) -> list[tuple[int, int, slice, slice]]:
-    """Where each corner's kernel lies among the taps of a window."""
-    return [
-        (i, j, slice(i, i + kernel), slice(j, j + kernel))
-        for i in (0, 1)
-        for j in (0, 1)
-    ]
+@functools.lru_cache(maxsize=8)
+def _corner_index(out: int, channels: int, kernel: int) -> tuple[Tensor, Tensor]:
+    """Where the kernels of the four corners lie among the taps of a window.
+
+    Returns
+    -------
+    spread : Tensor of shape (4 * out, channels * (kernel + 1) ** 2)
+        For each tap of each corner, its position in the flat kernel, or behind its
+        end where the corner does not see the tap.
+    gather : Tensor of shape (4, out * channels * kernel ** 2)
+        For each corner, where in ``spread`` the elements of the kernel went.
+    """
+    size, taps = out * channels * kernel**2, kernel + 1
+    flat = torch.arange(size, device="cpu").view(out, channels, kernel, kernel)
+    spread = flat.new_full((2, 2, out, channels, taps, taps), size)
+    places = torch.arange(spread.numel(), device="cpu").view_as(spread)
+    gather = []
+    for i in (0, 1):
+        for j in (0, 1):
+            corner = (i, j, ..., slice(i, i + kernel), slice(j, j + kernel))
+            spread[corner] = flat
+            gather.append(places[corner].flatten())
+    return spread.view(4 * out, -1), torch.stack(gather)
 
 
 def _widen(weight: Tensor) -> Tensor:
     """Turn a kernel into those of the four corners, all on the taps of a window."""
-    out, channels, kernel, _ = weight.shape
-    wide = weight.new_zeros(2, 2, out, channels, kernel + 1, kernel + 1)
-    for i, j, rows, columns in _corner_slices(kernel):
-        wide[i, j, :, :, rows, columns] = weight
-    return wide.view(4 * out, -1)
+    spread = _corner_index(*weight.shape[:3])[0]
+    return torch.cat((weight.flatten(), weight.new_zeros(1)))[spread]
 
 
 class _CornerConv(torch.autograd.Function):
     """Convolution without bias, the four corners of each window in four planes."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         copies = _shifted_copies(x, weight.shape[2])
         wide = _widen(weight)
         planes = wide @ copies.view(wide.shape[1], -1)
-        return planes.view(4, len(weight), -1), copies
+        return planes.view(4, len(weight), -1), copies, wide
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, weight = inputs
-        copies = output[1]
-        ctx.save_for_backward(copies, weight)
-        ctx.mark_non_differentiable(copies)
+        _, copies, wide = output
+        ctx.save_for_backward(copies, wide)
+        ctx.mark_non_differentiable(copies, wide)
         ctx.set_materialize_grads(False)
-        ctx.input_shape = x.shape
+        ctx.shapes = [tensor.shape for tensor in inputs]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad, _):
+    def backward(ctx, grad, *_):
         if grad is None:
             return None, None
-        copies, weight = ctx.saved_tensors
-        out, channels, kernel, _ = weight.shape
-        taps = kernel + 1
-        grad = grad.reshape(4 * out, -1)
-        grad_copies = copies.view(channels * taps**2, -1)
-        grad_wide = (grad @ grad_copies.T).view(2, 2, out, channels, taps, taps)
-        slices = _corner_slices(kernel)
-        grad_weight = sum(grad_wide[i, j, :, :, r, c] for i, j, r, c in slices)
+        copies, wide = ctx.saved_tensors
+        input_shape, weight_shape = ctx.shapes
+        grad = grad.reshape(len(wide), -1)
+        grad_wide = grad @ copies.view(wide.shape[1], -1).T
+        gather = _corner_index(*weight_shape[:3])[1]
+        grad_weight = grad_wide.view(-1)[gather].sum(0).view(weight_shape)
         if not ctx.needs_input_grad[0]:
             return None, grad_weight
-        grad_copies = (_widen(weight).T @ grad).view(copies.shape)
-        return _add_copies_up(grad_copies, ctx.input_shape), grad_weight
+        grad_copies = (wide.T @ grad).view(copies.shape)
+        return _add_copies_up(grad_copies, input_shape), grad_weight
 
 
 def _add_copies_up(copies: Tensor, shape: torch.Size) -> Tensor:
@@ -197,11 +209,8 @@ def conv_to_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> Tensor:
 
 
 def _max_of_corners(planes: Tensor) -> Tensor:
-    top, bottom = (
-        torch.maximum(planes[0], planes[1]),
-        torch.maximum(planes[2], planes[3]),
-    )
-    return torch.maximum(top, bottom)
+    a, b, c, d = planes.unbind()
+    return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
 
 
 def _signs(gamma: Tensor) -> Tensor | None:
@@ -258,12 +267,14 @@ class _NormPoolELU(torch.autograd.Function):
         grad_planes = (planes * factor[:, None]).add_(offset[:, None])
         # ... and the first of the largest corners also gets the window's gradient.
         left = grad.mul_(scale[:, None])
-        for corner in range(3):
-            below = (planes[corner] - pooled).sign_()  # -1, or 0 for the largest
+        *corners, _ = planes.unbind()
+        *grad_corners, grad_last = grad_planes.unbind()
+        for corner, grad_corner in zip(corners, grad_corners, strict=True):
+            below = (corner - pooled).sign_()  # -1, or 0 for the largest
             share = torch.addcmul(left, left, below)
-            grad_planes[corner] += share
+            grad_corner += share
             left -= share
-        grad_planes[3] += left
+        grad_last += left
         if sign is not None:
             grad_planes *= sign[:, None]
             grad_gamma *= sign
