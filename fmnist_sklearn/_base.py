@@ -368,9 +368,20 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         """Turn ``class_weight`` into a weight for each class."""
         if self.class_weight is None:
             return None
-        weights = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=labels
-        )
+        if isinstance(self.class_weight, dict):
+            # scikit-learn's function would look for the label "3" under the number 3.
+            known = self.classes_.tolist()
+            unknown = [label for label in self.class_weight if label not in known]
+            if unknown and not set(known) <= self.class_weight.keys():
+                raise ValueError(
+                    f"class_weight names {unknown!r}, but the classes are "
+                    f"{self.classes_!r}"
+                )
+            weights = np.array([self.class_weight.get(c, 1) for c in known], float)
+        else:
+            weights = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=labels
+            )
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
             raise ValueError(
                 f"class_weight={self.class_weight!r} gives the classes "
