@@ -503,7 +503,7 @@ def test_pixels_too_close_to_divide_by(quick, scaling, scale):
 def test_pixels_far_beyond_those_of_the_training(quick, method):
     X, y = random_images()
     net = LeNet5Classifier(**quick).fit(X * 1e-6, y)
-    with pytest.raises(ValueError, match="outputs are not finite.*: X holds values"):
+    with pytest.raises(ValueError, match=r"outputs are not finite.*: X holds values"):
         getattr(net, method)(X * 1e38)
 
 
