@@ -198,7 +198,8 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
             else:
                 self.initialize()
                 self._set_scaling(train)
-        followers = follow_fit(self, rows, labels, weights)
+        with self._unfitted_on_error():
+            followers = follow_fit(self, rows, labels, weights)
         try:
             self.train(train, valid, self.max_epochs, *followers)
         finally:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
 from skorch.history import History
 from skorch.utils import is_dataset
 from torch import Tensor
@@ -145,6 +145,16 @@ class TrainingNet(NeuralNetClassifier):
         if self.optimizer in _FUSED_OPTIMIZERS and not chosen:
             kwargs["fused"] = True
         self.optimizer_ = self.optimizer(*args, **kwargs)
+        return self
+
+    def _initialize_callbacks(self) -> TrainingNet:
+        super()._initialize_callbacks()
+        for name, callback in self.callbacks_:
+            if isinstance(callback, BatchScoring):
+                raise TypeError(
+                    f"callback {name!r} is a {type(callback).__name__}, which needs "
+                    "the history to hold a row for each batch; use EpochScoring"
+                )
         return self
 
     def _initialize_module(self, reason=None) -> TrainingNet:
@@ -294,6 +304,28 @@ class TrainingNet(NeuralNetClassifier):
             ]
         return self._hooks[method_name]
 
+    def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: skorch's own loop would go past all that ``fit`` prepares.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; ``fit`` and ``partial_fit`` train.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no fit_loop; call fit, or partial_fit for one "
+            "epoch more"
+        )
+
+    @contextmanager
+    def _unfitted_on_error(self) -> Iterator[None]:
+        """Let no net that broke before its first epoch pass for a fitted one."""
+        try:
+            yield
+        except Exception:
+            self.initialized_ = bool(self.history_)
+            raise
+
     def train(
         self,
         dataset_train: Any,
@@ -320,7 +352,8 @@ class TrainingNet(NeuralNetClassifier):
         self._hooks: dict[str, list[Any]] = {}
         self._followers = followers
         self._stop_requested = False
-        self.notify("on_train_begin", X=dataset_train, y=None)
+        with self._unfitted_on_error():
+            self.notify("on_train_begin", X=dataset_train, y=None)
         start = time.perf_counter()
         try:
             with self._own_dropout():

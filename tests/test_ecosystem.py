@@ -24,7 +24,11 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
-from sklearn.exceptions import DataConversionWarning, FitFailedWarning
+from sklearn.exceptions import (
+    DataConversionWarning,
+    FitFailedWarning,
+    NotFittedError,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
@@ -33,6 +37,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import BatchScoring, Callback
 
 from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, MiniVGGClassifier
 
@@ -372,9 +377,69 @@ def test_callbacks_are_let_go_after_a_fit_that_fails(X, y, quick, callback):
     assert net.n_iter_ == 2
 
 
+def test_callbacks_that_cannot_be_set_up_leave_no_fitted_net(X, y, quick, callback):
+    monitor = callback.ScoringMonitor(scoring="nonsense")
+    net = LeNet5Classifier(**quick).set_callbacks(callback.ProgressBar(), monitor)
+    with pytest.raises(ValueError, match="'nonsense' is not a valid scoring value"):
+        net.fit(X, y)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        net.predict(X)
+
+
 def test_callbacks_are_no_parameters(quick, callback):
     net = LeNet5Classifier(**quick).set_callbacks(callback.ProgressBar())
     assert net.get_params() == LeNet5Classifier(**quick).get_params()
+
+
+# skorch's callbacks
+
+
+class FailAtOnce(Callback):
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        raise ZeroDivisionError
+
+
+class Enough(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_a_callback_that_fails_at_once_leaves_no_fitted_net(X, y, quick):
+    net = LeNet5Classifier(**quick, callbacks=[FailAtOnce()])
+    with pytest.raises(ZeroDivisionError):
+        net.fit(X, y)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        net.predict(X)
+
+
+def test_a_callback_that_fails_at_once_keeps_earlier_weights(X, y, quick):
+    net = LeNet5Classifier(**quick, warm_start=True).fit(X, y)
+    expected = net.predict_proba(X)
+    net.set_params(callbacks=[FailAtOnce()])
+    with pytest.raises(ZeroDivisionError):
+        net.fit(X, y)
+    assert np.array_equal(net.predict_proba(X), expected)
+
+
+def test_a_callback_s_own_keyboard_interrupt_is_one(X, y, quick):
+    """skorch takes it for the wish to stop; ``net.stop_training`` says so here."""
+    net = LeNet5Classifier(**quick, callbacks=[Enough()])
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    assert net.n_iter_ == 1
+
+
+def test_scores_of_batches_are_refused(X, y, quick):
+    net = LeNet5Classifier(**quick, callbacks=[BatchScoring("accuracy")])
+    with pytest.raises(TypeError, match=r"'BatchScoring' is a BatchScoring.*EpochScor"):
+        net.fit(X, y)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        net.predict(X)
+
+
+def test_skorch_s_loop_is_refused(X, y, quick, lenet5):
+    with pytest.raises(NotImplementedError, match="no fit_loop; call fit"):
+        lenet5.fit_loop(X, y)
 
 
 # Arrays and frames
