@@ -69,7 +69,7 @@ class TrainingNet(NeuralNetClassifier):
     _criteria = ("criterion",)
     _optimizers = ("optimizer",)
 
-    # What pays for a network on today's hardware; see docs/speed.
+    # What pays for a network; examples/benchmarks/training_speed.py measures it.
     _bfloat16_pays = False
     _memory_format = torch.contiguous_format
 
