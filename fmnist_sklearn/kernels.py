@@ -171,13 +171,17 @@ def _add_copies_up(copies: Tensor, shape: torch.Size) -> Tensor:
     c, height, width, n = shape
     taps, h, w = copies.shape[2:5]
     x = copies.new_zeros(shape)
-    # Even and odd rows and columns apart, as the taps of one shift see them.
-    pairs = x.view(c, height // 2, 2, width // 2, 2, n)
-    copies = copies.view(c, taps // 2, 2, taps // 2, 2, h, w, n)
-    for i in range(taps // 2):
-        for j in range(taps // 2):
-            shift = copies[:, i, :, j].permute(0, 3, 1, 4, 2, 5)
-            pairs[:, i : i + h, :, j : j + w] += shift
+    row, plane = width * n, height * width * n
+    tap = h * w * n
+    # The four taps of a shift see even and odd rows and columns apart, so that all of
+    # them can be added at once: axes (c, i, u % 2, j, v % 2, n).
+    axes = (c, h, 2, w, 2, n)
+    from_strides = (taps**2 * tap, w * n, taps * tap, n, tap, 1)
+    to_strides = (plane, 2 * row, row, 2 * n, n, 1)
+    for u in range(0, taps, 2):
+        for v in range(0, taps, 2):
+            target = x.as_strided(axes, to_strides, u * row + v * n)
+            target += copies.as_strided(axes, from_strides, (u * taps + v) * tap)
     return x
 
 

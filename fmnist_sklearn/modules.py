@@ -57,8 +57,9 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         keep = 1.0 - self.p
-        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
-        return x * mask.div_(keep)
+        # Uniform numbers are drawn in bulk, which Bernoulli numbers are not.
+        mask = torch.rand(x.shape, generator=self.generator, device=x.device)
+        return x * mask.lt_(keep).div_(keep).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Show the probability where the module is printed."""
