@@ -491,7 +491,17 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         return self._predict_scores(X, torch.log_softmax)
 
     def _predict_scores(self, X: Any, link: Any) -> np.ndarray:
-        logits = torch.cat(list(self.forward_iter(X))).float()
+        check_is_fitted(self)
+        dataset = X if is_dataset(X) else self.get_dataset(X)
+        # One block for all rows: small ones, kept from each batch, would lie between
+        # the large ones of the batches, whose memory could then not be used again.
+        logits, n = torch.empty(0), 0
+        for outputs in self.forward_iter(dataset):
+            if n == 0:
+                logits = torch.empty(len(dataset), outputs.shape[1])
+            logits[n : n + len(outputs)] = outputs
+            n += len(outputs)
+        logits = logits[:n]
         if not torch.isfinite(logits).all():
             raise ValueError(
                 "the network's outputs are not finite numbers: X holds values far "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -148,31 +149,33 @@ def pixel_statistics(
         ``(pixels - mean) / std`` is the scaled image; ``std`` is never 0.
     """
     base, indices = resolve_subset(dataset)
-    images = base.images if indices is None else base.images[indices]
-    n_channels = images.shape[1]
+    rows = torch.arange(len(base)) if indices is None else indices
+    n_channels = base.images.shape[1]
+
+    def pieces(channels: Any) -> Iterator[Tensor]:
+        # So that no copy of all the pixels is made.
+        for part in rows.to(base.images.device).split(4096):
+            yield base.images[part, channels]
+
     if pixel_scaling == "symmetric":
-        if images.dtype == torch.uint8:
+        if base.images.dtype == torch.uint8:
             low, high = 0.0, 255.0
         else:
-            low, high = float(images.min()), float(images.max())
+            low = min(float(piece.min()) for piece in pieces(slice(None)))
+            high = max(float(piece.max()) for piece in pieces(slice(None)))
             if low >= 0 and high <= 255:
                 low, high = 0.0, 1.0 if high <= 1 else 255.0
         half = _divisor((high - low) / 2)
         mean, std = torch.full((n_channels,), low + half), torch.full((1,), half)
         return mean, std.expand(n_channels).clone()
     means, stds = [], []
+    count = len(rows) * base.images[0, 0].numel()
     for channel in range(n_channels):
-        # Pieces of the rows, so that no float copy of all the pixels is made.
-        pieces = images[:, channel].split(4096)
-        count = sum(piece.numel() for piece in pieces)
-        mean = sum(float(piece.double().mean()) * piece.numel() for piece in pieces)
-        mean /= count
-        variance = sum(
-            float((piece.double() - mean).square_().mean()) * piece.numel()
-            for piece in pieces
-        )
-        means.append(mean)
-        stds.append(_divisor((variance / count) ** 0.5))
+        level = sum(float(piece.double().sum()) for piece in pieces(channel)) / count
+        squares = (piece.double().sub_(level).square_() for piece in pieces(channel))
+        variance = sum(float(piece.sum()) for piece in squares) / count
+        means.append(level)
+        stds.append(_divisor(variance**0.5))
     return torch.tensor(means), torch.tensor(stds)
 
 

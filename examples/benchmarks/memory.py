@@ -1,7 +1,7 @@
 """Measure what fitting and predicting add to the memory of the process.
 
 The peak of the resident memory is compared with its state after imports and loading
-(Linux and macOS)::
+(Linux only)::
 
     python examples/benchmarks/memory.py fit --model lenet5
     python examples/benchmarks/memory.py predict --rows 600000
@@ -10,8 +10,7 @@ The peak of the resident memory is compared with its state after imports and loa
 from __future__ import annotations
 
 import argparse
-import resource
-import sys
+from pathlib import Path
 
 import numpy as np
 from contenders import print_machine
@@ -21,10 +20,12 @@ from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, fetch_fashion_mn
 ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
 
 
-def peak_mb() -> float:
-    """Return the peak of the resident memory so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+def resident_mb(field: str) -> float:
+    """Return the resident memory in MB: "VmRSS" is now, "VmHWM" the peak so far."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError(f"/proc/self/status has no {field}")
 
 
 def main() -> None:
@@ -39,15 +40,18 @@ def main() -> None:
     estimator = ESTIMATORS[arguments.model](max_epochs=1, patience=None)
     if arguments.job == "fit":
         X, y = X[: arguments.rows], y[: arguments.rows]
-        before = peak_mb()
+        before = resident_mb("VmRSS")
         estimator.fit(X, y)
         in_and_out = 0.0
     else:
         estimator.fit(X[:1000], y[:1000])
-        X = np.resize(X, (arguments.rows, X.shape[1]))
-        before = peak_mb()
+        rows = np.empty((arguments.rows, X.shape[1]), dtype=X.dtype)
+        for start in range(0, len(rows), len(X)):
+            rows[start : start + len(X)] = X[: len(rows) - start]
+        X = rows
+        before = resident_mb("VmRSS")
         in_and_out = estimator.predict_proba(X).nbytes / 1e6  # the input is there
-    added = peak_mb() - before - in_and_out
+    added = resident_mb("VmHWM") - before - in_and_out
     print(f"{arguments.job} of {len(X):,} uint8 images adds {added:.0f} MB")
 
 
