@@ -537,8 +537,8 @@ def _keep_freed_memory() -> None:
     """Let the C library keep the memory of one step for the next.
 
     glibc returns freed blocks of a megabyte to the system, and each step would get
-    them anew page by page, which takes up to a third of its time. Once it has seen a
-    large block freed, it keeps blocks up to that size.
+    them anew, page by page. Once it has seen a large block freed, it keeps blocks up
+    to that size.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
 

@@ -1,5 +1,8 @@
 """The fast path computes what the textbook's loop computes, step for step."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,42 +22,15 @@ N_STEPS = 50
 SGD = {"lr": 0.001, "momentum": 0.9, "nesterov": True}
 
 
-def plain_lenet5():
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2),
-        nn.BatchNorm2d(6),
-        nn.ELU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.BatchNorm2d(16),
-        nn.ELU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(400, 120),
-        nn.ELU(),
-        nn.Linear(120, 84),
-        nn.ELU(),
-        nn.Linear(84, 10),
-    )
-
-
-def plain_mini_vgg():
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=3),
-        nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(64, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4096, 512),
-        nn.ReLU(),
-        nn.Linear(512, 10),
-    )
+def hand_written_network(model):
+    """Build the network that the speed benchmarks compare with, without dropout."""
+    path = Path(__file__).parents[1] / "examples" / "benchmarks" / "contenders.py"
+    contenders = runpy.run_path(str(path))
+    network = contenders["PLAIN_NETWORKS"][model]()
+    for layer in network:
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return network
 
 
 class StepLosses(Callback):
@@ -82,10 +58,10 @@ def plain_losses(network, images, labels):
 
 
 @pytest.mark.parametrize(
-    ("classifier", "plain"),
-    [(LeNet5Classifier, plain_lenet5), (MiniVGGClassifier, plain_mini_vgg)],
+    ("classifier", "model"),
+    [(LeNet5Classifier, "lenet5"), (MiniVGGClassifier, "minivgg")],
 )
-def test_losses_of_the_first_steps(classifier, plain):
+def test_losses_of_the_first_steps(classifier, model):
     X, y = load_fashion_mnist_sample(return_X_y=True)
     X, y = X[: N_STEPS * BATCH_SIZE], y[: N_STEPS * BATCH_SIZE]
     record = StepLosses()
@@ -105,7 +81,7 @@ def test_losses_of_the_first_steps(classifier, plain):
     weights = [p.detach().clone() for p in net.initialize().module_.parameters()]
     net.fit(X, y)
 
-    network = plain()
+    network = hand_written_network(model)
     with torch.no_grad():
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)

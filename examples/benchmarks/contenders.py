@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.environment import describe_hardware, describe_versions
 
 
@@ -55,6 +56,7 @@ def plain_mini_vgg() -> nn.Module:
     )
 
 
+ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
 PLAIN_NETWORKS = {"lenet5": plain_lenet5, "minivgg": plain_mini_vgg}
 
 

@@ -13,11 +13,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from contenders import print_machine
+from contenders import ESTIMATORS, print_machine
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, fetch_fashion_mnist
-
-ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
+from fmnist_sklearn import fetch_fashion_mnist
 
 
 def resident_mb(field: str) -> float:

@@ -15,6 +15,7 @@ import statistics
 import numpy as np
 import torch
 from contenders import (
+    ESTIMATORS,
     PLAIN_NETWORKS,
     print_machine,
     print_rates,
@@ -24,14 +25,9 @@ from contenders import (
 )
 from skorch import NeuralNetClassifier
 
-from fmnist_sklearn import (
-    LeNet5Classifier,
-    MiniVGGClassifier,
-    fetch_fashion_mnist,
-)
+from fmnist_sklearn import fetch_fashion_mnist
 
 BASELINE = "plain torch loop at its best batch size"
-ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from contenders import (
+    ESTIMATORS,
     PLAIN_NETWORKS,
     print_machine,
     print_rates,
@@ -34,14 +35,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from fmnist_sklearn import (
-    LeNet5Classifier,
-    MiniVGGClassifier,
-    fetch_fashion_mnist,
-)
+from fmnist_sklearn import fetch_fashion_mnist
 
 BASELINE = "plain torch loop, resident float tensor"
-ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
 # One hidden layer of scikit-learn's own network, with about as many parameters.
 MLP_UNITS = {"lenet5": 78, "minivgg": 2727}
 
