@@ -48,6 +48,7 @@ class ParameterNet(TrainingNet):
         "augment": [Mapping, callable, None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
+        "predict_flip": ["boolean"],
         "pixel_scaling": [StrOptions({"standardize", "symmetric"})],
         "image_shape": ["array-like", None],
         "class_weight": [dict, StrOptions({"balanced"}), None],

@@ -49,6 +49,10 @@ _PARAMETERS = """
     ema_decay : float or None, default=None
         Decay per batch of a moving average of the weights. Where it is given, the
         averaged weights are those validated, kept and predicted with.
+    predict_flip : bool, default=False
+        Whether predictions are made from each image and its left-right mirror image,
+        their logits averaged (test-time augmentation); takes twice as long. It may be
+        set after ``fit``, whose validation does without.
     pixel_scaling : {{"standardize", "symmetric"}}, default="standardize"
         "standardize": subtract the mean of the training part and divide by its
         standard deviation, for each channel. "symmetric": the pixels' range (0..255,
@@ -190,6 +194,7 @@ class LeNet5Classifier(ImageClassifier):
         augment=None,
         label_smoothing=0.0,
         ema_decay=None,
+        predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,
         class_weight=None,
@@ -267,6 +272,7 @@ class MiniVGGClassifier(ImageClassifier):
         augment=None,
         label_smoothing=0.0,
         ema_decay=None,
+        predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,
         class_weight=None,

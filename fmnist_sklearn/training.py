@@ -474,7 +474,11 @@ class TrainingNet(NeuralNetClassifier):
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         """Return the logits of a batch, in float32."""
         with torch.set_grad_enabled(training):
-            return self.infer(batch[0])
+            logits = self.infer(batch[0])
+            if self.predict_flip and not training:
+                mirrored = torch.as_tensor(batch[0]).flip(-1)
+                logits = (logits + self.infer(mirrored)) / 2
+            return logits
 
     def forward_iter(
         self, X: Any, training: bool = False, device: Any = "cpu"

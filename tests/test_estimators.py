@@ -783,6 +783,7 @@ def test_double_underscore_names_are_checked_in_fit(X, y, quick, name, match):
         ("augment", "flip"),
         ("label_smoothing", 1.0),
         ("ema_decay", 1.0),
+        ("predict_flip", "yes"),
         ("pixel_scaling", "minmax"),
         ("image_shape", 28),
         ("class_weight", "even"),

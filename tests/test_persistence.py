@@ -200,6 +200,7 @@ def test_parameters(small_X, path):
         "module__hidden_units": (20, 12),
         "label_smoothing": 0.1,
         "ema_decay": 0.9,
+        "predict_flip": True,
     }
     loaded = round_trip(fit_small(small_X, **params), path)
     expected = LeNet5Classifier(**{**QUICK, **params, "device": "cpu"}).get_params()

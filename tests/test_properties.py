@@ -287,6 +287,7 @@ PARAMETERS = {
     ),
     "pixel_scaling": (["standardize", "symmetric"], ["minmax", None]),
     "ema_decay": ([None, 0, 0.5, 0.999], [1.0, -1, "0.9"]),
+    "predict_flip": ([False, True], ["yes", None]),
     "label_smoothing": ([0.0, 0.1, 0.99], [1, -0.1, "0.1"]),
     "lr_schedule": ([None, "one_cycle", "cosine"], ["linear", 3]),
     "dropout": ([0, 0.5, 0.99], [1.0, -0.5, None]),

@@ -359,6 +359,21 @@ def test_predictions_do_not_depend_on_the_batch_size(lenet5, X):
     np.testing.assert_allclose(net.predict_proba(X), lenet5.predict_proba(X), atol=1e-6)
 
 
+def test_predict_flip_averages_with_the_mirror_image(lenet5, X):
+    mirrored = X.reshape(-1, 28, 28)[:, :, ::-1].reshape(-1, 784)
+    net = copy.deepcopy(lenet5).set_params(predict_flip=True)
+    plain = [lenet5.forward(rows, training=False) for rows in (X, mirrored)]
+    torch.testing.assert_close(net.forward(X), sum(plain) / 2)
+    np.testing.assert_allclose(net.predict_proba(X), net.predict_proba(mirrored), 1e-5)
+
+
+def test_predict_flip_leaves_training_and_validation_alone(X, y, quick):
+    plain = LeNet5Classifier(**quick).fit(X, y)
+    flipped = LeNet5Classifier(**quick, predict_flip=True).fit(X, y)
+    assert flipped.history[:, "valid_loss"] == plain.history[:, "valid_loss"]
+    assert equal_states(flipped.module_, plain.module_)
+
+
 def test_skorch_s_valid_split(X, y, quick):
     split = ValidSplit(0.25, stratified=True, random_state=0)
     recorder = Recorder()
