@@ -84,3 +84,19 @@ def mini_vgg(sample):
     """A fitted MiniVGGClassifier; not to change (copy it first)."""
     X, y = sample
     return MiniVGGClassifier(**QUICK | {"max_epochs": 1}).fit(X[:100], y[:100])
+
+
+@pytest.fixture(params=[LeNet5Classifier, MiniVGGClassifier])
+def kind(request):
+    """Each of the two classes."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def same_predictions():
+    """A function that tells whether two nets give the same probabilities."""
+
+    def same_predictions(first, second, X):
+        return np.array_equal(first.predict_proba(X), second.predict_proba(X))
+
+    return same_predictions

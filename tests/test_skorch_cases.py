@@ -2,7 +2,7 @@
 
 The cases are those of skorch 1.4's ``test_classifier.py`` (``NeuralNetClassifier``)
 and, as far as a fixed module and criterion leave them a meaning, of ``test_net.py``.
-Most hold and are tested in test_training.py and test_estimators.py; here is the rest.
+Most hold and are tested in test_training.py and test_base.py; here is the rest.
 Where ours differ on purpose, the test states what they do instead, and docs/skorch.rst
 says why.
 
@@ -26,7 +26,7 @@ messages on re-initialisation by ``set_params``        ``set_params`` only store
 sparse input that learns                               images are dense; an error
 ``device=None``                                        "auto" says what is meant
 ``compile``                                            a network this small gains little
-pickles and weights made on CUDA, in skorch's folder   simulated in test_estimators.py
+pickles and weights made on CUDA, in skorch's folder   simulated in test_base.py
 ``groups`` for ``train_split``                         ``fit(X_val=..., y_val=...)``
 =====================================================  =================================
 """

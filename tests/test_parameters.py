@@ -1,0 +1,224 @@
+"""The constructor's parameters: stored, set, checked, cloned and shown."""
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from torch.utils.data import DataLoader
+
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+)
+
+# Parameters
+
+
+def test_get_params_is_the_constructor_s_signature(kind):
+    names = [
+        name
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    assert list(kind().get_params()) == sorted(names)
+    assert not any(name.endswith("_") or name.startswith("_") for name in names)
+    nested = {"module__hidden_units": 7, "optimizer__eps": 1e-6}
+    assert kind(**nested).get_params() == kind().get_params() | nested
+
+
+def test_the_constructor_stores_what_it_gets(kind):
+    odd = {name: object() for name in kind().get_params()}
+    net = kind(**odd)
+    assert all(getattr(net, name) is value for name, value in odd.items())
+
+
+def test_fit_does_not_change_parameters(kind, lenet5, mini_vgg, quick):
+    net = lenet5 if kind is LeNet5Classifier else mini_vgg
+    expected = kind(**quick).get_params()
+    if kind is MiniVGGClassifier:
+        expected["max_epochs"] = 1
+    assert net.get_params() == expected
+
+
+def test_set_params_only_stores(lenet5, X):
+    net = copy.deepcopy(lenet5)
+    before = net.predict_proba(X)
+    changes = {
+        "lr": 0.5,
+        "dropout": 0.9,
+        "optimizer": torch.optim.SGD,
+        "module__hidden_units": (5,),
+        "optimizer__momentum": 0.3,
+        "pixel_scaling": "symmetric",
+        "image_shape": (1, 14, 56),
+        "class_weight": "balanced",
+        "random_state": 5,
+        "precision": "bfloat16",
+        "callbacks": [],
+        "augment": {"flip": 0.5},
+        "batch_size": 3,
+        "iterator_train": DataLoader,
+        "device": "auto",
+    }
+    assert net.set_params(**changes) is net
+    assert net.get_params() == lenet5.get_params() | changes
+    assert np.array_equal(net.predict_proba(X), before)
+
+
+def test_set_params_takes_effect_at_the_next_fit(X, y, quick, same_predictions):
+    net = LeNet5Classifier(**quick).fit(X, y)
+    net.set_params(module__hidden_units=(30,), random_state=3).fit(X, y)
+    fresh = LeNet5Classifier(**quick | {"random_state": 3}, module__hidden_units=(30,))
+    assert same_predictions(net, fresh.fit(X, y), X)
+
+
+@pytest.mark.parametrize(
+    ("name", "likely"),
+    [
+        ("batchsize", "batch_size"),
+        ("learning_rate_schedule", "lr_schedule"),
+        ("max_epoch", "max_epochs"),
+        ("randomstate", "random_state"),
+        ("patiense", "patience"),
+        ("moduel", None),
+        ("xyzzy", None),
+        ("hidden_units", None),
+    ],
+)
+def test_misspelt_names(name, likely):
+    suggestion = f"; did you mean {likely}\\?" if likely else ""
+    with pytest.raises(
+        TypeError, match=f"unexpected keyword argument '{name}'{suggestion}"
+    ):
+        LeNet5Classifier(**{name: 1})
+    with pytest.raises(
+        ValueError, match=f"Invalid parameter '{name}' for .*LeNet5Class.*{suggestion}"
+    ):
+        LeNet5Classifier().set_params(lr=3, **{name: 1})
+
+
+def test_a_wrong_set_params_stores_nothing():
+    net = LeNet5Classifier()
+    with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
+        net.set_params(lr=3, nonsense=1)
+    assert net.lr == 1e-3
+    assert not hasattr(net, "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("modul__dropout", r"'modul__dropout' does not start with .*did you mean modu"),
+        ("nonsense__x", "'nonsense__x' does not start with the name of a part"),
+        (
+            "module__hiden_units",
+            r"is not a parameter of module; did you mean module__h",
+        ),
+        ("optimizer__weight_decai", "did you mean optimizer__weight_decay"),
+        ("criterion__reduction", "'criterion__reduction' is not a parameter of crit"),
+        ("iterator_train__batchsize", "iterator_train__batchsize"),
+    ],
+)
+def test_double_underscore_names_are_checked_in_fit(X, y, quick, name, match):
+    net = LeNet5Classifier(**quick, **{name: 1})
+    with pytest.raises(ValueError, match=match):
+        net.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", 0),
+        ("lr", "fast"),
+        ("batch_size", 0),
+        ("batch_size", 1.5),
+        ("max_epochs", 0),
+        ("patience", 0),
+        ("patience", "never"),
+        ("validation_fraction", 1.0),
+        ("validation_fraction", -0.1),
+        ("shuffle", "yes"),
+        ("dropout", 1.0),
+        ("optimizer", "adam"),
+        ("lr_schedule", "linear"),
+        ("augment", "flip"),
+        ("label_smoothing", 1.0),
+        ("ema_decay", 1.0),
+        ("predict_flip", "yes"),
+        ("pixel_scaling", "minmax"),
+        ("image_shape", 28),
+        ("class_weight", "even"),
+        ("device", 0.5),
+        ("precision", "float16"),
+        ("random_state", "seed"),
+        ("warm_start", "yes"),
+        ("callbacks", 3),
+        ("train_split", 0.2),
+    ],
+)
+def test_parameters_out_of_range(X, y, quick, name, value):
+    net = LeNet5Classifier(**quick | {name: value})
+    with pytest.raises(ValueError, match=rf"'{name}' parameter.*Got {value!r} instead"):
+        net.fit(X, y)
+
+
+def test_patience_by_hand_without_validation_rows(X, y, quick):
+    net = LeNet5Classifier(**quick, patience=3, validation_fraction=0)
+    with pytest.raises(ValueError, match="patience=3 needs a validation part"):
+        net.fit(X, y)
+
+
+@pytest.mark.parametrize("patience", ["auto", None])
+def test_training_on_every_row(X, y, quick, patience):
+    net = LeNet5Classifier(**quick, patience=patience, validation_fraction=0)
+    net.fit(X, y)
+    assert net.n_iter_ == net.best_epoch_ == 2
+    assert net.history_[0, "train_batch_count"] == 8
+    assert "valid_loss" not in net.history_[0]
+
+
+def test_image_shape_that_does_not_fit(X, y, quick):
+    with pytest.raises(ValueError, match=r"image_shape=\(3, 16, 16\) holds 768 pixels"):
+        LeNet5Classifier(**quick, image_shape=(3, 16, 16)).fit(X, y)
+    with pytest.raises(ValueError, match=r"expects \(3, 16, 16\)"):
+        LeNet5Classifier(**quick, image_shape=(3, 16, 16)).fit(X.reshape(-1, 28, 28), y)
+
+
+# clone, repr, tags
+
+
+def test_clone_in_every_state(X, y, quick, lenet5):
+    fresh = LeNet5Classifier(**quick, module__dropout=0.1)
+    initialized = LeNet5Classifier(**quick).initialize()
+    partial = LeNet5Classifier(**quick).partial_fit(X, y, classes=np.arange(10))
+    loaded = pickle.loads(pickle.dumps(lenet5))
+    for net in (fresh, initialized, partial, lenet5, loaded, clone(fresh)):
+        copied = clone(net)
+        assert copied.get_params() == net.get_params()
+        assert set(vars(copied)) == set(net.get_params())
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            copied.predict(X)
+
+
+def test_repr_shows_what_was_changed():
+    assert repr(LeNet5Classifier()) == "LeNet5Classifier()"
+    shown = repr(LeNet5Classifier(lr=0.5, module__dropout=0.1))
+    assert "lr=0.5" in shown
+    assert "module__dropout=0.1" in shown
+    assert "batch_size" not in shown
+
+
+def test_tags(kind):
+    tags = kind().__sklearn_tags__()
+    assert is_classifier(kind())
+    assert tags.input_tags.two_d_array
+    assert tags.input_tags.three_d_array
+    assert not tags.input_tags.allow_nan
+    assert not tags.input_tags.sparse
+    assert tags.target_tags.required
+    assert tags.classifier_tags.multi_class
