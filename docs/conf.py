@@ -1,7 +1,9 @@
 """Settings of Sphinx, and the tables that are computed when the docs are built."""
 
 import re
+import sys
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -12,6 +14,10 @@ from docutils.statemachine import StringList
 import fmnist_sklearn
 from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, layer_table
 
+# The records of the accuracy runs, and their tables.
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "benchmarks"))
+import accuracy_records
+
 project = "fmnist_sklearn"
 author = "The fmnist_sklearn developers"
 copyright = f"{date.today().year}, {author}"
@@ -20,6 +26,7 @@ version = release = fmnist_sklearn.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
@@ -33,6 +40,10 @@ autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+
+plot_formats = ["png"]
+plot_html_show_formats = False
+plot_html_show_source_link = False
 
 # The examples run at every build, on the bundled sample.
 sphinx_gallery_conf = {
@@ -73,9 +84,11 @@ _NAMES = {
     "LeNet5": LeNet5,
     "MiniVGG": MiniVGG,
     "RECIPES": RECIPES,
+    "accuracy": accuracy_records,
     "code": code,
     "layer_table": layer_table,
     "pd": pd,
+    "records": accuracy_records.read_records(),
 }
 
 
@@ -132,6 +145,11 @@ def count_role(role, rawtext, text, lineno, inliner, options=None, content=None)
     return [nodes.Text(f"{value:,}")], []
 
 
+def value_role(role, rawtext, text, lineno, inliner, options=None, content=None):
+    """Write the value of an expression as text."""
+    return [nodes.Text(str(_evaluate(text)))], []
+
+
 def quote_fitted_names(app, what, name, obj, options, lines):
     """Quote names such as ``classes_`` in the types of a docstring.
 
@@ -147,6 +165,7 @@ def quote_fitted_names(app, what, name, obj, options, lines):
 def setup(app):
     app.add_directive("computed-table", ComputedTable)
     app.add_role("count", count_role)
+    app.add_role("value", value_role)
     # Before numpydoc, whose priority is the default of 500.
     app.connect("autodoc-process-docstring", quote_fitted_names, priority=400)
     return {"parallel_read_safe": False}

@@ -14,8 +14,9 @@ from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.environment import describe_hardware, describe_versions
 
 
-def plain_lenet5() -> nn.Module:
+def plain_lenet5(hidden_units: tuple[int, int] = (120, 84)) -> nn.Module:
     """Build the network of ``LeNet5`` from PyTorch's own layers, in textbook order."""
+    first, second = hidden_units
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2),
         nn.BatchNorm2d(6),
@@ -26,13 +27,13 @@ def plain_lenet5() -> nn.Module:
         nn.ELU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(400, 120),
+        nn.Linear(400, first),
         nn.ELU(),
         nn.Dropout(0.5),
-        nn.Linear(120, 84),
+        nn.Linear(first, second),
         nn.ELU(),
         nn.Dropout(0.5),
-        nn.Linear(84, 10),
+        nn.Linear(second, 10),
     )
 
 

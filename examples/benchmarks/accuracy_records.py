@@ -1,0 +1,259 @@
+"""The records of ``accuracy.py``: written, read, and told as tables.
+
+Run as a script, it fills them into README.md; the docs take theirs at every build.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmnist_sklearn._files import atomic_write
+from fmnist_sklearn.environment import describe_hardware, describe_versions
+from fmnist_sklearn.results import PUBLISHED_ROWS, to_jsonable
+from fmnist_sklearn.tables import table_to_markdown
+
+DOCS = Path(__file__).parents[2] / "docs"
+RECORDS = DOCS / "accuracy"
+
+RECIPE_ORDER = ("published", "fast", "accurate")
+MODEL_NAMES = {"lenet5": "LeNet5", "minivgg": "MiniVGG"}
+# (model, batch size) of the published rows, in their order.
+_PUBLISHED = dict(
+    zip(
+        [(model, size) for model in MODEL_NAMES for size in (64, 128)],
+        PUBLISHED_ROWS,
+        strict=True,
+    )
+)
+
+
+def path_of(key: dict[str, Any]) -> Path:
+    """Return the file of a run: its recipe, model, batch size and seed."""
+    return RECORDS / ("-".join(map(str, key.values())) + ".json")
+
+
+def write_record(key: dict[str, Any], results: dict[str, Any]) -> Path:
+    """Write what a run reached, and on what; a list of rows becomes columns."""
+    history = results["history"]
+    content = {
+        **key,
+        **results,
+        "history": {name: [row[name] for row in history] for name in history[0]},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": describe_hardware(),
+        "versions": describe_versions(),
+    }
+    path = path_of(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "w", encoding="utf-8") as file:
+        json.dump(to_jsonable(content), file, allow_nan=False)
+        file.write("\n")
+    return path
+
+
+def read_records() -> pd.DataFrame:
+    """Read all runs: one a row, sorted by recipe, model, batch size and seed."""
+    files = sorted(RECORDS.glob("*.json"))
+    frame = pd.DataFrame([json.loads(file.read_text("utf-8")) for file in files])
+    frame["threads"] = [hardware["torch_threads"] for hardware in frame["hardware"]]
+    frame["recipe"] = pd.Categorical(frame["recipe"], RECIPE_ORDER, ordered=True)
+    frame["seconds_to_published"] = [
+        seconds_to(row.history, _PUBLISHED[row.model, 64][1])
+        for row in frame.itertuples()
+    ]
+    return frame.sort_values(["recipe", "model", "batch_size", "seed"])
+
+
+def seconds_to(history: dict[str, list[float]], accuracy: float) -> float:
+    """Return the training time until the test images were told so well, or nan."""
+    seconds = np.cumsum(history["dur"])
+    reached = np.asarray(history["test_acc"]) >= accuracy
+    return float(seconds[reached.argmax()]) if reached.any() else float("nan")
+
+
+def recipes_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the seeds of each recipe, model and batch size, for readers."""
+    keys = ["recipe", "model", "batch_size", "threads"]
+    rows = []
+    for (recipe, model, size, threads), runs in records.groupby(keys, observed=True):
+        rows.append(
+            {
+                "recipe": recipe,
+                "network": MODEL_NAMES[model],
+                "batch size": size,
+                "seeds": len(runs),
+                "test accuracy": spread(runs["test_accuracy"]),
+                "validation accuracy": spread(runs["validation_accuracy"]),
+                "training time (s)": mean_time(runs["training_time_s"], runs["alone"]),
+                "threads": threads,
+                "epochs": f"{runs['epochs'].mean():.3g}",
+                "to published (s)": mean_time(
+                    runs["seconds_to_published"], runs["alone"]
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Write mean and standard deviation over seeds, or the only value."""
+    values = np.asarray(list(values))
+    mean = f"{values.mean():.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.4f}"
+
+
+def mean_time(seconds: Any, alone: Any) -> str:
+    """Write a mean time, with a mark where other work ran on the machine meanwhile."""
+    mean = np.asarray(seconds).mean()  # nan where one run did not get there
+    if np.isnan(mean):
+        return "not reached"
+    return f"{mean:,.0f}{'' if np.all(alone) else '*'}"
+
+
+def flip_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Compare predictions with and without the mirror image (``predict_flip``)."""
+    rows = []
+    augmented = records[records["test_accuracy_flip"].notna()]
+    for (recipe, model), runs in augmented.groupby(["recipe", "model"], observed=True):
+        rows.append(
+            {
+                "recipe": recipe,
+                "network": MODEL_NAMES[model],
+                "seeds": len(runs),
+                "test accuracy": spread(runs["test_accuracy"]),
+                "with mirror images": spread(runs["test_accuracy_flip"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def published_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Set the runs of the recipe "published" beside the published rows."""
+    runs = records[records["recipe"] == "published"].set_index(["model", "batch_size"])
+    rows = []
+    for key, (name, accuracy, seconds, epochs) in _PUBLISHED.items():
+        if key not in runs.index:
+            continue
+        run = runs.loc[key]
+        rows.append(
+            {
+                "published row": name,
+                "accuracy": f"{accuracy:.3f}",
+                "epochs": epochs,
+                "time (s)": seconds,
+                "accuracy here": f"{run['validation_accuracy']:.4f}",
+                "epochs here": run["epochs"],
+                "time here (s)": mean_time(run["training_time_s"], run["alone"]),
+                "test accuracy here": f"{run['test_accuracy']:.4f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def benchmark_list_table(records: pd.DataFrame) -> pd.DataFrame:
+    """Put our best recipe's means into Fashion-MNIST's own list of benchmarks."""
+    listed = pd.read_csv(DOCS / "fashion_mnist_benchmarks.csv")
+    best = records[records["recipe"] == "accurate"]
+    ours = best.groupby("model").agg(
+        accuracy=("test_accuracy", "mean"), parameters=("n_parameters", "first")
+    )
+    listed = listed.rename(columns={"classifier": "network"})
+    rows = [
+        {
+            "network": f"**{MODEL_NAMES[model]}Classifier**, recipe accurate",
+            "parameters": row["parameters"],
+            "accuracy": round(row["accuracy"], 4),
+        }
+        for model, row in ours.iterrows()
+    ]
+    merged = pd.concat([listed, pd.DataFrame(rows)], ignore_index=True)
+    merged = merged.sort_values("accuracy", ascending=False, kind="stable")
+    merged["parameters"] = [
+        "" if pd.isna(n) else f"{int(n):,}" for n in merged["parameters"]
+    ]
+    merged["preprocessing"] = merged["preprocessing"].fillna("")
+    return merged[["network", "preprocessing", "parameters", "accuracy"]]
+
+
+def draw_progress(records: pd.DataFrame) -> Any:
+    """Draw test accuracy against training time: a panel a network, a line a run.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    colours = dict(zip(RECIPE_ORDER, ("C7", "C0", "C1"), strict=True))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for ax, (model, name) in zip(axes, MODEL_NAMES.items(), strict=True):
+        target = _PUBLISHED[model, 64][1]
+        ax.axhline(target, color="0.7", linestyle=":", label=f"published {target}")
+        for recipe, runs in records[records["model"] == model].groupby(
+            "recipe", observed=True
+        ):
+            for number, run in enumerate(runs.itertuples()):
+                ax.plot(
+                    np.cumsum(run.history["dur"]),
+                    run.history["test_acc"],
+                    color=colours[recipe],
+                    linewidth=1,
+                    label=recipe if number == 0 else None,
+                )
+        ax.set(
+            title=name,
+            xscale="log",
+            xlabel="Training time (s)",
+            ylabel="Test accuracy",
+            ylim=(target - 0.06, None),
+        )
+        ax.legend(loc="lower right", fontsize="small")
+    return figure
+
+
+def describe_runs(records: pd.DataFrame) -> str:
+    """Say on what hardware and with which versions the runs were made."""
+    processors = {hardware["cpu"] for hardware in records["hardware"]}
+    cores = {hardware["cores"] for hardware in records["hardware"]}
+    versions = {
+        f"{name} {version}"
+        for run in records["versions"]
+        for name, version in run.items()
+        if name != "fmnist-sklearn"
+    }
+    precisions = records.groupby("model")["precision"].unique()
+    used = ", ".join(
+        f"{MODEL_NAMES[model]} {' or '.join(sorted(names))}"
+        for model, names in precisions.items()
+    )
+    return (
+        f"{' or '.join(sorted(processors))}, {' or '.join(map(str, sorted(cores)))} "
+        f"cores; {', '.join(sorted(versions, key=str.lower))}. Arithmetic of the "
+        f"training: {used}."
+    )
+
+
+def filled(readme: str) -> str:
+    """Return README.md with the table and its circumstances between the marks."""
+    begin, end = "<!-- accuracy: begin -->\n", "<!-- accuracy: end -->\n"
+    before, rest = readme.split(begin)
+    _, after = rest.split(end)
+    records = read_records()
+    table = table_to_markdown(recipes_table(records))
+    runs = "\n".join(textwrap.wrap(describe_runs(records), 90))
+    return f"{before}{begin}\n{table}\n{runs}\n\n{end}{after}"
+
+
+if __name__ == "__main__":
+    path = DOCS.parent / "README.md"
+    text = filled(path.read_text("utf-8"))
+    with atomic_write(path, "w", encoding="utf-8") as file:
+        file.write(text)
