@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.environment import describe_hardware, describe_versions
@@ -65,6 +66,23 @@ def scaled(images: np.ndarray) -> Tensor:
     """Scale uint8 rows to [-1, 1] float32 images of shape (n, 1, 28, 28)."""
     pixels = torch.from_numpy(images).view(-1, 1, 28, 28)
     return pixels.float().div_(127.5).sub_(1)
+
+
+def plain_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+) -> None:
+    """Train for an epoch by hand: shuffled once, then contiguous slices."""
+    order = torch.randperm(len(images))
+    x, t = images[order], labels[order]
+    for start in range(0, len(x), batch_size):
+        rows = slice(start, start + batch_size)
+        optimizer.zero_grad()
+        cross_entropy(network(x[rows]), t[rows]).backward()
+        optimizer.step()
 
 
 def time_in_turn(

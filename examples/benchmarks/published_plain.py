@@ -15,6 +15,7 @@ import statistics
 import torch
 from contenders import (
     PLAIN_NETWORKS,
+    plain_epoch,
     plain_lenet5,
     print_machine,
     scaled,
@@ -62,13 +63,7 @@ def make_epoch(network, images, labels, batch_size):
 
     def epoch() -> None:
         network.train()
-        order = N_VALID + torch.randperm(len(images) - N_VALID)
-        x, t = images[order], labels[order]
-        for start in range(0, len(x), batch_size):
-            rows = slice(start, start + batch_size)
-            optimizer.zero_grad()
-            cross_entropy(network(x[rows]), t[rows]).backward()
-            optimizer.step()
+        plain_epoch(network, optimizer, images[N_VALID:], labels[N_VALID:], batch_size)
         network.eval()
         with torch.no_grad():
             for start in range(0, N_VALID, 1000):

@@ -22,6 +22,7 @@ import torch
 from contenders import (
     ESTIMATORS,
     PLAIN_NETWORKS,
+    plain_epoch,
     print_machine,
     print_rates,
     scaled,
@@ -49,17 +50,9 @@ def plain_loop(model: str, X: np.ndarray, y: np.ndarray, batch_size: int):
     def run() -> float:
         network = PLAIN_NETWORKS[model]().train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
-
-        def epoch() -> None:
-            order = torch.randperm(len(images))
-            x, t = images[order], labels[order]
-            for start in range(0, len(x), batch_size):
-                rows = slice(start, start + batch_size)
-                optimizer.zero_grad()
-                cross_entropy(network(x[rows]), t[rows]).backward()
-                optimizer.step()
-
-        return stopwatch(epoch)
+        return stopwatch(
+            lambda: plain_epoch(network, optimizer, images, labels, batch_size)
+        )
 
     return run
 
