@@ -212,13 +212,11 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
         return self
 
     def _warn_if_cut_short(self, valid: Any) -> None:
-        ran_out = len(self.history_) - self.best_epoch_ == 0
-        if (
-            self.lr_schedule is None
-            and valid is not None
-            and ran_out
-            and self._patience()
-        ):
+        if self.lr_schedule is not None or valid is None or not self._patience():
+            return
+        *earlier, last = self.history_[:, "valid_loss"]
+        # Averaged weights get a little better for very long.
+        if last < 0.99 * min(earlier, default=float("inf")):
             warnings.warn(
                 f"the validation loss was still falling when max_epochs="
                 f"{self.max_epochs} was reached; more epochs may fit better",
@@ -231,8 +229,9 @@ class ImageClassifier(CallbackSupportMixin, ParameterNet):
     ) -> ImageClassifier:
         """Train for one epoch over all the rows given.
 
-        There is no validation part, early stopping or schedule. The scaling of the
-        pixels is fixed by the first call; the optimizer goes on where it was.
+        There is no validation part, early stopping, schedule or averaging of weights.
+        The scaling of the pixels is fixed by the first call; the optimizer goes on
+        where it was.
 
         Parameters
         ----------

@@ -33,6 +33,7 @@ class ParameterNet(TrainingNet):
         "batch_size": [
             Interval(Integral, 1, None, closed="left"),
             Options(Integral, {-1}),
+            StrOptions({"auto"}),
         ],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "patience": [

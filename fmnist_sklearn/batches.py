@@ -125,6 +125,14 @@ class BatchIterator:
             yield Batch(images, base.targets[index], weights)
 
 
+def automatic_batch_size(n_rows: int) -> int:
+    """Choose the size of the mini-batches: a hundredth of the rows, from 16 to 64.
+
+    Fewer rows take smaller batches, so that an epoch has steps enough to learn from.
+    """
+    return min(max(n_rows // 100, 16), 64)
+
+
 def resolve_subset(
     dataset: ImageDataset | Subset,
 ) -> tuple[ImageDataset, Tensor | None]:

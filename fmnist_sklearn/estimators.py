@@ -12,18 +12,19 @@ from ._base import ImageClassifier
 from .modules import LeNet5, MiniVGG
 
 _PARAMETERS = """
-    lr : float, default=1e-3
+    lr : float, default={lr}
         Learning rate; with a schedule, the highest one.
-    batch_size : int, default=64
-        Rows in a mini-batch of the training; -1 is all of them.
-    max_epochs : int, default=150
+    batch_size : int or "auto", default="auto"
+        Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
+        of the rows trained on, at least 16 and at most 64.
+    max_epochs : int, default={max_epochs}
         Most epochs to train for; exactly so many where nothing stops earlier.
     patience : int, "auto" or None, default="auto"
         Stop after so many epochs in a row without a lower validation loss. "auto" is
         10 for a constant learning rate, and None, which never stops, for a schedule
         (it would be cut off) or without a validation part. The weights of the epoch
         with the lowest validation loss are kept in any case.
-    validation_fraction : float, default=0.2
+    validation_fraction : float, default=0.1
         Share of the rows set aside to validate on; 0 trains on every row.
     shuffle : bool, default=True
         Whether the validation part is a stratified random one; False takes the
@@ -44,11 +45,12 @@ _PARAMETERS = """
         pixels, of a blackened square) to their strength, such as
         ``{{"flip": 0.5, "shift": 1}}``; or a function of a batch of raw images of
         shape (n, C, H, W) and a ``torch.Generator``.
-    label_smoothing : float, default=0.0
+    label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
-    ema_decay : float or None, default=None
-        Decay per batch of a moving average of the weights. Where it is given, the
-        averaged weights are those validated, kept and predicted with.
+    ema_decay : float or None, default=0.999
+        Decay per batch of a moving average of the weights; less in the first steps.
+        The averaged weights are then those validated, kept and predicted with. None
+        averages nothing.
     predict_flip : bool, default=False
         Whether predictions are made from each image and its left-right mirror image,
         their logits averaged (test-time augmentation); takes twice as long. It may be
@@ -136,6 +138,8 @@ def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
 
 
 @_with_shared_text(
+    lr="2e-3",
+    max_epochs=20,
     dropout=0.5,
     precision='"auto" is float32 for this network.',
 )
@@ -182,18 +186,18 @@ class LeNet5Classifier(ImageClassifier):
     def __init__(
         self,
         *,
-        lr=1e-3,
-        batch_size=64,
-        max_epochs=150,
+        lr=2e-3,
+        batch_size="auto",
+        max_epochs=20,
         patience="auto",
-        validation_fraction=0.2,
+        validation_fraction=0.1,
         shuffle=True,
         dropout=0.5,
         optimizer=torch.optim.Adam,
         lr_schedule=None,
         augment=None,
-        label_smoothing=0.0,
-        ema_decay=None,
+        label_smoothing=0.05,
+        ema_decay=0.999,
         predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,
@@ -213,6 +217,8 @@ class LeNet5Classifier(ImageClassifier):
 
 
 @_with_shared_text(
+    lr="1e-3",
+    max_epochs=15,
     dropout=0.0,
     precision=(
         '"auto" is bfloat16 on CUDA and on\n        CPUs with AVX512-BF16 or AMX, '
@@ -261,17 +267,17 @@ class MiniVGGClassifier(ImageClassifier):
         self,
         *,
         lr=1e-3,
-        batch_size=64,
-        max_epochs=150,
+        batch_size="auto",
+        max_epochs=15,
         patience="auto",
-        validation_fraction=0.2,
+        validation_fraction=0.1,
         shuffle=True,
         dropout=0.0,
         optimizer=torch.optim.Adam,
         lr_schedule=None,
         augment=None,
-        label_smoothing=0.0,
-        ema_decay=None,
+        label_smoothing=0.05,
+        ema_decay=0.999,
         predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,

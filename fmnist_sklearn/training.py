@@ -23,6 +23,7 @@ from .batches import (
     Batch,
     BatchIterator,
     ImageDataset,
+    automatic_batch_size,
     is_resident,
     make_augment,
 )
@@ -76,16 +77,19 @@ class TrainingNet(NeuralNetClassifier):
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
         callbacks: list[tuple[str, Callback]] = [("epoch_timer", EpochTimer())]
-        if self.lr_schedule is not None and not self._is_partial_fit:
+        if not self._is_partial_fit:
+            callbacks += self._callbacks_of_fit()
+        return [*callbacks, ("print_log", PrintLog())]
+
+    def _callbacks_of_fit(self) -> Iterator[tuple[str, Callback]]:
+        if self.lr_schedule is not None:
             schedule = LRSchedule(
                 self.lr_schedule, self.max_epochs, self.get_params_for("lr_schedule")
             )
-            callbacks.append(("lr_schedule", schedule))
+            yield "lr_schedule", schedule
         if self.ema_decay is not None:
-            callbacks.append(("weight_average", WeightAverage(self.ema_decay)))
-        if not self._is_partial_fit:
-            callbacks.append(("early_stopping", EarlyStopping(self._patience())))
-        return [*callbacks, ("print_log", PrintLog())]
+            yield "weight_average", WeightAverage(self.ema_decay)
+        yield "early_stopping", EarlyStopping(self._patience())
 
     _is_partial_fit = False
 
@@ -195,6 +199,8 @@ class TrainingNet(NeuralNetClassifier):
         )
         if kwargs["batch_size"] == -1:
             kwargs["batch_size"] = len(dataset)
+        elif kwargs["batch_size"] == "auto":
+            kwargs["batch_size"] = automatic_batch_size(len(dataset))
         # Without one of its own a DataLoader reads the global generator.
         generator = torch.Generator().manual_seed(self._seeds.order if training else 0)
         if training:

@@ -62,6 +62,10 @@ QUICK = {
     "lr": 0.01,
     "batch_size": 32,
     "max_epochs": 2,
+    "validation_fraction": 0.2,
+    # What the network is after the last step, and what it was trained on, unaltered.
+    "label_smoothing": 0.0,
+    "ema_decay": None,
     "device": "cpu",
     "random_state": 0,
 }

@@ -329,7 +329,7 @@ def test_own_validation_rows(X, y, quick):
 
 def test_own_validation_rows_with_patience_and_no_fraction(X, y, quick):
     """There is a validation part, so patience has something to watch."""
-    net = LeNet5Classifier(**quick, validation_fraction=0, patience=1)
+    net = LeNet5Classifier(**quick | {"validation_fraction": 0}, patience=1)
     net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
     assert net.history_[0, "valid_loss"] > 0
 
@@ -617,7 +617,7 @@ def test_convergence_warning(X, y, quick):
 def test_no_convergence_warning_where_the_epochs_were_planned(X, y, quick, settings):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        LeNet5Classifier(**quick, **settings).fit(X, y)
+        LeNet5Classifier(**quick | settings).fit(X, y)
 
 
 def test_no_convergence_warning_after_early_stopping(X, y, quick):

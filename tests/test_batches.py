@@ -7,6 +7,7 @@ from fmnist_sklearn.batches import (
     Batch,
     BatchIterator,
     ImageDataset,
+    automatic_batch_size,
     is_resident,
     make_augment,
     random_erase,
@@ -294,3 +295,11 @@ def test_a_function_stays_as_it_is():
 def test_wrong_augment(augment, match):
     with pytest.raises(ValueError, match=match):
         make_augment(augment)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size"),
+    [(1, 16), (450, 16), (1700, 17), (4800, 48), (6400, 64), (54_000, 64)],
+)
+def test_automatic_batch_size(n_rows, batch_size):
+    assert automatic_batch_size(n_rows) == batch_size

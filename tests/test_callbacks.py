@@ -394,7 +394,7 @@ class States(Callback):
 def test_weight_average_equals_its_formula(X, y, quick, decay):
     recorder = States()
     net = LeNet5Classifier(
-        **quick, ema_decay=decay, validation_fraction=0, callbacks=[recorder]
+        **quick | {"ema_decay": decay, "validation_fraction": 0}, callbacks=[recorder]
     ).fit(X[:100], y[:100])
 
     average, *states = recorder.states
@@ -413,7 +413,8 @@ def test_weight_average_equals_its_formula(X, y, quick, decay):
 
 
 def test_averaged_weights_are_validated_kept_and_restored(X, y, quick):
-    net = LeNet5Classifier(**quick | {"max_epochs": 6, "lr": 0.02}, ema_decay=0.8)
+    settings = quick | {"max_epochs": 6, "lr": 0.02, "ema_decay": 0.8}
+    net = LeNet5Classifier(**settings)
     net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
     losses = net.history_[:, "valid_loss"]
     assert log_loss(y[140:], net.predict_proba(X[140:])) == pytest.approx(
@@ -423,7 +424,7 @@ def test_averaged_weights_are_validated_kept_and_restored(X, y, quick):
 
 def test_averaging_does_not_disturb_the_training(X, y, quick):
     plain = LeNet5Classifier(**quick).fit(X, y)
-    averaged = LeNet5Classifier(**quick, ema_decay=0.9).fit(X, y)
+    averaged = LeNet5Classifier(**quick | {"ema_decay": 0.9}).fit(X, y)
     assert plain.history_[:, "train_loss"] == averaged.history_[:, "train_loss"]
     assert plain.history_[:, "valid_loss"] != averaged.history_[:, "valid_loss"]
 

@@ -639,7 +639,7 @@ def test_too_few_rows(quick):
         LeNet5Classifier(**quick).fit(ROWS[:1], [1])
     with pytest.raises(ValueError, match=r"0 sample\(s\)"):
         LeNet5Classifier(**quick).partial_fit(ROWS[:0], [], classes=[0, 1])
-    net = LeNet5Classifier(**quick, validation_fraction=0).fit(ROWS[:1], [1])
+    net = LeNet5Classifier(**quick | {"validation_fraction": 0}).fit(ROWS[:1], [1])
     assert net.predict(ROWS[:2]).tolist() == [1, 1]
 
 

@@ -106,7 +106,7 @@ def test_a_wrong_set_params_stores_nothing():
     net = LeNet5Classifier()
     with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
         net.set_params(lr=3, nonsense=1)
-    assert net.lr == 1e-3
+    assert net.lr == 2e-3
     assert not hasattr(net, "nonsense")
 
 
@@ -168,14 +168,14 @@ def test_parameters_out_of_range(X, y, quick, name, value):
 
 
 def test_patience_by_hand_without_validation_rows(X, y, quick):
-    net = LeNet5Classifier(**quick, patience=3, validation_fraction=0)
+    net = LeNet5Classifier(**quick | {"patience": 3, "validation_fraction": 0})
     with pytest.raises(ValueError, match="patience=3 needs a validation part"):
         net.fit(X, y)
 
 
 @pytest.mark.parametrize("patience", ["auto", None])
 def test_training_on_every_row(X, y, quick, patience):
-    net = LeNet5Classifier(**quick, patience=patience, validation_fraction=0)
+    net = LeNet5Classifier(**quick | {"patience": patience, "validation_fraction": 0})
     net.fit(X, y)
     assert net.n_iter_ == net.best_epoch_ == 2
     assert net.history_[0, "train_batch_count"] == 8

@@ -18,9 +18,8 @@ from fmnist_sklearn import (
 
 def test_global_random_states_stay_untouched(X, y, quick):
     net = LeNet5Classifier(
-        **quick,
+        **quick | {"ema_decay": 0.9},
         augment={"flip": 0.5, "shift": 1, "erase": 3},
-        ema_decay=0.9,
         lr_schedule="one_cycle",
     )
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

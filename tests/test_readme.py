@@ -39,7 +39,7 @@ def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     mpl.use("agg")
     blocks = python_blocks(page)
     assert len(blocks) == n_blocks
-    # The defaults' 150 epochs on all the images are the reader's to wait for.
+    # The defaults' epochs on all the images are the reader's to wait for.
     monkeypatch.setattr(fmnist_sklearn, "load_fashion_mnist_sample", load_part)
     monkeypatch.setitem(LeNet5Classifier.__init__.__kwdefaults__, "max_epochs", 1)
     monkeypatch.setitem(LeNet5Classifier.__init__.__kwdefaults__, "patience", None)

@@ -29,6 +29,8 @@ def test_published_is_the_published_protocol():
             "patience": 10,
             "validation_fraction": 0.2,
             "shuffle": False,
+            "label_smoothing": 0.0,
+            "ema_decay": None,
             "pixel_scaling": "symmetric",
             "precision": "float32",
         }

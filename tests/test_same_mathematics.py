@@ -72,6 +72,8 @@ def test_losses_of_the_first_steps(classifier, model):
         **{f"optimizer__{name}": value for name, value in SGD.items()},
         validation_fraction=0,
         dropout=0,
+        label_smoothing=0,
+        ema_decay=None,
         precision="float32",
         device="cpu",
         random_state=0,

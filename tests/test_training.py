@@ -240,8 +240,7 @@ def test_parameters_reach_their_parts(X, y, quick):
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.8,
         optimizer__nesterov=True,
-        criterion__label_smoothing=0.2,
-        label_smoothing=0.7,
+        criterion__label_smoothing=0.2,  # wins over the fixture's label_smoothing
         iterator_train__drop_last=True,
     ).fit(X[:100], y[:100])
 
@@ -619,3 +618,19 @@ def test_whatever_ends_the_training_ends_it_cleanly(X, y, quick):
     )
     with contextlib.suppress(AttributeError):
         assert not net._hooks
+
+
+@pytest.mark.parametrize("iterator", [None, DataLoader])
+def test_batch_size_auto_follows_the_rows_trained_on(X, y, quick, iterator):
+    settings = quick | {"batch_size": "auto", "max_epochs": 1}
+    net = LeNet5Classifier(**settings, iterator_train=iterator).fit(X, y)
+    assert net.history_[-1, "train_batch_count"] == 12  # 192 rows in batches of 16
+    net.partial_fit(X, y)
+    assert net.history_[-1, "train_batch_count"] == 15
+
+
+def test_partial_fit_averages_no_weights(X, y, quick):
+    plain = LeNet5Classifier(**quick).partial_fit(X, y, classes=range(10))
+    settings = quick | {"ema_decay": 0.99}
+    net = LeNet5Classifier(**settings).partial_fit(X, y, classes=range(10))
+    assert equal_states(net.module_, plain.module_)
