@@ -18,6 +18,7 @@ from skorch.callbacks import Callback
 from fmnist_sklearn import (
     CLASS_NAMES,
     LeNet5Classifier,
+    MiniVGGClassifier,
     load_fashion_mnist_sample,
 )
 
@@ -626,3 +627,12 @@ def test_no_convergence_warning_after_early_stopping(X, y, quick):
         warnings.simplefilter("error")
         net.fit(X, y)
     assert net.best_epoch_ < net.n_iter_ < 30
+
+
+def test_no_convergence_warning_where_little_was_left_to_gain(X, y, quick):
+    net = MiniVGGClassifier(**quick | {"lr": 1e-5})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.fit(X, y)
+    first, last = net.history_[:, "valid_loss"]
+    assert 0.99 * first < last < first
