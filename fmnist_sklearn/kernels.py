@@ -1,6 +1,6 @@
 """Exact forms of a convolution block and of ELU that PyTorch runs fast on a CPU.
 
-A block is convolution, batch normalisation, 2 x 2 max pooling and ELU. Four things
+A block is convolution, batch normalisation, 2 x 2 max pooling and ELU. Five things
 make it cheap, none of which changes what is computed:
 
 - Normalisation with a positive factor and ELU both increase, so pooling comes before
@@ -11,11 +11,11 @@ make it cheap, none of which changes what is computed:
   its gradients. The batch is innermost in memory, so that a copy is made of long runs.
 - The gradient of the normalisation is a multiple of its input plus a constant, except
   at the largest corners.
+- A block is one autograd function of few operations: in a batch of 64 images, calling
+  an operation costs about as much as computing it.
 
 On a GPU, in export and under ``torch.compile`` the operations of PyTorch are used.
 """
-
-import functools
 
 import torch
 import torch.nn.functional as F
@@ -40,24 +40,21 @@ def _elu(x: Tensor) -> Tensor:
 
 def _elu_backward(grad: Tensor, y: Tensor) -> Tensor:
     """Multiply by the slope of ELU: exp(x) = y + 1 for negative x, else 1."""
-    return torch.addcmul(grad, grad, y.clamp(max=0))
+    return torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
 
 
 class _ELU(torch.autograd.Function):
     """``x`` where it is positive, ``exp(x) - 1`` elsewhere."""
 
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return _elu(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(output)
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = _elu(x)
+        ctx.save_for_backward(y)
+        return y
 
     @staticmethod
     def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        return _elu_backward(grad, y)
+        return _elu_backward(grad, *ctx.saved_tensors)
 
 
 def elu(x: Tensor) -> Tensor:
@@ -82,6 +79,20 @@ def elu(x: Tensor) -> Tensor:
     return _ELU.apply(x) if eager_on_cpu(x) else F.elu(x)
 
 
+def has_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> bool:
+    """Whether inputs and outputs of ``conv`` fall into 2 x 2 windows, to the last."""
+    padding, kernel = int(conv.padding[0]), conv.kernel_size[0]
+    return all(side % 2 == 0 and side + 2 * padding > kernel for side in x.shape[2:])
+
+
+def _batch_innermost(x: Tensor, padding: int) -> Tensor:
+    """Turn images (N, C, H, W) into padded ones, (C, H, W, N) in memory."""
+    x = x.permute(1, 2, 3, 0)
+    if padding:
+        x = F.pad(x, (0, 0, *(padding,) * 4))
+    return x.contiguous()
+
+
 def _shifted_copies(x: Tensor, kernel: int) -> Tensor:
     """Lay out what each tap of a convolution sees at every pooling window.
 
@@ -100,233 +111,223 @@ def _shifted_copies(x: Tensor, kernel: int) -> Tensor:
     return x.as_strided((c, taps, taps, h, w, n), strides).contiguous()
 
 
-@functools.lru_cache(maxsize=8)
-def _corner_index(out: int, channels: int, kernel: int) -> tuple[Tensor, Tensor]:
-    """Where the kernels of the four corners lie among the taps of a window.
-
-    Returns
-    -------
-    spread : Tensor of shape (4 * out, channels * (kernel + 1) ** 2)
-        For each tap of each corner, its position in the flat kernel, or behind its
-        end where the corner does not see the tap.
-    gather : Tensor of shape (4, out * channels * kernel ** 2)
-        For each corner, where in ``spread`` the elements of the kernel went.
-    """
-    size, taps = out * channels * kernel**2, kernel + 1
-    flat = torch.arange(size, device="cpu").view(out, channels, kernel, kernel)
-    spread = flat.new_full((2, 2, out, channels, taps, taps), size)
-    places = torch.arange(spread.numel(), device="cpu").view_as(spread)
-    gather = []
-    for i in (0, 1):
-        for j in (0, 1):
-            corner = (i, j, ..., slice(i, i + kernel), slice(j, j + kernel))
-            spread[corner] = flat
-            gather.append(places[corner].flatten())
-    return spread.view(4 * out, -1), torch.stack(gather)
+def _add_copies_up(copies: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Add what the taps say of each input: the transpose of ``_shifted_copies``."""
+    c, height, width, n = shape
+    taps, h, w = copies.shape[2:5]
+    # Two neighbouring taps see even and odd rows, or columns, apart, so that they can
+    # be added at once: first rows, axes (c, v, i, u % 2, j and n), ...
+    row, wide_row, tap = w * n, width * n, h * w * n
+    narrow = copies.new_zeros((c, taps, height, row))
+    for u in range(0, taps, 2):
+        target = narrow.as_strided(
+            (c, taps, h, 2, row),
+            (taps * height * row, height * row, 2 * row, row, 1),
+            u * row,
+        )
+        target += copies.as_strided(
+            (c, taps, h, 2, row),
+            (taps**2 * tap, tap, row, taps * tap, 1),
+            u * taps * tap,
+        )
+    # ... then columns, axes (c, row, j, v % 2, n).
+    x = copies.new_zeros(shape)
+    for v in range(0, taps, 2):
+        target = x.as_strided(
+            (c, height, w, 2, n), (height * wide_row, wide_row, 2 * n, n, 1), v * n
+        )
+        target += narrow.as_strided(
+            (c, height, w, 2, n),
+            (taps * height * row, row, n, height * row, 1),
+            v * height * row,
+        )
+    return x
 
 
 def _widen(weight: Tensor) -> Tensor:
-    """Turn a kernel into those of the four corners, all on the taps of a window."""
-    spread = _corner_index(*weight.shape[:3])[0]
-    return torch.cat((weight.flatten(), weight.new_zeros(1)))[spread]
+    """Turn a kernel into those of the four corners, all on the taps of a window.
+
+    Returns
+    -------
+    Tensor of shape (4 * out, C * (kernel + 1) ** 2)
+        From the last corner to the first, so that a corner's kernel is a shift with
+        positive strides of one with a margin of zeros.
+    """
+    out, c, kernel, _ = weight.shape
+    side, taps = kernel + 2, kernel + 1
+    margin = F.pad(weight, (1, 1, 1, 1))
+    strides = (side, 1, c * side**2, side**2, side, 1)
+    wide = margin.as_strided((2, 2, out, c, taps, taps), strides)
+    return wide.reshape(4 * out, -1)
 
 
-class _CornerConv(torch.autograd.Function):
-    """Convolution without bias, the four corners of each window in four planes."""
+def _narrow(wide: Tensor, shape: torch.Size) -> Tensor:
+    """Add up the gradients of the corners' kernels: the transpose of ``_widen``."""
+    out, c, kernel, _ = shape
+    corners = wide.view(2, 2, out, c, kernel + 1, kernel + 1)
+    rows = corners[0, ..., 1:, :] + corners[1, ..., :-1, :]
+    return rows[0, ..., 1:] + rows[1, ..., :-1]
+
+
+def _conv_to_corner_planes(
+    x: Tensor, weight: Tensor, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Convolve and sort the outputs by their corner of a 2 x 2 window.
+
+    Returns
+    -------
+    planes : Tensor of shape (4, out_channels, H' / 2 * W' / 2 * N)
+        From the last corner, in row-major order, to the first.
+    copies, wide : Tensor
+        The factors of the product, for its gradient.
+    """
+    copies = _shifted_copies(_batch_innermost(x, padding), weight.shape[2])
+    wide = _widen(weight)
+    planes = wide @ copies.view(wide.shape[1], -1)
+    return planes.view(4, len(weight), -1), copies, wide
+
+
+def _as_images(y: Tensor, copies: Tensor) -> Tensor:
+    """View (C, h * w * N) as the images (N, C, h, w)."""
+    return y.view(len(y), *copies.shape[3:]).permute(3, 0, 1, 2)
+
+
+def _scale_elu(pooled: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    return _elu((pooled * scale[:, None]).add_(offset[:, None]))
+
+
+def _signs(factors: Tensor) -> Tensor | None:
+    """Signs of the factors, or None where none is negative, as is usual."""
+    return torch.where(factors < 0, -1.0, 1.0) if min(factors.tolist()) < 0 else None
+
+
+class _ConvNormPoolELU(torch.autograd.Function):
+    """Convolve, normalise by the batch's statistics, pool and apply ELU."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        copies = _shifted_copies(x, weight.shape[2])
-        wide = _widen(weight)
-        planes = wide @ copies.view(wide.shape[1], -1)
-        return planes.view(4, len(weight), -1), copies, wide
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        _, copies, wide = output
-        ctx.save_for_backward(copies, wide)
-        ctx.mark_non_differentiable(copies, wide)
+    def forward(ctx, x, weight, gamma, beta, eps, padding):
+        planes, copies, wide = _conv_to_corner_planes(x, weight, padding)
+        # Under a negative factor the smallest corner becomes the largest.
+        sign = _signs(gamma)
+        if sign is not None:
+            planes *= sign[:, None]
+            gamma = gamma.abs()
+        count = 4 * planes.shape[2]
+        mean = planes.mean((0, 2))
+        norm = torch.linalg.vector_norm
+        squares = norm(norm(planes, dim=2), dim=0).square_().div_(count)
+        var = squares.addcmul_(mean, mean, value=-1).clamp_(min=0)
+        inverse = (var + eps).rsqrt_()
+        scale = gamma * inverse
+        pooled = planes.amax(0)
+        y = _scale_elu(pooled, scale, torch.addcmul(beta, mean, scale, value=-1))
+        ctx.save_for_backward(
+            copies, wide, planes, pooled, y, mean, inverse, scale, sign
+        )
+        ctx.shapes, ctx.padding = (x.shape, weight.shape), padding
+        signed_mean = mean.clone() if sign is None else mean * sign
+        ctx.mark_non_differentiable(signed_mean, var)
         ctx.set_materialize_grads(False)
-        ctx.shapes = [tensor.shape for tensor in inputs]
+        return _as_images(y, copies), signed_mean, var
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, *_):
         if grad is None:
-            return None, None
-        copies, wide = ctx.saved_tensors
-        input_shape, weight_shape = ctx.shapes
-        grad = grad.reshape(len(wide), -1)
-        grad_wide = grad @ copies.view(wide.shape[1], -1).T
-        gather = _corner_index(*weight_shape[:3])[1]
-        grad_weight = grad_wide.view(-1)[gather].sum(0).view(weight_shape)
-        if not ctx.needs_input_grad[0]:
-            return None, grad_weight
-        grad_copies = (wide.T @ grad).view(copies.shape)
-        return _add_copies_up(grad_copies, input_shape), grad_weight
+            return (None,) * 6
+        copies, wide, planes, pooled, y, mean, inverse, scale, sign = ctx.saved_tensors
+        (n, c, height, width), weight_shape = ctx.shapes
+        count = 4 * planes.shape[2]
+        grad = _elu_backward(grad.permute(1, 2, 3, 0).reshape(y.shape), y)
+        grad_beta = grad.sum(1)
+        grad_gamma = (grad * pooled).sum(1)
+        grad_gamma.addcmul_(mean, grad_beta, value=-1).mul_(inverse)
+        # What mean and variance contribute is the same linear function everywhere...
+        share = scale / -count
+        factor = (share * inverse).mul_(grad_gamma)
+        offset = (share * grad_beta).addcmul_(mean, factor, value=-1)
+        grad_planes = (planes * factor[:, None]).add_(offset[:, None])
+        # ... and the first of the largest corners, in the last of the planes, also gets
+        # the window's gradient: at each corner some is left for those after it.
+        left = torch.empty_like(planes)
+        torch.mul(grad, scale[:, None], out=left[3])
+        below = pooled - planes[1:]
+        for corner in (3, 2, 1):
+            torch.ops.aten.threshold_backward.grad_input(
+                left[corner], below[corner - 1], 0, grad_input=left[corner - 1]
+            )
+        grad_planes[0] += left[0]
+        grad_planes[1:] += left[1:] - left[:3]
+        if sign is not None:
+            grad_planes *= sign[:, None]
+            grad_gamma *= sign
+        grad_planes = grad_planes.view(len(wide), -1)
+        grad_wide = grad_planes @ copies.view(wide.shape[1], -1).T
+        grad_weight = _narrow(grad_wide, weight_shape)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            padding = ctx.padding
+            grad_copies = (wide.T @ grad_planes).view(copies.shape)
+            padded = (c, height + 2 * padding, width + 2 * padding, n)
+            grad_x = _add_copies_up(grad_copies, padded)
+            if padding:
+                grad_x = grad_x[:, padding:-padding, padding:-padding]
+            grad_x = grad_x.permute(3, 0, 1, 2)
+        return grad_x, grad_weight, grad_gamma, grad_beta, None, None
 
 
-def _add_copies_up(copies: Tensor, shape: torch.Size) -> Tensor:
-    """Add what the taps say of each input: the transpose of ``_shifted_copies``."""
-    c, height, width, n = shape
-    taps, h, w = copies.shape[2:5]
-    x = copies.new_zeros(shape)
-    row, plane = width * n, height * width * n
-    tap = h * w * n
-    # The four taps of a shift see even and odd rows and columns apart, so that all of
-    # them can be added at once: axes (c, i, u % 2, j, v % 2, n).
-    axes = (c, h, 2, w, 2, n)
-    from_strides = (taps**2 * tap, w * n, taps * tap, n, tap, 1)
-    to_strides = (plane, 2 * row, row, 2 * n, n, 1)
-    for u in range(0, taps, 2):
-        for v in range(0, taps, 2):
-            target = x.as_strided(axes, to_strides, u * row + v * n)
-            target += copies.as_strided(axes, from_strides, (u * taps + v) * tap)
-    return x
+def conv_norm_pool_elu(
+    x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, eps: float, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply convolution, batch normalisation, 2 x 2 max pooling and ELU.
 
-
-def has_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> bool:
-    """Whether inputs and outputs of ``conv`` fall into 2 x 2 windows, to the last."""
-    padding, kernel = int(conv.padding[0]), conv.kernel_size[0]
-    return all(side % 2 == 0 and side + 2 * padding > kernel for side in x.shape[2:])
-
-
-def conv_to_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> Tensor:
-    """Convolve without bias and sort the outputs by their corner of a 2 x 2 window.
+    The convolution has no bias, which the normalisation would take away again.
 
     Parameters
     ----------
     x : Tensor of shape (N, C, H, W)
         Images; quickest with the batch innermost in memory, as blocks return them.
-    conv : torch.nn.Conv2d
-        Square kernel of odd size, stride 1.
-
-    Returns
-    -------
-    Tensor of shape (4, out_channels, H' / 2 * W' / 2 * N)
-        Planes for the corners in row-major order.
-    """
-    padding = int(conv.padding[0])
-    x = x.permute(1, 2, 3, 0)  # (C, H, W, N)
-    x = F.pad(x, (0, 0, padding, padding, padding, padding)).contiguous()
-    return _CornerConv.apply(x, conv.weight)[0]
-
-
-def _max_of_corners(planes: Tensor) -> Tensor:
-    a, b, c, d = planes.unbind()
-    return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
-
-
-def _signs(gamma: Tensor) -> Tensor | None:
-    """Signs of the factors, or None where none is negative, as is usual."""
-    negative = gamma < 0
-    return torch.where(negative, -1.0, 1.0) if negative.any() else None
-
-
-class _NormPoolELU(torch.autograd.Function):
-    """Normalise by the batch's statistics, pool and apply ELU."""
-
-    @staticmethod
-    def forward(
-        planes: Tensor, gamma: Tensor, beta: Tensor, eps: float
-    ) -> tuple[Tensor | None, ...]:
-        # Under a negative factor the smallest corner becomes the largest.
-        sign = _signs(gamma)
-        if sign is not None:
-            planes = planes * sign[:, None]
-        mean = planes.mean(2).mean(0)
-        count = 4 * planes.shape[2]
-        squares = torch.linalg.vector_norm(planes, dim=2).square_().sum(0)
-        var = (squares / count - mean * mean).clamp_(min=0)
-        inverse = (var + eps).rsqrt_()
-        scale = gamma.abs() * inverse
-        pooled = _max_of_corners(planes)
-        y = _elu((pooled * scale[:, None]).add_((beta - mean * scale)[:, None]))
-        if sign is not None:
-            mean = mean * sign
-        return y, mean, var, pooled, inverse, scale, sign
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        y, mean, var, *others = output
-        ctx.save_for_backward(inputs[0], y, mean, *others)
-        ctx.mark_non_differentiable(mean, var, *(t for t in others if t is not None))
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad, *_):
-        if grad is None:
-            return None, None, None, None
-        planes, y, mean, pooled, inverse, scale, sign = ctx.saved_tensors
-        if sign is not None:
-            planes, mean = planes * sign[:, None], mean * sign
-        count = 4 * planes.shape[2]
-        grad = _elu_backward(grad, y)
-        grad_beta = grad.sum(1)
-        grad_gamma = ((grad * pooled).sum(1) - mean * grad_beta).mul_(inverse)
-        # What mean and variance contribute is the same linear function everywhere...
-        factor = -scale * inverse * grad_gamma / count
-        offset = -scale * grad_beta / count - mean * factor
-        grad_planes = (planes * factor[:, None]).add_(offset[:, None])
-        # ... and the first of the largest corners also gets the window's gradient.
-        left = grad.mul_(scale[:, None])
-        *corners, _ = planes.unbind()
-        *grad_corners, grad_last = grad_planes.unbind()
-        for corner, grad_corner in zip(corners, grad_corners, strict=True):
-            below = (corner - pooled).sign_()  # -1, or 0 for the largest
-            share = torch.addcmul(left, left, below)
-            grad_corner += share
-            left -= share
-        grad_last += left
-        if sign is not None:
-            grad_planes *= sign[:, None]
-            grad_gamma *= sign
-        return grad_planes, grad_gamma, grad_beta, None
-
-
-def norm_pool_elu(
-    planes: Tensor, gamma: Tensor, beta: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Apply batch normalisation, 2 x 2 max pooling and ELU to corner planes.
-
-    Parameters
-    ----------
-    planes : Tensor of shape (4, C, M)
-        From ``conv_to_corner_planes``.
-    gamma, beta : Tensor of shape (C,)
+    weight : Tensor of shape (out_channels, C, kernel, kernel)
+        Kernels of odd size, for stride 1; see ``has_corner_planes``.
+    gamma, beta : Tensor of shape (out_channels,)
         Factor and offset of the normalisation.
     eps : float
         Added to the variance.
+    padding : int
+        Zeros on each side of the images.
 
     Returns
     -------
-    y : Tensor of shape (C, M)
-        Equal to ``F.elu(F.max_pool2d(F.batch_norm(...), 2))`` within 1e-5. Among equal
-        corners the first in row-major order receives the gradient, as there.
-    mean, var : Tensor of shape (C,)
+    y : Tensor of shape (N, out_channels, h, w)
+        Equal to ``F.elu(F.max_pool2d(F.batch_norm(F.conv2d(...)), 2))`` within 1e-5.
+        Among equal corners the first in row-major order receives the gradient, as
+        there.
+    mean, var : Tensor of shape (out_channels,)
         The batch's statistics, the variance without Bessel's correction.
     """
-    return _NormPoolELU.apply(planes, gamma, beta, eps)[:3]
+    return _ConvNormPoolELU.apply(x, weight, gamma, beta, eps, padding)
 
 
-def scale_pool_elu(planes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Apply a fixed normalisation, 2 x 2 max pooling and ELU to corner planes.
+def conv_scale_pool_elu(
+    x: Tensor, weight: Tensor, scale: Tensor, offset: Tensor, padding: int
+) -> Tensor:
+    """Apply convolution, a fixed normalisation, 2 x 2 max pooling and ELU.
 
     Parameters
     ----------
-    planes : Tensor of shape (4, C, M)
-        From ``conv_to_corner_planes``.
-    scale, offset : Tensor of shape (C,)
+    x, weight, padding
+        As for ``conv_norm_pool_elu``.
+    scale, offset : Tensor of shape (out_channels,)
         What the normalisation amounts to; scales may be negative.
 
     Returns
     -------
-    Tensor of shape (C, M)
+    Tensor of shape (N, out_channels, h, w)
         No gradient flows through it.
     """
+    planes, copies, _ = _conv_to_corner_planes(x, weight, padding)
     sign = _signs(scale)
     if sign is not None:
-        planes = planes * sign[:, None]
-    pooled = _max_of_corners(planes)
-    return _elu(pooled.mul_(scale.abs()[:, None]).add_(offset[:, None]))
+        planes *= sign[:, None]
+        scale = scale.abs()
+    return _as_images(_scale_elu(planes.amax(0), scale, offset), copies)

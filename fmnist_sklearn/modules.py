@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -92,36 +92,33 @@ class ConvBlock(nn.Module):
         """Map (N, C, H, W) to half the height and width of the convolution."""
         if kernels.eager_on_cpu(x) and kernels.has_corner_planes(x, self.conv):
             if self.training:
-                return self._from_planes(x, self._normalise_by_batch)
+                return self._train(x)
             if not torch.is_grad_enabled():
-                return self._from_planes(x, self._normalise)
+                return self._predict(x)
         return self.activation(self.pool(self.norm(self.conv(x))))
 
-    def _from_planes(self, x: Tensor, normalise: Callable[[Tensor], Tensor]) -> Tensor:
-        y = normalise(kernels.conv_to_corner_planes(x, self.conv))  # (C, h * w * N)
-        height, width = (
-            (side + 2 * int(self.conv.padding[0]) - 4) // 2 for side in x.shape[2:]
-        )
-        return y.view(len(y), height, width, len(x)).permute(3, 0, 1, 2)
-
-    def _normalise_by_batch(self, planes: Tensor) -> Tensor:
-        norm: Any = self.norm  # its buffers are typed as optional
-        count, bias = planes[:, 0].numel(), cast(Tensor, self.conv.bias)
+    def _train(self, x: Tensor) -> Tensor:
+        conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
+        bias = cast(Tensor, conv.bias)
         beta = norm.bias + 0 * bias  # so that the unused bias has its gradient, 0
-        y, mean, var = kernels.norm_pool_elu(planes, norm.weight, beta, norm.eps)
+        y, mean, var = kernels.conv_norm_pool_elu(
+            x, conv.weight, norm.weight, beta, norm.eps, int(conv.padding[0])
+        )
         with torch.no_grad():
-            # The convolution left its bias out: normalisation takes it away again,
-            # except from the running mean.
-            norm.running_mean.lerp_(mean + bias, norm.momentum)
-            norm.running_var.lerp_(var * (count / (count - 1)), norm.momentum)
+            # Left out of the convolution, its bias is part of the running mean only.
+            norm.running_mean.lerp_(mean.add_(bias), norm.momentum)
+            count = y.numel() // len(mean) * 4
+            norm.running_var.lerp_(var.mul_(count / (count - 1)), norm.momentum)
             norm.num_batches_tracked += 1
         return y
 
-    def _normalise(self, planes: Tensor) -> Tensor:
-        norm: Any = self.norm  # its buffers are typed as optional
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        offset = norm.bias + (self.conv.bias - norm.running_mean) * scale
-        return kernels.scale_pool_elu(planes, scale, offset)
+    def _predict(self, x: Tensor) -> Tensor:
+        conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
+        offset = torch.addcmul(norm.bias, conv.bias - norm.running_mean, scale)
+        return kernels.conv_scale_pool_elu(
+            x, conv.weight, scale, offset, int(conv.padding[0])
+        )
 
 
 def _zero_pad_to(x: Tensor, size: int) -> Tensor:
