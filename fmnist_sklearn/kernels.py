@@ -1,7 +1,7 @@
-"""Exact forms of a convolution block and of ELU that PyTorch runs fast on a CPU.
+"""Exact forms of some layers that PyTorch runs fast on a CPU.
 
-A block is convolution, batch normalisation, 2 x 2 max pooling and ELU. Five things
-make it cheap, none of which changes what is computed:
+LeNet-5's block is convolution, batch normalisation, 2 x 2 max pooling and ELU. Five
+things make it cheap, none of which changes what is computed:
 
 - Normalisation with a positive factor and ELU both increase, so pooling comes before
   them and leaves a quarter of the elements.
@@ -14,6 +14,9 @@ make it cheap, none of which changes what is computed:
 - A block is one autograd function of few operations: in a batch of 64 images, calling
   an operation costs about as much as computing it.
 
+MiniVGG's convolutions are left to PyTorch, but for the first, which has only one
+channel to read: its weights' gradient is quicker as a matrix product.
+
 On a GPU, in export and under ``torch.compile`` the operations of PyTorch are used.
 """
 
@@ -24,12 +27,15 @@ from torch.autograd.function import once_differentiable
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is computed now, on a CPU and in its own precision."""
+    """Whether operations on ``x`` are computed now, on a CPU, and not recorded."""
     return x.device.type == "cpu" and not (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch.is_autocast_enabled("cpu")
+        torch.compiler.is_compiling() or torch.jit.is_tracing()
     )
+
+
+def in_own_precision(x: Tensor) -> bool:
+    """Whether ``x`` is computed now, on a CPU and in its own precision."""
+    return eager_on_cpu(x) and not torch.is_autocast_enabled("cpu")
 
 
 def _elu(x: Tensor) -> Tensor:
@@ -76,7 +82,7 @@ def elu(x: Tensor) -> Tensor:
     Clevert, Unterthiner and Hochreiter, "Fast and Accurate Deep Network Learning by
     Exponential Linear Units (ELUs)", ICLR 2016.
     """
-    return _ELU.apply(x) if eager_on_cpu(x) else F.elu(x)
+    return _ELU.apply(x) if in_own_precision(x) else F.elu(x)
 
 
 def has_corner_planes(x: Tensor, conv: torch.nn.Conv2d) -> bool:
@@ -331,3 +337,58 @@ def conv_scale_pool_elu(
         planes *= sign[:, None]
         scale = scale.abs()
     return _as_images(_scale_elu(planes.amax(0), scale, offset), copies)
+
+
+class _ConvOfImages(torch.autograd.Function):
+    """Convolve images that need no gradient, as one product with shifted copies."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, padding):
+        out, c, kernel, _ = weight.shape
+        n, _, height, width = x.shape
+        height, width = height + 2 * padding, width + 2 * padding
+        h, w = height - kernel + 1, width - kernel + 1
+        x = F.pad(x, (padding,) * 4)
+        plane = height * width
+        copies = x.as_strided(
+            (c, kernel, kernel, n, h, w), (plane, width, 1, c * plane, width, 1)
+        )
+        copies = copies.reshape(c * kernel**2, -1)
+        y = torch.addmm(bias, copies.T, weight.reshape(out, -1).T)
+        ctx.save_for_backward(copies)
+        ctx.weight_shape = weight.shape
+        return y.view(n, h, w, out).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (copies,) = ctx.saved_tensors
+        grad = grad.permute(0, 2, 3, 1).reshape(copies.shape[1], -1)
+        grad_weight = (copies @ grad).T.reshape(ctx.weight_shape)
+        return None, grad_weight, grad.sum(0), None
+
+
+def conv_of_images(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    """Convolve images of few channels that need no gradient themselves.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, C, H, W)
+        Images.
+    weight : Tensor of shape (out_channels, C, kernel, kernel)
+        Kernels, for stride 1.
+    bias : Tensor of shape (out_channels,)
+        Added to the outputs.
+    padding : int
+        Zeros on each side of the images.
+
+    Returns
+    -------
+    Tensor of shape (N, out_channels, H', W')
+        ``F.conv2d(x, weight, bias, padding=padding)``, channels last in memory, in
+        the precision of autocasting where that is on.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    return _ConvOfImages.apply(x, weight, bias, padding)

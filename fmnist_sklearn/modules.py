@@ -74,6 +74,22 @@ class ELU(nn.Module):
         return kernels.elu(x)
 
 
+class Conv2d(nn.Conv2d):
+    """Convolution of stride 1 that is quick to train as the first of a network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, out_channels, H', W')."""
+        if (
+            self.training
+            and kernels.eager_on_cpu(x)
+            and torch.is_grad_enabled()
+            and not x.requires_grad
+        ):
+            bias = cast(Tensor, self.bias)
+            return kernels.conv_of_images(x, self.weight, bias, int(self.padding[0]))
+        return super().forward(x)
+
+
 class ConvBlock(nn.Module):
     """Convolution 5 x 5, batch normalisation, ELU and 2 x 2 max pooling.
 
@@ -90,7 +106,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to half the height and width of the convolution."""
-        if kernels.eager_on_cpu(x) and kernels.has_corner_planes(x, self.conv):
+        if kernels.in_own_precision(x) and kernels.has_corner_planes(x, self.conv):
             if self.training:
                 return self._train(x)
             if not torch.is_grad_enabled():
@@ -286,10 +302,8 @@ def _vgg_layers(
         if not isinstance(width, int):
             raise ValueError(f'widths must hold integers and "M", got {width!r}')
         number += 1
-        padding = 3 if index == 0 else 1
-        layers[f"conv{stage}_{number}"] = nn.Conv2d(
-            in_channels, width, 3, padding=padding
-        )
+        kind, padding = (Conv2d, 3) if index == 0 else (nn.Conv2d, 1)
+        layers[f"conv{stage}_{number}"] = kind(in_channels, width, 3, padding=padding)
         if following[index] != "M":
             layers[f"relu{stage}_{number}"] = nn.ReLU()
         in_channels = width
