@@ -60,7 +60,7 @@ _RECIPES = {
         "MiniVGGClassifier": {
             **_ACCURATE,
             "lr": 0.003,
-            "max_epochs": 16,
+            "max_epochs": 28,
             "dropout": 0.5,
             "augment": {"shift": 1},
         },

@@ -2,7 +2,8 @@
 
 The loop over resident float tensors is the strongest that one would write by hand. An
 epoch trains on 48,000 images and validates on 12,000, with the published optimizer; the
-whole training takes as many as ``accuracy.py --recipe published`` recorded::
+whole training takes as many as ``accuracy.py --recipe published`` recorded. The seconds
+go to ``docs/published_plain.csv``. Nothing else should run meanwhile::
 
     python examples/benchmarks/published_plain.py --rounds 3
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 import argparse
 import statistics
 
+import pandas as pd
 import torch
+from accuracy_records import PLAIN_SECONDS
 from contenders import (
     PLAIN_NETWORKS,
     plain_epoch,
@@ -24,6 +27,7 @@ from contenders import (
 from torch.nn.functional import cross_entropy
 
 from fmnist_sklearn import fetch_fashion_mnist
+from fmnist_sklearn._files import atomic_write
 
 N_VALID = 12_000
 
@@ -42,16 +46,25 @@ def main() -> None:
         "minivgg": PLAIN_NETWORKS["minivgg"],
     }
     print_machine()
+    rows = []
     for model, build in networks.items():
         for batch_size in (64, 128):
             run = make_epoch(build(), images, labels, batch_size)
             run()
             times = [stopwatch(run) for _ in range(arguments.rounds)]
-            print(
-                f"{model}, batch {batch_size}: {statistics.median(times):.1f} s an "
-                f"epoch ({min(times):.1f} to {max(times):.1f})",
-                flush=True,
-            )
+            row = {
+                "model": model,
+                "batch_size": batch_size,
+                "threads": arguments.threads,
+                "rounds": arguments.rounds,
+                "seconds": round(statistics.median(times), 2),
+                "shortest": round(min(times), 2),
+                "longest": round(max(times), 2),
+            }
+            print(row, flush=True)
+            rows.append(row)
+    with atomic_write(PLAIN_SECONDS, "w", encoding="utf-8") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
 
 
 def make_epoch(network, images, labels, batch_size):

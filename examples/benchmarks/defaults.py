@@ -1,0 +1,53 @@
+"""Time the estimators as they come, ``LeNet5Classifier().fit(X, y)``, on all images.
+
+The 60,000 training images are fitted, a tenth of which the estimator keeps to stop by,
+and the 10,000 test images are scored once. A line a fit goes to ``docs/defaults.csv``.
+Nothing else should run meanwhile::
+
+    python examples/benchmarks/defaults.py --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import pandas as pd
+import torch
+from accuracy_records import DOCS, MODEL_NAMES
+from contenders import ESTIMATORS, print_machine, stopwatch
+
+from fmnist_sklearn import fetch_fashion_mnist
+from fmnist_sklearn._files import atomic_write
+
+
+def main() -> None:
+    """Fit both estimators with each seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    X, y = fetch_fashion_mnist(return_X_y=True)
+    X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
+    print_machine()
+    rows = []
+    for model, name in MODEL_NAMES.items():
+        for seed in arguments.seeds:
+            estimator = ESTIMATORS[model](random_state=seed)
+            seconds = stopwatch(lambda estimator=estimator: estimator.fit(X, y))
+            row = {
+                "estimator": f"{name}Classifier()",
+                "seed": seed,
+                "threads": arguments.threads,
+                "epochs": len(estimator.history_),
+                "seconds": round(seconds),
+                "test accuracy": f"{estimator.score(X_test, y_test):.4f}",
+            }
+            print(row, flush=True)
+            rows.append(row)
+    with atomic_write(DOCS / "defaults.csv", "w", encoding="utf-8") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main()
