@@ -218,7 +218,7 @@ class LeNet5Classifier(ImageClassifier):
 
 @_with_shared_text(
     lr="1e-3",
-    max_epochs=15,
+    max_epochs=12,
     dropout=0.0,
     precision=(
         '"auto" is bfloat16 on CUDA and on\n        CPUs with AVX512-BF16 or AMX, '
@@ -268,7 +268,7 @@ class MiniVGGClassifier(ImageClassifier):
         *,
         lr=1e-3,
         batch_size="auto",
-        max_epochs=15,
+        max_epochs=12,
         patience="auto",
         validation_fraction=0.1,
         shuffle=True,

@@ -14,9 +14,6 @@ things make it cheap, none of which changes what is computed:
 - A block is one autograd function of few operations: in a batch of 64 images, calling
   an operation costs about as much as computing it.
 
-MiniVGG's convolutions are left to PyTorch, but for the first, which has only one
-channel to read: its weights' gradient is quicker as a matrix product.
-
 On a GPU, in export and under ``torch.compile`` the operations of PyTorch are used.
 """
 
@@ -211,7 +208,7 @@ class _ConvNormPoolELU(torch.autograd.Function):
     """Convolve, normalise by the batch's statistics, pool and apply ELU."""
 
     @staticmethod
-    def forward(ctx, x, weight, gamma, beta, eps, padding):
+    def forward(ctx, x, weight, bias, gamma, beta, eps, padding):
         planes, copies, wide = _conv_to_corner_planes(x, weight, padding)
         # Under a negative factor the smallest corner becomes the largest.
         sign = _signs(gamma)
@@ -231,16 +228,16 @@ class _ConvNormPoolELU(torch.autograd.Function):
             copies, wide, planes, pooled, y, mean, inverse, scale, sign
         )
         ctx.shapes, ctx.padding = (x.shape, weight.shape), padding
-        signed_mean = mean.clone() if sign is None else mean * sign
-        ctx.mark_non_differentiable(signed_mean, var)
+        batch_mean = bias + (mean if sign is None else mean * sign)
+        ctx.mark_non_differentiable(batch_mean, var)
         ctx.set_materialize_grads(False)
-        return _as_images(y, copies), signed_mean, var
+        return _as_images(y, copies), batch_mean, var
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, *_):
         if grad is None:
-            return (None,) * 6
+            return (None,) * 7
         copies, wide, planes, pooled, y, mean, inverse, scale, sign = ctx.saved_tensors
         (n, c, height, width), weight_shape = ctx.shapes
         count = 4 * planes.shape[2]
@@ -279,15 +276,20 @@ class _ConvNormPoolELU(torch.autograd.Function):
             if padding:
                 grad_x = grad_x[:, padding:-padding, padding:-padding]
             grad_x = grad_x.permute(3, 0, 1, 2)
-        return grad_x, grad_weight, grad_gamma, grad_beta, None, None
+        no_change = torch.zeros_like(grad_beta)
+        return grad_x, grad_weight, no_change, grad_gamma, grad_beta, None, None
 
 
 def conv_norm_pool_elu(
-    x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, eps: float, padding: int
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    padding: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Apply convolution, batch normalisation, 2 x 2 max pooling and ELU.
-
-    The convolution has no bias, which the normalisation would take away again.
 
     Parameters
     ----------
@@ -295,6 +297,9 @@ def conv_norm_pool_elu(
         Images; quickest with the batch innermost in memory, as blocks return them.
     weight : Tensor of shape (out_channels, C, kernel, kernel)
         Kernels of odd size, for stride 1; see ``has_corner_planes``.
+    bias : Tensor of shape (out_channels,)
+        Of the convolution. The normalisation takes it away again, so that it is part
+        of the mean alone and its gradient is 0.
     gamma, beta : Tensor of shape (out_channels,)
         Factor and offset of the normalisation.
     eps : float
@@ -311,7 +316,7 @@ def conv_norm_pool_elu(
     mean, var : Tensor of shape (out_channels,)
         The batch's statistics, the variance without Bessel's correction.
     """
-    return _ConvNormPoolELU.apply(x, weight, gamma, beta, eps, padding)
+    return _ConvNormPoolELU.apply(x, weight, bias, gamma, beta, eps, padding)
 
 
 def conv_scale_pool_elu(
@@ -337,58 +342,3 @@ def conv_scale_pool_elu(
         planes *= sign[:, None]
         scale = scale.abs()
     return _as_images(_scale_elu(planes.amax(0), scale, offset), copies)
-
-
-class _ConvOfImages(torch.autograd.Function):
-    """Convolve images that need no gradient, as one product with shifted copies."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, padding):
-        out, c, kernel, _ = weight.shape
-        n, _, height, width = x.shape
-        height, width = height + 2 * padding, width + 2 * padding
-        h, w = height - kernel + 1, width - kernel + 1
-        x = F.pad(x, (padding,) * 4)
-        plane = height * width
-        copies = x.as_strided(
-            (c, kernel, kernel, n, h, w), (plane, width, 1, c * plane, width, 1)
-        )
-        copies = copies.reshape(c * kernel**2, -1)
-        y = torch.addmm(bias, copies.T, weight.reshape(out, -1).T)
-        ctx.save_for_backward(copies)
-        ctx.weight_shape = weight.shape
-        return y.view(n, h, w, out).permute(0, 3, 1, 2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        (copies,) = ctx.saved_tensors
-        grad = grad.permute(0, 2, 3, 1).reshape(copies.shape[1], -1)
-        grad_weight = (copies @ grad).T.reshape(ctx.weight_shape)
-        return None, grad_weight, grad.sum(0), None
-
-
-def conv_of_images(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-    """Convolve images of few channels that need no gradient themselves.
-
-    Parameters
-    ----------
-    x : Tensor of shape (N, C, H, W)
-        Images.
-    weight : Tensor of shape (out_channels, C, kernel, kernel)
-        Kernels, for stride 1.
-    bias : Tensor of shape (out_channels,)
-        Added to the outputs.
-    padding : int
-        Zeros on each side of the images.
-
-    Returns
-    -------
-    Tensor of shape (N, out_channels, H', W')
-        ``F.conv2d(x, weight, bias, padding=padding)``, channels last in memory, in
-        the precision of autocasting where that is on.
-    """
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-    return _ConvOfImages.apply(x, weight, bias, padding)

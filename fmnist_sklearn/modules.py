@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import kernels
+from .image_conv import conv_of_images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ class Conv2d(nn.Conv2d):
             and not x.requires_grad
         ):
             bias = cast(Tensor, self.bias)
-            return kernels.conv_of_images(x, self.weight, bias, int(self.padding[0]))
+            return conv_of_images(x, self.weight, bias, int(self.padding[0]))
         return super().forward(x)
 
 
@@ -115,14 +116,17 @@ class ConvBlock(nn.Module):
 
     def _train(self, x: Tensor) -> Tensor:
         conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
-        bias = cast(Tensor, conv.bias)
-        beta = norm.bias + 0 * bias  # so that the unused bias has its gradient, 0
         y, mean, var = kernels.conv_norm_pool_elu(
-            x, conv.weight, norm.weight, beta, norm.eps, int(conv.padding[0])
+            x,
+            conv.weight,
+            cast(Tensor, conv.bias),
+            norm.weight,
+            norm.bias,
+            norm.eps,
+            int(conv.padding[0]),
         )
         with torch.no_grad():
-            # Left out of the convolution, its bias is part of the running mean only.
-            norm.running_mean.lerp_(mean.add_(bias), norm.momentum)
+            norm.running_mean.lerp_(mean, norm.momentum)
             count = y.numel() // len(mean) * 4
             norm.running_var.lerp_(var.mul_(count / (count - 1)), norm.momentum)
             norm.num_batches_tracked += 1

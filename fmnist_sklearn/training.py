@@ -19,6 +19,7 @@ from skorch.utils import is_dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ._allocator import freed_memory_kept
 from .batches import (
     Batch,
     BatchIterator,
@@ -355,7 +356,6 @@ class TrainingNet(NeuralNetClassifier):
         ValueError
             If the loss of an epoch is not a finite number.
         """
-        _keep_freed_memory()
         self._hooks: dict[str, list[Any]] = {}
         self._followers = followers
         self._stop_requested = False
@@ -363,7 +363,7 @@ class TrainingNet(NeuralNetClassifier):
             self.notify("on_train_begin", X=dataset_train, y=None)
         start = time.perf_counter()
         try:
-            with self._own_dropout():
+            with self._own_dropout(), freed_memory_kept():
                 self._run_epochs(dataset_train, dataset_valid, n_epochs)
         except KeyboardInterrupt:
             # An epoch that was cut off does not count as run.
@@ -541,16 +541,6 @@ def _weights_of(batch: Any) -> dict[str, Any]:
     """Name a batch's weights, if it has any: skorch's ``get_loss`` knows of none."""
     weights = getattr(batch, "weights", None)
     return {} if weights is None else {"weights": weights}
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep the memory of one step for the next.
-
-    glibc returns freed blocks of a megabyte to the system, and each step would get
-    them anew, page by page. Once it has seen a large block freed, it keeps blocks up
-    to that size.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 def is_nested(name: str) -> bool:

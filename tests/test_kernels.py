@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from fmnist_sklearn import LeNet5, kernels
 from fmnist_sklearn.kernels import elu
-from fmnist_sklearn.modules import Conv2d, ConvBlock
+from fmnist_sklearn.modules import ConvBlock
 
 
 def gradient(function, x, grad):
@@ -169,7 +169,8 @@ def test_gradient_at_ties_goes_where_max_pool_sends_it(n_values):
     identity[range(3), range(3), 2, 2] = 1
 
     def ours(x):
-        return kernels.conv_norm_pool_elu(x, identity, gamma, beta, 1e-5, 2)[0]
+        parameters = identity, torch.zeros(3), gamma, beta
+        return kernels.conv_norm_pool_elu(x, *parameters, eps=1e-5, padding=2)[0]
 
     def theirs(x):
         normed = F.batch_norm(x, None, None, gamma, beta, training=True)
@@ -215,65 +216,6 @@ def test_second_derivative_of_a_block_is_refused_rather_than_wrong():
     (slope,) = torch.autograd.grad(loss, block.norm.weight, create_graph=True)
     with pytest.raises(RuntimeError, match="differentia"):
         slope.sum().backward()
-
-
-# The first convolution of MiniVGG
-
-
-def gradients_of_conv(function, images, parameters, grad):
-    arguments = [p.detach().clone().requires_grad_() for p in parameters]
-    y = function(images, *arguments)
-    y.backward(grad)
-    return y, *(argument.grad for argument in arguments)
-
-
-def conv_case(channels):
-    images = torch.randn(4, channels, 9, 12)
-    parameters = torch.randn(8, channels, 3, 3), torch.randn(8)
-    return images, parameters, torch.randn(4, 8, 13, 16)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_conv_of_images_equals_torch_s(channels):
-    case = conv_case(channels)
-    ours = gradients_of_conv(lambda *a: kernels.conv_of_images(*a, 3), *case)
-    theirs = gradients_of_conv(lambda *a: F.conv2d(*a, padding=3), *case)
-
-    for tensor, expected in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(tensor, expected, atol=1e-4, rtol=1e-5)
-
-
-def test_conv_of_images_under_autocast_rounds_as_torch_s():
-    images, parameters, grad = conv_case(1)
-    case = images, parameters, grad.bfloat16()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = gradients_of_conv(lambda *a: kernels.conv_of_images(*a, 3), *case)
-        theirs = gradients_of_conv(lambda *a: F.conv2d(*a, padding=3), *case)
-
-    for tensor, expected in zip(ours, theirs, strict=True):
-        assert tensor.dtype == expected.dtype
-        torch.testing.assert_close(tensor, expected, atol=0.02, rtol=0.02)
-
-
-def test_conv_of_images_gradcheck():
-    images = torch.randn(2, 2, 5, 4, dtype=torch.float64)
-    parameters = [
-        torch.randn(shape, dtype=torch.float64, requires_grad=True)
-        for shape in ((3, 2, 3, 3), (3,))
-    ]
-    assert torch.autograd.gradcheck(
-        lambda weight, bias: kernels.conv_of_images(images, weight, bias, 1), parameters
-    )
-
-
-def test_first_convolution_gives_a_gradient_to_images_that_ask_for_it():
-    conv = Conv2d(1, 8, 3, padding=1)
-    images = torch.randn(2, 1, 6, 6, requires_grad=True)
-    conv(images).sum().backward()
-    assert images.grad.abs().sum() > 0
-
-
-# Recorded graphs hold PyTorch's own operations
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")

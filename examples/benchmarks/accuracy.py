@@ -17,7 +17,8 @@ import time
 from typing import Any
 
 import torch
-from accuracy_records import MODEL_NAMES, path_of, write_record
+from accuracy_records import path_of, write_record
+from records import MODEL_NAMES
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import RECIPES

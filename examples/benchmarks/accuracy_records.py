@@ -1,31 +1,28 @@
-"""The records of ``accuracy.py``: written, read, and told as tables.
-
-Run as a script, it fills them into README.md; the docs take theirs at every build.
-"""
+"""The records of ``accuracy.py``: written, read, and told as tables."""
 
 from __future__ import annotations
 
-import json
-import textwrap
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from records import (
+    DOCS,
+    MODEL_NAMES,
+    PLAIN_SECONDS,
+    SAME_ACCURACY,
+    describe_machine,
+    read_runs,
+    spread,
+    write_run,
+)
 
-from fmnist_sklearn._files import atomic_write
-from fmnist_sklearn.environment import describe_hardware, describe_versions
-from fmnist_sklearn.results import PUBLISHED_ROWS, to_jsonable
-from fmnist_sklearn.tables import table_to_markdown
+from fmnist_sklearn.results import PUBLISHED_ROWS
 
-DOCS = Path(__file__).parents[2] / "docs"
 RECORDS = DOCS / "accuracy"
-PLAIN_SECONDS = DOCS / "published_plain.csv"  # from published_plain.py
 
 RECIPE_ORDER = ("published", "fast", "accurate")
-MODEL_NAMES = {"lenet5": "LeNet5", "minivgg": "MiniVGG"}
 # (model, batch size) of the published rows, in their order.
 _PUBLISHED = dict(
     zip(
@@ -44,26 +41,15 @@ def path_of(key: dict[str, Any]) -> Path:
 def write_record(key: dict[str, Any], results: dict[str, Any]) -> Path:
     """Write what a run reached, and on what; a list of rows becomes columns."""
     history = results["history"]
-    content = {
-        **key,
-        **results,
-        "history": {name: [row[name] for row in history] for name in history[0]},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": describe_hardware(),
-        "versions": describe_versions(),
-    }
+    columns = {name: [row[name] for row in history] for name in history[0]}
     path = path_of(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "w", encoding="utf-8") as file:
-        json.dump(to_jsonable(content), file, allow_nan=False)
-        file.write("\n")
+    write_run(path, {**key, **results, "history": columns})
     return path
 
 
 def read_records() -> pd.DataFrame:
     """Read all runs: one a row, sorted by recipe, model, batch size and seed."""
-    files = sorted(RECORDS.glob("*.json"))
-    frame = pd.DataFrame([json.loads(file.read_text("utf-8")) for file in files])
+    frame = read_runs(RECORDS)
     frame["threads"] = [hardware["torch_threads"] for hardware in frame["hardware"]]
     frame["recipe"] = pd.Categorical(frame["recipe"], RECIPE_ORDER, ordered=True)
     frame["seconds_to_published"] = [
@@ -102,13 +88,6 @@ def recipes_table(records: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def spread(values: Iterable[float]) -> str:
-    """Write mean and standard deviation over seeds, or the only value."""
-    values = np.asarray(list(values))
-    mean = f"{values.mean():.4f}"
-    return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.4f}"
 
 
 def mean_time(seconds: Any, alone: Any) -> str:
@@ -251,41 +230,27 @@ def draw_progress(records: pd.DataFrame) -> Any:
     return figure
 
 
+def same_accuracy_table() -> pd.DataFrame:
+    """Set the estimators' accuracy beside a plain loop's (``same_accuracy.py``)."""
+    seeds = pd.read_csv(SAME_ACCURACY)
+    return pd.DataFrame(
+        {
+            "network": MODEL_NAMES[model],
+            "epochs": runs["epochs"].iloc[0],
+            "seeds": len(runs),
+            "plain PyTorch loop": spread(runs["plain"]),
+            "estimator": spread(runs["ours"]),
+            "difference": f"{(runs['ours'] - runs['plain']).mean():+.4f}",
+        }
+        for model, runs in seeds.groupby("model")
+    )
+
+
 def describe_runs(records: pd.DataFrame) -> str:
-    """Say on what hardware and with which versions the runs were made."""
-    processors = {hardware["cpu"] for hardware in records["hardware"]}
-    cores = {hardware["cores"] for hardware in records["hardware"]}
-    versions = {
-        f"{name} {version}"
-        for run in records["versions"]
-        for name, version in run.items()
-        if name != "fmnist-sklearn"
-    }
+    """Say on what hardware, with which versions and arithmetic the runs were made."""
     precisions = records.groupby("model")["precision"].unique()
     used = ", ".join(
         f"{MODEL_NAMES[model]} {' or '.join(sorted(names))}"
         for model, names in precisions.items()
     )
-    return (
-        f"{' or '.join(sorted(processors))}, {' or '.join(map(str, sorted(cores)))} "
-        f"cores; {', '.join(sorted(versions, key=str.lower))}. Arithmetic of the "
-        f"training: {used}."
-    )
-
-
-def filled(readme: str) -> str:
-    """Return README.md with the table and its circumstances between the marks."""
-    begin, end = "<!-- accuracy: begin -->\n", "<!-- accuracy: end -->\n"
-    before, rest = readme.split(begin)
-    _, after = rest.split(end)
-    records = read_records()
-    table = table_to_markdown(recipes_table(records))
-    runs = "\n".join(textwrap.wrap(describe_runs(records), 90))
-    return f"{before}{begin}\n{table}\n{runs}\n\n{end}{after}"
-
-
-if __name__ == "__main__":
-    path = DOCS.parent / "README.md"
-    text = filled(path.read_text("utf-8"))
-    with atomic_write(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    return f"{describe_machine(records)} Arithmetic of the training: {used}."

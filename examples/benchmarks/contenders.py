@@ -1,10 +1,12 @@
-"""What the speed comparisons share: the hand-written networks, and timing in turn."""
+"""What the comparisons share: the hand-written networks, and timing in turn."""
 
 from __future__ import annotations
 
-import statistics
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -69,11 +71,12 @@ def scaled(images: np.ndarray) -> Tensor:
 
 
 def plain_epoch(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
     batch_size: int,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> None:
     """Train for an epoch by hand: shuffled once, then contiguous slices."""
     order = torch.randperm(len(images))
@@ -83,32 +86,93 @@ def plain_epoch(
         optimizer.zero_grad()
         cross_entropy(network(x[rows]), t[rows]).backward()
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
+
+
+@torch.inference_mode()
+def predicted_in_slices(
+    network: nn.Module, images: Tensor, batch_size: int
+) -> np.ndarray:
+    """Predict classes by hand, a contiguous slice at a time."""
+    slices = images.split(batch_size)
+    return torch.cat([network(x).argmax(1) for x in slices]).numpy()
+
+
+# A job is made ready once, in a process of its own, and then timed again and again. Who
+# lacks the library for it returns None.
+Job = Callable[[], float]
+Contender = Callable[[], Job | None]
 
 
 def time_in_turn(
-    contenders: Mapping[str, Callable[[], float]], rounds: int
+    contenders: Mapping[str, Contender], rounds: int, threads: int
 ) -> dict[str, list[float]]:
     """Run every contender once to warm up, then all of them in turn, several times.
+
+    Each has a process of its own, so that none leaves its memory or its threads to
+    another: a loop in a process with one of our fits would run faster than alone,
+    because a fit makes the C library keep freed memory. While one runs, the others
+    wait.
 
     Parameters
     ----------
     contenders : mapping of str to callable
-        Each runs its job once and returns the seconds that count.
+        Called once, in its process; returns a job that runs and returns the seconds
+        that count. Must be picklable.
     rounds : int
         How often each is timed.
+    threads : int
+        Threads, and on Linux processors, that each may use.
 
     Returns
     -------
     dict of str to list of float
-        Seconds of each round.
+        Seconds of each round, for each contender that is installed.
     """
-    for run in contenders.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    workers: dict[str, Connection] = {}
+    for name, contender in contenders.items():
+        worker = _start(contender, threads)
+        if worker.recv():
+            workers[name] = worker
+        else:
+            print(f"{name}: not installed, skipped", flush=True)
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
-        for name, run in contenders.items():
-            seconds[name].append(run())
+        for name, worker in workers.items():
+            worker.send(True)
+            seconds[name].append(worker.recv())
+    for worker in workers.values():
+        worker.close()  # which ends its process
     return seconds
+
+
+def _start(contender: Contender, threads: int) -> Connection:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_serve, args=(theirs, contender, threads), daemon=True
+    )
+    process.start()
+    theirs.close()
+    return ours
+
+
+def _serve(connection: Connection, contender: Contender, threads: int) -> None:
+    """Tell whether there is a job, after a first run; then run it when asked."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    torch.set_num_threads(threads)
+    job = contender()
+    if job is not None:
+        job()
+    connection.send(job is not None)
+    try:
+        while job is not None and connection.recv():
+            connection.send(job())
+    except EOFError:
+        return
 
 
 def stopwatch(job: Callable[[], object]) -> float:
@@ -116,22 +180,6 @@ def stopwatch(job: Callable[[], object]) -> float:
     start = time.perf_counter()
     job()
     return time.perf_counter() - start
-
-
-def print_rates(
-    title: str, seconds: Mapping[str, list[float]], n_rows: int, baseline: str
-) -> None:
-    """Print rows a second (median and range) and the ratio to the baseline."""
-    reference = statistics.median(seconds[baseline])
-    print(f"\n{title}")
-    print(f"{'contender':<44} {'rows/s':>9} {'min':>9} {'max':>9} {'ratio':>6}")
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        low, high = n_rows / max(times), n_rows / min(times)
-        print(
-            f"{name:<44} {n_rows / median:>9,.0f} {low:>9,.0f} {high:>9,.0f} "
-            f"{reference / median:>6.2f}"
-        )
 
 
 def print_machine() -> None:

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 
-import pandas as pd
 import torch
-from accuracy_records import DOCS, MODEL_NAMES
 from contenders import ESTIMATORS, print_machine, stopwatch
+from records import DEFAULTS, MODEL_NAMES, write_rows
 
 from fmnist_sklearn import fetch_fashion_mnist
-from fmnist_sklearn._files import atomic_write
 
 
 def main() -> None:
@@ -45,8 +43,7 @@ def main() -> None:
             }
             print(row, flush=True)
             rows.append(row)
-    with atomic_write(DOCS / "defaults.csv", "w", encoding="utf-8") as file:
-        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+    write_rows(DEFAULTS, rows)
 
 
 if __name__ == "__main__":

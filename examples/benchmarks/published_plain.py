@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-import pandas as pd
 import torch
-from accuracy_records import PLAIN_SECONDS
 from contenders import (
     PLAIN_NETWORKS,
     plain_epoch,
@@ -24,10 +22,10 @@ from contenders import (
     scaled,
     stopwatch,
 )
+from records import PLAIN_SECONDS, write_rows
 from torch.nn.functional import cross_entropy
 
 from fmnist_sklearn import fetch_fashion_mnist
-from fmnist_sklearn._files import atomic_write
 
 N_VALID = 12_000
 
@@ -63,8 +61,7 @@ def main() -> None:
             }
             print(row, flush=True)
             rows.append(row)
-    with atomic_write(PLAIN_SECONDS, "w", encoding="utf-8") as file:
-        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+    write_rows(PLAIN_SECONDS, rows)
 
 
 def make_epoch(network, images, labels, batch_size):

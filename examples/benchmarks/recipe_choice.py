@@ -14,12 +14,11 @@ import csv
 from typing import Any
 
 import torch
-from accuracy_records import DOCS, MODEL_NAMES
 from contenders import ESTIMATORS
+from records import MODEL_NAMES, RECIPE_CHOICE
 
 from fmnist_sklearn import fetch_fashion_mnist
 
-CHOICE = DOCS / "recipe_choice.csv"
 SEED = 100  # one that no recorded run has
 
 _COMMON = {
@@ -90,7 +89,7 @@ def judge(model: str, candidate: dict[str, Any], X: Any, y: Any) -> dict[str, An
 
 def read_choice() -> list[dict[str, str]]:
     """Read the candidates that were judged, a row each."""
-    with CHOICE.open(encoding="utf-8", newline="") as file:
+    with RECIPE_CHOICE.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -106,7 +105,7 @@ def main() -> None:
         row = row_of(arguments.model, candidate)
         if not any(row.items() <= judged.items() for judged in read_choice()):
             row |= judge(arguments.model, candidate, X, y)
-            with CHOICE.open("a", encoding="utf-8", newline="") as file:
+            with RECIPE_CHOICE.open("a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, row, lineterminator="\n").writerow(row)
         print(row, flush=True)
 

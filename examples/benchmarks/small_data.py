@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from accuracy_records import DOCS, spread
 from contenders import print_machine
+from records import SMALL_DATA, spread, write_rows
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -28,7 +27,6 @@ from fmnist_sklearn import (
     MiniVGGClassifier,
     load_fashion_mnist_sample,
 )
-from fmnist_sklearn._files import atomic_write
 
 SAMPLE = "500 images of the sample"
 DIGITS = "scikit-learn's digits"
@@ -72,13 +70,16 @@ def main() -> None:
                 accuracies.setdefault(name, {}).setdefault(task, []).append(score)
                 print(f"seed {seed}, {task}, {name}: {score:.4f}", flush=True)
     rows = [
-        {"model": name, **{task: spread(scores) for task, scores in tasks.items()}}
+        {
+            "model": name,
+            **{task: spread(scores) for task, scores in tasks.items()},
+            "seeds": len(seeds),
+        }
         for name, tasks in accuracies.items()
     ]
-    table = pd.DataFrame(rows).assign(seeds=len(seeds))
-    print(table.to_string(index=False))
-    with atomic_write(DOCS / "small_data.csv", "w", encoding="utf-8") as file:
-        table.to_csv(file, index=False)
+    for row in rows:
+        print(row)
+    write_rows(SMALL_DATA, rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Where the benchmarks' results lie, and how they are written and read.
+
+The results are files in ``docs``, from which README.md (``readme_tables.py``) and the
+docs (at every build) take their tables and figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmnist_sklearn._files import atomic_write
+from fmnist_sklearn.environment import describe_hardware, describe_versions
+from fmnist_sklearn.results import to_jsonable
+
+DOCS = Path(__file__).parents[2] / "docs"
+DEFAULTS = DOCS / "defaults.csv"  # from defaults.py
+PLAIN_SECONDS = DOCS / "published_plain.csv"  # from published_plain.py
+RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # from recipe_choice.py
+SAME_ACCURACY = DOCS / "same_accuracy.csv"  # from same_accuracy.py
+SMALL_DATA = DOCS / "small_data.csv"  # from small_data.py
+
+MODEL_NAMES = {"lenet5": "LeNet5", "minivgg": "MiniVGG"}
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with atomic_write(path, "w", encoding="utf-8") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+
+
+def write_run(path: Path, content: dict[str, Any]) -> None:
+    """Write what a run measured, with the date, the hardware and the versions."""
+    content = {
+        **content,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": describe_hardware(),
+        "versions": {**describe_versions(), **content.get("versions", {})},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "w", encoding="utf-8") as file:
+        json.dump(to_jsonable(content), file, allow_nan=False)
+        file.write("\n")
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """Read the runs of a folder, one a row."""
+    files = sorted(folder.glob("*.json"))
+    return pd.DataFrame([json.loads(file.read_text("utf-8")) for file in files])
+
+
+def spread(values: Iterable[float]) -> str:
+    """Write mean and standard deviation over seeds, or the only value."""
+    values = np.asarray(list(values))
+    mean = f"{values.mean():.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.4f}"
+
+
+def describe_machine(runs: pd.DataFrame) -> str:
+    """Say on what hardware and with which versions the runs were made."""
+    processors = {hardware["cpu"] for hardware in runs["hardware"]}
+    cores = {hardware["cores"] for hardware in runs["hardware"]}
+    versions = {
+        f"{name} {version}"
+        for run in runs["versions"]
+        for name, version in run.items()
+        if name != "fmnist-sklearn"
+    }
+    return (
+        f"{' or '.join(sorted(processors))}, {' or '.join(map(str, sorted(cores)))} "
+        f"cores; {', '.join(sorted(versions, key=str.lower))}."
+    )

@@ -1,0 +1,99 @@
+"""Compare the accuracy of the estimators with that of a plain PyTorch loop.
+
+Both train the same network on the 60,000 training images for as many epochs, with Adam,
+one cycle of the learning rate and no averaging or smoothing; the test images are scored
+once, after the last step. A line a seed goes to ``docs/same_accuracy.csv``, and is not
+made again while it is there::
+
+    python examples/benchmarks/same_accuracy.py --seeds 0 1 2 3 4
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import pandas as pd
+import torch
+from contenders import (
+    ESTIMATORS,
+    PLAIN_NETWORKS,
+    plain_epoch,
+    predicted_in_slices,
+    print_machine,
+    scaled,
+)
+from records import SAME_ACCURACY, write_rows
+
+from fmnist_sklearn import fetch_fashion_mnist
+
+BATCH_SIZE = 64
+# Epochs and the largest learning rate.
+TRAINING = {"lenet5": (4, 0.005), "minivgg": (2, 0.002)}
+
+
+def plain_accuracy(model: str, seed: int, train, test) -> float:
+    """Train and score the textbook network in the loop that one would write."""
+    (X, y), (X_test, y_test) = train, test
+    epochs, lr = TRAINING[model]
+    torch.manual_seed(seed)
+    network = PLAIN_NETWORKS[model]().train()
+    images, labels = scaled(X), torch.from_numpy(y).long()
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    steps = epochs * -(-len(X) // BATCH_SIZE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    for _ in range(epochs):
+        plain_epoch(network, optimizer, images, labels, BATCH_SIZE, schedule)
+    predicted = predicted_in_slices(network.eval(), scaled(X_test), 256)
+    return float((predicted == y_test).mean())
+
+
+def our_accuracy(model: str, seed: int, train, test) -> float:
+    """Fit and score the estimator with the same settings."""
+    epochs, lr = TRAINING[model]
+    estimator = ESTIMATORS[model](
+        lr=lr,
+        lr_schedule="one_cycle",
+        max_epochs=epochs,
+        batch_size=BATCH_SIZE,
+        validation_fraction=0,
+        label_smoothing=0,
+        ema_decay=None,
+        pixel_scaling="symmetric",
+        random_state=seed,
+    )
+    return float(estimator.fit(*train).score(*test))
+
+
+def main() -> None:
+    """Train what is not in the file yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=sorted(ESTIMATORS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train = fetch_fashion_mnist(return_X_y=True)
+    test = fetch_fashion_mnist(subset="test", return_X_y=True)
+    print_machine()
+    rows = []
+    if SAME_ACCURACY.exists():
+        rows = pd.read_csv(SAME_ACCURACY).to_dict("records")
+    made = {(row["model"], row["seed"]) for row in rows}
+    for model in arguments.models:
+        for seed in arguments.seeds:
+            if (model, seed) in made:
+                continue
+            row = {
+                "model": model,
+                "seed": seed,
+                "epochs": TRAINING[model][0],
+                "plain": plain_accuracy(model, seed, train, test),
+                "ours": our_accuracy(model, seed, train, test),
+            }
+            print(row, flush=True)
+            rows.append(row)
+            write_rows(SAME_ACCURACY, rows)
+
+
+if __name__ == "__main__":
+    main()

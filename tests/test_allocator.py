@@ -1,0 +1,52 @@
+"""Freed memory is kept where the C library can be told so, and nowhere else missed."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from fmnist_sklearn import _allocator
+from fmnist_sklearn._allocator import freed_memory_kept
+
+PAGE_FAULTS = """
+import resource
+from contextlib import nullcontext
+import torch
+from fmnist_sklearn._allocator import freed_memory_kept
+
+def faults(keep):
+    with freed_memory_kept() if keep else nullcontext():
+        for number in range(6):
+            if number == 1:
+                start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            tensors = [torch.ones(2**22) for _ in range(8)]  # 16 MiB each
+            del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+
+print(faults(False), faults(True))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
+def test_memory_is_not_fetched_anew():
+    command = [sys.executable, "-c", PAGE_FAULTS]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    without, kept = map(int, result.stdout.split())
+    assert without > 1000
+    assert kept < without / 10
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(_allocator, "_glibc", lambda: None)
+    with freed_memory_kept():
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_no_c_library_to_load(monkeypatch, error):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(_allocator.ctypes, "CDLL", fail)
+    assert _allocator._glibc.__wrapped__() is None
