@@ -31,7 +31,7 @@ from .batches import (
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
 from .modules import Dropout, reset_parameters
 
-PREDICTION_BATCH_SIZE = 256
+PREDICTION_BATCH_SIZE = 64
 DEFAULT_PATIENCE = 10
 
 
