@@ -14,9 +14,10 @@ from docutils.statemachine import StringList
 import fmnist_sklearn
 from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, layer_table
 
-# The records of the accuracy runs, and their tables.
+# The records of the benchmarks, and their tables.
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "benchmarks"))
 import accuracy_records
+import speed_records
 
 project = "fmnist_sklearn"
 author = "The fmnist_sklearn developers"
@@ -86,9 +87,11 @@ _NAMES = {
     "RECIPES": RECIPES,
     "accuracy": accuracy_records,
     "code": code,
+    "comparisons": speed_records.read_speed(),
     "layer_table": layer_table,
     "pd": pd,
     "records": accuracy_records.read_records(),
+    "speed": speed_records,
 }
 
 

@@ -20,13 +20,8 @@ def scripts(monkeypatch):
     import accuracy_records
 
     yield accuracy, accuracy_records
-    for name in ("accuracy", "accuracy_records"):
+    for name in ("accuracy", "accuracy_records", "records"):
         del sys.modules[name]
-
-
-def test_readme_holds_the_table_of_the_records(scripts):
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert scripts[1].filled(readme) == readme
 
 
 def test_time_to_an_accuracy(scripts):

@@ -7,7 +7,7 @@ import textwrap
 import accuracy_records
 import pandas as pd
 import speed_records
-from records import DOCS, describe_machine
+from records import DOCS
 
 from fmnist_sklearn._files import atomic_write
 from fmnist_sklearn.tables import table_to_markdown
@@ -24,7 +24,10 @@ def filled(readme: str) -> str:
     )
     runs = speed_records.read_speed()
     return _between(
-        readme, "speed", speed_records.speed_table(runs), describe_machine(runs)
+        readme,
+        "speed",
+        speed_records.speed_table(runs),
+        speed_records.machine_of(runs),
     )
 
 

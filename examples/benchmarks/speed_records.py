@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from records import DOCS, MODEL_NAMES, read_runs, write_run
+from records import DOCS, MODEL_NAMES, describe_machine, read_runs, write_run
 
 SPEED = DOCS / "speed"
 SCALING = DOCS / "training_scaling.csv"  # from training_scaling.py
@@ -96,6 +96,12 @@ def speed_table(runs: pd.DataFrame) -> pd.DataFrame:
     }
     table = pd.DataFrame(columns).fillna("")
     return table.rename_axis("contender").reset_index()
+
+
+def machine_of(runs: pd.DataFrame) -> str:
+    """Say on what the comparisons were made, and of how many rounds they are."""
+    rounds = sorted({len(run["seconds"][PLAIN_LOOP]) for _, run in runs.iterrows()})
+    return f"{' or '.join(map(str, rounds))} rounds; {describe_machine(runs)}"
 
 
 def overhead_table(runs: pd.DataFrame) -> pd.DataFrame:
