@@ -39,7 +39,7 @@ class PixelScaling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale images of shape (N, C, H, W) and any real dtype."""
         x = x.to(self.mean.dtype)
-        return (x - self.mean[:, None, None]) / self.std[:, None, None]
+        return (x - self.mean.view(-1, 1, 1)).div_(self.std.view(-1, 1, 1))
 
 
 class Dropout(nn.Module):
@@ -55,12 +55,17 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each element with probability ``p`` while training."""
+        mask = self.draw_mask(x.shape, x.device)
+        return x if mask is None else x * mask.to(x.dtype)
+
+    def draw_mask(self, shape: torch.Size, device: torch.device) -> Tensor | None:
+        """Draw what to multiply values with, float32; None for 1 everywhere."""
         if not self.training or self.p == 0:
-            return x
+            return None
         keep = 1.0 - self.p
         # Uniform numbers are drawn in bulk, which Bernoulli numbers are not.
-        mask = torch.rand(x.shape, generator=self.generator, device=x.device)
-        return x * mask.lt_(keep).div_(keep).to(x.dtype)
+        mask = torch.rand(shape, generator=self.generator, device=device)
+        return mask.lt_(keep).div_(keep)
 
     def extra_repr(self) -> str:
         """Show the probability where the module is printed."""
@@ -106,12 +111,22 @@ class ConvBlock(nn.Module):
         self.activation = ELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to half the height and width of the convolution."""
-        if kernels.in_own_precision(x) and kernels.has_corner_planes(x, self.conv):
-            if self.training:
-                return self._train(x)
-            if not torch.is_grad_enabled():
-                return self._predict(x)
+        """Map images to half the height and width of the convolution.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, C, H, W) or (parts, N / parts, C, H, W)
+            Images, maybe divided by ``kernels.in_parts``; the result is alike.
+        """
+        if (
+            kernels.in_own_precision(x)
+            and kernels.has_corner_planes(x, self.conv)
+            and (self.training or not torch.is_grad_enabled())
+        ):
+            compute = self._train if self.training else self._predict
+            return compute(x) if x.dim() == 5 else compute(x.unsqueeze(0)).squeeze(0)
+        if x.dim() == 5:
+            return self.forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return self.activation(self.pool(self.norm(self.conv(x))))
 
     def _train(self, x: Tensor) -> Tensor:
@@ -125,11 +140,10 @@ class ConvBlock(nn.Module):
             norm.eps,
             int(conv.padding[0]),
         )
-        with torch.no_grad():
-            norm.running_mean.lerp_(mean, norm.momentum)
-            count = y.numel() // len(mean) * 4
-            norm.running_var.lerp_(var.mul_(count / (count - 1)), norm.momentum)
-            norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean, norm.momentum)
+        count = y.numel() // len(mean) * 4
+        norm.running_var.lerp_(var.mul_(count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked.add_(1)
         return y
 
     def _predict(self, x: Tensor) -> Tensor:
@@ -138,6 +152,58 @@ class ConvBlock(nn.Module):
         offset = torch.addcmul(norm.bias, conv.bias - norm.running_mean, scale)
         return kernels.conv_scale_pool_elu(
             x, conv.weight, scale, offset, int(conv.padding[0])
+        )
+
+
+class DenseHead(nn.Sequential):
+    """Dense layers, each but the last followed by ELU and dropout.
+
+    Parameters
+    ----------
+    n_features : int
+        Values of an image that come in.
+    hidden_units : sequence of int
+        Width of each hidden layer; they are called f5, f6 and so on.
+    n_classes : int
+        Number of logits.
+    dropout : float
+        Probability of dropping a unit after each hidden layer.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        hidden_units: Sequence[int],
+        n_classes: int,
+        dropout: float,
+    ) -> None:
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, units in enumerate(hidden_units, start=5):
+            layers[f"f{number}"] = nn.Linear(n_features, units)
+            layers[f"activation{number}"] = ELU()
+            layers[f"dropout{number}"] = Dropout(dropout)
+            n_features = units
+        layers["out"] = nn.Linear(n_features, n_classes)
+        super().__init__(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, n_features) to (N, n_classes)."""
+        if not (kernels.in_own_precision(x) and self._is_as_built()):
+            return super().forward(x)
+        layers: Any = list(self)
+        masks = [
+            dropout.draw_mask(torch.Size((len(x), linear.out_features)), x.device)
+            for linear, dropout in zip(layers[:-1:3], layers[2::3], strict=True)
+        ]
+        parameters = [p for linear in layers[::3] for p in (linear.weight, linear.bias)]
+        return kernels.dense_elu(x, masks, parameters)
+
+    def _is_as_built(self) -> bool:
+        """Whether no layer was replaced, or given hooks that wait to be called."""
+        kinds = [type(layer) for layer in self]
+        hidden = [nn.Linear, ELU, Dropout] * (len(kinds) // 3)
+        return kinds == [*hidden, nn.Linear] and not any(
+            layer._forward_hooks or layer._forward_pre_hooks for layer in self
         )
 
 
@@ -199,21 +265,16 @@ class LeNet5(nn.Module):
         self.scaling = PixelScaling(channels)
         self.c1 = ConvBlock(channels, 6, padding=2)
         self.c3 = ConvBlock(6, 16, padding=0)
-        head: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, units in enumerate(hidden_units, start=5):
-            head[f"f{number}"] = nn.Linear(flat, units)
-            head[f"activation{number}"] = ELU()
-            head[f"dropout{number}"] = Dropout(dropout)
-            flat = units
-        head["out"] = nn.Linear(flat, n_classes)
-        self.head = nn.Sequential(head)
+        self.head = DenseHead(flat, hidden_units, n_classes, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
         x = _zero_pad_to(self.scaling(x), self._min_size)  # (N, 1, 28, 28)
-        x = self.c1(x)  # (N, 6, 14, 14)
+        if kernels.in_own_precision(x):
+            x = kernels.in_parts(x)
+        x = self.c1(x)  # (N, 6, 14, 14), maybe in parts
         x = self.c3(x)  # (N, 16, 5, 5)
-        return self.head(torch.flatten(x, 1))  # (N, 400) -> (N, 10)
+        return self.head(x.flatten(-3).flatten(0, -2))  # (N, 400) -> (N, 10)
 
 
 class MiniVGG(nn.Module):

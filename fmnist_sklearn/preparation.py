@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,9 +154,9 @@ def pixel_statistics(
     n_channels = base.images.shape[1]
 
     def pieces(channels: Any) -> Iterator[Tensor]:
-        # So that no copy of all the pixels is made.
-        for part in rows.to(base.images.device).split(4096):
-            yield base.images[part, channels]
+        # No copy of all the pixels is made, and a piece stays in the processor's cache.
+        for part in rows.to(base.images.device).split(256):
+            yield base.images.index_select(0, part)[:, channels]
 
     if pixel_scaling == "symmetric":
         if base.images.dtype == torch.uint8:
@@ -168,15 +169,31 @@ def pixel_statistics(
         half = _divisor((high - low) / 2)
         mean, std = torch.full((n_channels,), low + half), torch.full((1,), half)
         return mean, std.expand(n_channels).clone()
+    moments = _moments_of_bytes if base.images.dtype == torch.uint8 else _moments
     means, stds = [], []
-    count = len(rows) * base.images[0, 0].numel()
     for channel in range(n_channels):
-        level = sum(float(piece.double().sum()) for piece in pieces(channel)) / count
-        squares = (piece.double().sub_(level).square_() for piece in pieces(channel))
-        variance = sum(float(piece.sum()) for piece in squares) / count
+        level, variance = moments(partial(pieces, channel))
         means.append(level)
         stds.append(_divisor(variance**0.5))
     return torch.tensor(means), torch.tensor(stds)
+
+
+def _moments_of_bytes(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
+    """Return mean and variance of uint8 pixels, exact from counts of their values."""
+    counted = (torch.bincount(piece.flatten(), minlength=256) for piece in pieces())
+    counts = torch.stack(list(counted)).sum(0)
+    share = counts.double() / counts.sum()
+    values = torch.arange(256, dtype=share.dtype, device=share.device)
+    mean = float(share @ values)
+    return mean, float(share @ (values - mean).square_())
+
+
+def _moments(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
+    """Return mean and variance of the pixels, in two passes of double precision."""
+    count = sum(piece.numel() for piece in pieces())
+    mean = sum(float(piece.double().sum()) for piece in pieces()) / count
+    squares = (piece.double().sub_(mean).square_() for piece in pieces())
+    return mean, sum(float(piece.sum()) for piece in squares) / count
 
 
 def _divisor(spread: float) -> float:

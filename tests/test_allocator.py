@@ -50,3 +50,20 @@ def test_no_c_library_to_load(monkeypatch, error):
 
     monkeypatch.setattr(_allocator.ctypes, "CDLL", fail)
     assert _allocator._glibc.__wrapped__() is None
+
+
+def test_the_last_to_leave_lets_memory_go(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            if parameter == _allocator._M_TRIM_THRESHOLD:
+                calls.append(value)
+
+    monkeypatch.setattr(_allocator, "_glibc", Library)
+    with freed_memory_kept():
+        with freed_memory_kept():
+            pass
+        kept = 2**31 - 1
+        assert calls == [kept, kept]
+    assert calls[2:] == [2 * _allocator._LARGEST_BLOCK]

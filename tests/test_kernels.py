@@ -4,10 +4,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from fmnist_sklearn import LeNet5, kernels
 from fmnist_sklearn.kernels import elu
-from fmnist_sklearn.modules import ConvBlock
+from fmnist_sklearn.modules import ConvBlock, DenseHead, Dropout
 
 
 def gradient(function, x, grad):
@@ -91,13 +92,32 @@ BLOCKS = [
 ]
 
 
+def in_two_parts(function):
+    """Let a function see a batch as ``in_parts`` cuts it for two threads."""
+    return lambda x: function(x.unflatten(0, (2, -1))).flatten(0, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("n", [0, 1, 31, 64, 65, 96, 128, 1000])
+def test_parts_of_a_batch(monkeypatch, threads, n):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    x = torch.arange(n * 4.0).view(n, 1, 2, 2)
+    parts = kernels.in_parts(x)
+    assert torch.equal(parts.flatten(0, 1), x)
+    assert 1 <= len(parts) <= threads
+    assert len(parts) == 1 or parts.shape[1] >= 32
+    if (threads, n) in [(2, 64), (2, 128), (2, 1000), (3, 96)]:
+        assert len(parts) == threads
+
+
+@pytest.mark.parametrize("cut", [lambda block: block, in_two_parts])
 @pytest.mark.parametrize(("shape", "padding"), BLOCKS)
-def test_block_in_training_equals_torch_s(shape, padding):
+def test_block_in_training_equals_torch_s(shape, padding, cut):
     block, reference = pair_of_blocks(shape[1], padding)
     x = torch.randn(shape)
     grad = torch.randn_like(plain_block(copy.deepcopy(reference), x))
 
-    y, y_reference = block(x), plain_block(reference, x)
+    y, y_reference = cut(block)(x), plain_block(reference, x)
     y.backward(grad)
     y_reference.backward(grad)
 
@@ -118,8 +138,9 @@ def test_block_in_training_equals_torch_s(shape, padding):
     assert reference.conv.bias.grad.abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("cut", [lambda block: block, in_two_parts])
 @pytest.mark.parametrize(("shape", "padding"), BLOCKS)
-def test_block_in_prediction_equals_torch_s(shape, padding):
+def test_block_in_prediction_equals_torch_s(shape, padding, cut):
     block, reference = pair_of_blocks(shape[1], padding)
     with torch.no_grad():
         for norm in (block.norm, reference.norm):
@@ -127,15 +148,19 @@ def test_block_in_prediction_equals_torch_s(shape, padding):
             norm.running_var.copy_(torch.linspace(0.5, 2, 6))
         x = torch.randn(shape)
         torch.testing.assert_close(
-            block.eval()(x), plain_block(reference.eval(), x), atol=1e-5, rtol=1e-5
+            cut(block.eval())(x),
+            plain_block(reference.eval(), x),
+            atol=1e-5,
+            rtol=1e-5,
         )
 
 
-def test_gradient_for_the_input_of_a_block():
+@pytest.mark.parametrize("cut", [lambda block: block, in_two_parts])
+def test_gradient_for_the_input_of_a_block(cut):
     block, reference = pair_of_blocks(6, 0)
     x = torch.randn(4, 6, 14, 14)
     grad = torch.randn(4, 6, 5, 5)
-    ours = gradient(block, x, grad)
+    ours = gradient(cut(block), x, grad)
     theirs = gradient(lambda x: plain_block(reference, x), x, grad)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
@@ -177,7 +202,10 @@ def test_gradient_at_ties_goes_where_max_pool_sends_it(n_values):
         return F.elu(F.max_pool2d(normed, 2))
 
     torch.testing.assert_close(
-        gradient(ours, x, grad), gradient(theirs, x, grad), atol=1e-5, rtol=1e-4
+        gradient(in_two_parts(ours), x, grad),
+        gradient(theirs, x, grad),
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 
@@ -236,3 +264,70 @@ def test_exported_graph_holds_torch_s_operations():
     assert targets.count("aten.elu.default") == 4
     assert sum(target.startswith("aten.max_pool2d") for target in targets) == 2
     torch.testing.assert_close(exported.module()(x), module(x), atol=1e-5, rtol=0)
+
+
+# The dense layers
+
+
+def dense_head(dropout, hidden_units=(7, 5)):
+    return DenseHead(6, hidden_units, 3, dropout)
+
+
+@pytest.mark.parametrize("hidden_units", [(), (7,), (7, 5)])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dense_layers_equal_torch_s(hidden_units, dropout):
+    head = dense_head(dropout, hidden_units)
+    reference = copy.deepcopy(head)
+    for module in (head, reference):
+        for layer in module:
+            if isinstance(layer, Dropout):
+                layer.generator = torch.Generator().manual_seed(3)
+    x = torch.randn(8, 6, requires_grad=True)
+    x_reference = x.detach().clone().requires_grad_()
+    grad = torch.randn(8, 3)
+
+    y = head(x)
+    y_reference = nn.Sequential.forward(reference, x_reference)
+    y.backward(grad)
+    y_reference.backward(grad)
+
+    torch.testing.assert_close(y, y_reference, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(x.grad, x_reference.grad, atol=1e-6, rtol=1e-6)
+    for ours, theirs in zip(head.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            head.eval()(x), nn.Sequential.forward(reference.eval(), x)
+        )
+
+
+def test_dense_layers_gradcheck():
+    head = dense_head(0.0).double()
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    parameters = tuple(head.parameters())
+    assert torch.autograd.gradcheck(
+        lambda x, *parameters: kernels.dense_elu(x, [None, None], parameters),
+        (x, *parameters),
+    )
+
+
+def test_dense_layers_under_autocast_are_torch_s():
+    head = dense_head(0.0)
+    x = torch.randn(4, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = head(x)
+        expected = nn.Sequential.forward(head, x)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, expected)
+
+
+def test_dense_layers_that_were_changed_are_called():
+    x = torch.randn(4, 6)
+    head = dense_head(0.0)
+    seen = []
+    head.f6.register_forward_hook(lambda layer, inputs, y: seen.append(y))
+    head(x)
+    assert len(seen) == 1
+    head = dense_head(0.0)
+    head.out = nn.Identity()
+    assert head(x).shape == (4, 5)
