@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ._allocator import freed_memory_kept
+from .adam import quick_step, takes_quick_step
 from .batches import (
     Batch,
     BatchIterator,
@@ -274,6 +275,13 @@ class TrainingNet(NeuralNetClassifier):
         for group in self.optimizer_.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+    def _step_optimizer(self, step_fn: Callable[[], Tensor]) -> None:
+        if takes_quick_step(self.optimizer_):
+            step_fn()
+            quick_step(self.optimizer_)
+        else:
+            super()._step_optimizer(step_fn)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the loss of a batch, as ``predict`` would see it."""

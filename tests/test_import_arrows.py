@@ -17,6 +17,7 @@ FLOORS = [
     {
         "_allocator",
         "_files",
+        "adam",
         "environment",
         "image_conv",
         "kernels",
@@ -44,6 +45,7 @@ FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 ALLOWED = {
     "_allocator": set(),
     "_files": set(),
+    "adam": set(),
     "image_conv": set(),
     "kernels": set(),
     "recipes": set(),
