@@ -38,7 +38,7 @@ def takes_quick_step(optimizer: torch.optim.Optimizer) -> bool:
         type(optimizer) is torch.optim.Adam
         and len(optimizer.state) == sum(len(group["params"]) for group in groups)
         and all(
-            group["fused"] and not any(group.get(name) for name in _UNUSUAL)
+            group.get("fused") and not any(group.get(name) for name in _UNUSUAL)
             for group in groups
         )
         and not optimizer._optimizer_step_pre_hooks

@@ -203,7 +203,11 @@ class DenseHead(nn.Sequential):
         kinds = [type(layer) for layer in self]
         hidden = [nn.Linear, ELU, Dropout] * (len(kinds) // 3)
         return kinds == [*hidden, nn.Linear] and not any(
-            layer._forward_hooks or layer._forward_pre_hooks for layer in self
+            layer._forward_hooks
+            or layer._forward_pre_hooks
+            or layer._backward_hooks
+            or layer._backward_pre_hooks
+            for layer in self
         )
 
 

@@ -190,8 +190,9 @@ def _moments_of_bytes(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, fl
 
 def _moments(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
     """Return mean and variance of the pixels, in two passes of double precision."""
-    count = sum(piece.numel() for piece in pieces())
-    mean = sum(float(piece.double().sum()) for piece in pieces()) / count
+    sums = [(float(piece.double().sum()), piece.numel()) for piece in pieces()]
+    total, count = map(sum, zip(*sums, strict=True))
+    mean = total / count
     squares = (piece.double().sub_(mean).square_() for piece in pieces())
     return mean, sum(float(piece.sum()) for piece in squares) / count
 

@@ -88,3 +88,28 @@ def test_fit_is_the_same_with_either_step(monkeypatch, lr_schedule):
     monkeypatch.setattr("fmnist_sklearn.training.takes_quick_step", lambda _: False)
     for name, value in fitted().items():
         assert torch.equal(value, quick[name])
+
+
+def test_fit_where_gradients_are_off():
+    X = torch.randint(0, 256, (96, 784), dtype=torch.uint8).numpy()
+    y = torch.arange(96).numpy() % 3
+    with torch.no_grad():
+        net = LeNet5Classifier(max_epochs=2, batch_size=16, random_state=0).fit(X, y)
+    assert len(net.history_) == 2
+
+
+class CountingAdam(torch.optim.Adam):
+    n_zeroed = 0
+
+    def zero_grad(self, set_to_none=True):
+        self.n_zeroed += 1
+        super().zero_grad(set_to_none)
+
+
+def test_an_optimizer_s_own_zero_grad_is_called():
+    X = torch.randint(0, 256, (48, 784), dtype=torch.uint8).numpy()
+    y = torch.arange(48).numpy() % 3
+    net = LeNet5Classifier(
+        max_epochs=1, batch_size=16, validation_fraction=0, optimizer=CountingAdam
+    ).fit(X, y)
+    assert net.optimizer_.n_zeroed == 3

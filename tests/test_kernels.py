@@ -326,8 +326,9 @@ def test_dense_layers_that_were_changed_are_called():
     head = dense_head(0.0)
     seen = []
     head.f6.register_forward_hook(lambda layer, inputs, y: seen.append(y))
-    head(x)
-    assert len(seen) == 1
+    head.f5.register_full_backward_hook(lambda layer, *grads: seen.append(grads))
+    head(x.clone().requires_grad_()).sum().backward()
+    assert len(seen) == 2
     head = dense_head(0.0)
     head.out = nn.Identity()
     assert head(x).shape == (4, 5)
