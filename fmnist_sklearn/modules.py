@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import kernels
+from . import conv_pool, kernels
 from .image_conv import conv_of_images
 
 if TYPE_CHECKING:
@@ -109,29 +110,21 @@ class ConvBlock(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
         self.pool = nn.MaxPool2d(2)
         self.activation = ELU()
+        self._folded: conv_pool.FoldedConv | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images to half the height and width of the convolution.
-
-        Parameters
-        ----------
-        x : Tensor of shape (N, C, H, W) or (parts, N / parts, C, H, W)
-            Images, maybe divided by ``kernels.in_parts``; the result is alike.
-        """
+        """Map (N, C, H, W) to half the height and width of the convolution."""
         if (
             kernels.in_own_precision(x)
-            and kernels.has_corner_planes(x, self.conv)
+            and conv_pool.falls_into_windows(x, self.conv)
             and (self.training or not torch.is_grad_enabled())
         ):
-            compute = self._train if self.training else self._predict
-            return compute(x) if x.dim() == 5 else compute(x.unsqueeze(0)).squeeze(0)
-        if x.dim() == 5:
-            return self.forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return self._train(x) if self.training else self._predict(x)
         return self.activation(self.pool(self.norm(self.conv(x))))
 
     def _train(self, x: Tensor) -> Tensor:
         conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
-        y, mean, var = kernels.conv_norm_pool_elu(
+        y, mean, var = conv_pool.conv_norm_pool_elu(
             x,
             conv.weight,
             cast(Tensor, conv.bias),
@@ -147,12 +140,27 @@ class ConvBlock(nn.Module):
         return y
 
     def _predict(self, x: Tensor) -> Tensor:
+        return conv_pool.folded_conv_pool_elu(x, self._folded or self._fold())
+
+    def _fold(self) -> conv_pool.FoldedConv:
         conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
         offset = torch.addcmul(norm.bias, conv.bias - norm.running_mean, scale)
-        return kernels.conv_scale_pool_elu(
-            x, conv.weight, scale, offset, int(conv.padding[0])
-        )
+        return conv_pool.fold(conv.weight, scale, offset, int(conv.padding[0]))
+
+    @torch.no_grad()
+    def keep_folded(self, keep: bool) -> None:
+        """Derive from the parameters now what predictions need of them, or forget it.
+
+        Until it is forgotten, or training begins, predictions are those of the
+        parameters of now.
+        """
+        self._folded = self._fold() if keep else None
+
+    def train(self, mode: bool = True) -> ConvBlock:
+        """Switch to training, for which nothing is kept of the parameters, or back."""
+        self._folded = None
+        return super().train(mode)
 
 
 class DenseHead(nn.Sequential):
@@ -209,6 +217,25 @@ class DenseHead(nn.Sequential):
             or layer._backward_pre_hooks
             for layer in self
         )
+
+
+@contextmanager
+def parameters_fixed(module: nn.Module) -> Iterator[None]:
+    """Derive from the parameters once, not in every batch, what predictions need.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In evaluation mode. Its parameters must stay as they are inside.
+    """
+    blocks = [block for block in module.modules() if isinstance(block, ConvBlock)]
+    for block in blocks:
+        block.keep_folded(True)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.keep_folded(False)
 
 
 def _zero_pad_to(x: Tensor, size: int) -> Tensor:
@@ -274,11 +301,9 @@ class LeNet5(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
         x = _zero_pad_to(self.scaling(x), self._min_size)  # (N, 1, 28, 28)
-        if kernels.in_own_precision(x):
-            x = kernels.in_parts(x)
-        x = self.c1(x)  # (N, 6, 14, 14), maybe in parts
+        x = self.c1(x)  # (N, 6, 14, 14)
         x = self.c3(x)  # (N, 16, 5, 5)
-        return self.head(x.flatten(-3).flatten(0, -2))  # (N, 400) -> (N, 10)
+        return self.head(torch.flatten(x, 1))  # (N, 400) -> (N, 10)
 
 
 class MiniVGG(nn.Module):

@@ -30,9 +30,9 @@ from .batches import (
     make_augment,
 )
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
-from .modules import Dropout, reset_parameters
+from .modules import Dropout, parameters_fixed, reset_parameters
 
-PREDICTION_BATCH_SIZE = 128
+PREDICTION_BATCH_SIZE = 160
 DEFAULT_PATIENCE = 10
 
 
@@ -522,7 +522,8 @@ class TrainingNet(NeuralNetClassifier):
         check_is_fitted(self)
         dataset = X if is_dataset(X) else self.get_dataset(X)
         self._set_training(training)
-        with freed_memory_kept():
+        fixed = nullcontext() if training else parameters_fixed(self.module_)
+        with freed_memory_kept(), fixed:
             for batch in self.get_iterator(dataset):
                 yield self.evaluation_step(batch, training=training).to(device)
 

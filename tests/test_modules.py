@@ -10,6 +10,7 @@ from fmnist_sklearn.modules import (
     ConvBlock,
     Dropout,
     PixelScaling,
+    parameters_fixed,
     reset_parameters,
 )
 
@@ -277,6 +278,34 @@ def test_reset_parameters_depends_on_its_generator_alone():
     torch.set_rng_state(random_state)
     reset_parameters(first, torch.Generator().manual_seed(1))
     assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def predict(net, x):
+    with torch.no_grad():
+        return net(x)
+
+
+def test_fixed_parameters_predict_the_same_until_they_may_change():
+    net, x = LeNet5().eval(), torch.randn(3, 1, 28, 28)
+    changed = copy.deepcopy(net)
+    reset_parameters(changed, torch.Generator().manual_seed(1))
+    before, after = predict(net, x), predict(changed, x)
+
+    with parameters_fixed(net):
+        assert torch.equal(predict(net, x), before)
+    net.load_state_dict(changed.state_dict())
+    assert torch.equal(predict(net, x), after)
+    assert not torch.equal(before, after)
+
+
+def test_fixed_parameters_are_forgotten_when_training_begins():
+    net, x = LeNet5(dropout=0.0), torch.randn(8, 1, 28, 28)
+    trained = copy.deepcopy(net)
+    with parameters_fixed(net.eval()):
+        for module in (net, trained):
+            module.train()(x)  # moves the running mean and variance
+            module.eval()
+        assert torch.equal(predict(net, x), predict(trained, x))
 
 
 # Scaling and dropout

@@ -577,6 +577,16 @@ def test_forward_gives_logits(lenet5, X):
     assert torch.equal(torch.cat(batches), logits)
 
 
+def test_training_while_a_prediction_waits(X, y, quick, same_predictions):
+    net, other = (LeNet5Classifier(**quick).fit(X, y) for _ in range(2))
+    waiting = net.forward_iter(X)
+    next(waiting)
+    for estimator in (net, other):
+        estimator.partial_fit(X, y)
+    assert net.history_[-1, "train_loss"] == other.history_[-1, "train_loss"]
+    assert same_predictions(net, other, X)
+
+
 def test_forward_in_training_mode_drops_units(lenet5, X):
     net = copy.deepcopy(lenet5)
     first, second = (net.forward(X, training=True) for _ in range(2))
