@@ -39,8 +39,8 @@ class PixelScaling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale images of shape (N, C, H, W) and any real dtype."""
-        x = x.to(self.mean.dtype)
-        return (x - self.mean.view(-1, 1, 1)).div_(self.std.view(-1, 1, 1))
+        x = x.to(self.mean.dtype, copy=True)
+        return x.sub_(self.mean.view(-1, 1, 1)).div_(self.std.view(-1, 1, 1))
 
 
 class Dropout(nn.Module):
