@@ -33,9 +33,11 @@ from .kernels import elu_backward, elu_forward
 
 
 def falls_into_windows(x: Tensor, conv: torch.nn.Conv2d) -> bool:
-    """Whether inputs and outputs of ``conv`` fall into 2 x 2 windows, to the last."""
+    """Whether there are images, and inputs and outputs all fall into 2 x 2 windows."""
     padding, kernel = int(conv.padding[0]), conv.kernel_size[0]
-    return all(side % 2 == 0 and side + 2 * padding > kernel for side in x.shape[-2:])
+    return len(x) > 0 and all(
+        side % 2 == 0 and side + 2 * padding > kernel for side in x.shape[-2:]
+    )
 
 
 def _batch_innermost(x: Tensor, padding: int) -> Tensor:

@@ -160,6 +160,11 @@ def test_output_shape(kind, image_shape):
         assert logits.isfinite().all()
 
 
+def test_no_images_give_no_logits():
+    with torch.no_grad():
+        assert LeNet5().eval()(torch.zeros(0, 1, 28, 28)).shape == (0, 10)
+
+
 def test_uint8_images_give_the_logits_of_the_same_floats():
     images = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
     module = LeNet5().eval()

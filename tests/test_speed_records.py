@@ -70,6 +70,8 @@ def test_records_come_back_in_their_order(scripts, run, tmp_path, monkeypatch):
     assert table.iloc[1, 1] == "200 (2.50)"
     overhead = records.overhead_table(runs)["overhead"]
     assert overhead.iloc[0] == "+0.0%"
+    spread = records.spread_table(runs).iloc[0]
+    assert spread[["lowest", "median", "highest"]].tolist() == ["2.00", "2.50", "4.00"]
 
 
 class Recorded:

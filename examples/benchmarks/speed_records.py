@@ -43,13 +43,18 @@ def read_speed() -> pd.DataFrame:
     return runs.loc[sorted(runs.index, key=position)]
 
 
-def ratio(run: Any, contender: str, baseline: str = PLAIN_LOOP) -> float:
-    """Return how many times as fast: the median of the rounds' own ratios.
+def ratios(run: Any, contender: str, baseline: str = PLAIN_LOOP) -> list[float]:
+    """Return how many times as fast in each round.
 
     Rounds are compared each by itself, as a shared machine has good and bad minutes.
     """
     rounds = zip(run["seconds"][baseline], run["seconds"][contender], strict=True)
-    return statistics.median(theirs / ours for theirs, ours in rounds)
+    return [theirs / ours for theirs, ours in rounds]
+
+
+def ratio(run: Any, contender: str, baseline: str = PLAIN_LOOP) -> float:
+    """Return how many times as fast: the median of the rounds' own ratios."""
+    return statistics.median(ratios(run, contender, baseline))
 
 
 def rates(run: Any) -> pd.DataFrame:
@@ -116,6 +121,21 @@ def overhead_table(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def spread_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Tell how this package's ratio to the plain loop differs from round to round."""
+    return pd.DataFrame(
+        {
+            "comparison": title(run),
+            "rounds": len(of_rounds),
+            "lowest": f"{min(of_rounds):.2f}",
+            "median": f"{statistics.median(of_rounds):.2f}",
+            "highest": f"{max(of_rounds):.2f}",
+        }
+        for _, run in runs.iterrows()
+        for of_rounds in [ratios(run, OURS)]
+    )
+
+
 def draw_scaling() -> Any:
     """Draw the time of an epoch against the number of rows, a line a network.
 
@@ -128,11 +148,11 @@ def draw_scaling() -> Any:
     times = pd.read_csv(SCALING)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for ax, (model, name) in zip(axes, MODEL_NAMES.items(), strict=True):
-        medians = times[times["model"] == model].groupby("rows")["seconds"].median()
-        rate = (medians / medians.index).mean()
-        ends = np.array([0, medians.index.max()])
+        of_model = times[times["model"] == model]
+        rate = (of_model["seconds"] / of_model["rows"]).median()
+        ends = np.array([0, of_model["rows"].max()])
         ax.plot(ends, rate * ends, color="0.7", label="proportional")
-        ax.plot(medians.index, medians, "o", label="measured")
+        ax.plot(of_model["rows"], of_model["seconds"], "o", alpha=0.5, label="a round")
         ax.set(title=name, xlabel="Training rows", ylabel="Time of an epoch (s)")
         ax.set(xlim=(0, None), ylim=(0, None))
         ax.legend()
@@ -140,17 +160,21 @@ def draw_scaling() -> Any:
 
 
 def scaling_table() -> pd.DataFrame:
-    """Tabulate the time of an epoch, and its distance from proportional."""
+    """Tabulate the time of an epoch, and its distance from proportional.
+
+    That is from the mean time a row of the same round, and the median of the rounds.
+    """
     times = pd.read_csv(SCALING)
-    medians = times.groupby(["model", "rows"])["seconds"].median()
-    per_row = medians / medians.index.get_level_values("rows")
-    distance = per_row / per_row.groupby("model").mean() - 1
+    per_row = times["seconds"] / times["rows"]
+    of_round = per_row.groupby([times["model"], times["round"]]).transform("mean")
+    times["distance"] = per_row / of_round - 1
+    medians = times.groupby(["model", "rows"])[["seconds", "distance"]].median()
     return pd.DataFrame(
         {
             "network": MODEL_NAMES[model],
             "rows": f"{rows:,}",
-            "seconds": f"{seconds:.2f}",
-            "from proportional": f"{distance[model, rows]:+.1%}",
+            "seconds": f"{row.seconds:.2f}",
+            "from proportional": f"{row.distance:+.1%}",
         }
-        for (model, rows), seconds in medians.items()
+        for (model, rows), row in medians.iterrows()
     )

@@ -1,8 +1,8 @@
 """Measure how the time of an epoch grows with the number of rows.
 
 Fits of 6,000 to 48,000 rows run in turn, and the second epoch of each is timed, as the
-history has it; the seconds of each round go to ``docs/training_scaling.csv``. Nothing
-else should run meanwhile::
+history has it; the seconds of each round go to ``docs/training_scaling.csv``, in place
+of those of the same networks. Nothing else should run meanwhile::
 
     python examples/benchmarks/training_scaling.py
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 
+import pandas as pd
 import torch
 from contenders import ESTIMATORS, print_machine
 from records import write_rows
@@ -30,6 +31,7 @@ def seconds_of_an_epoch(model: str, X, y) -> float:
 def main() -> None:
     """Time all sizes in turn, after one fit to warm up."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=sorted(ESTIMATORS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
@@ -37,7 +39,10 @@ def main() -> None:
     X, y = fetch_fashion_mnist(return_X_y=True)
     print_machine()
     rows = []
-    for model in ESTIMATORS:
+    if SCALING.exists():
+        earlier = pd.read_csv(SCALING)
+        rows = earlier[~earlier["model"].isin(arguments.models)].to_dict("records")
+    for model in arguments.models:
         seconds_of_an_epoch(model, X[: ROWS[0]], y[: ROWS[0]])
         for number in range(arguments.rounds):
             for n in ROWS:
