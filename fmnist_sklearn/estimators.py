@@ -139,7 +139,7 @@ def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
 
 @_with_shared_text(
     lr="2e-3",
-    max_epochs=20,
+    max_epochs=28,
     dropout=0.5,
     precision='"auto" is float32 for this network.',
 )
@@ -188,7 +188,7 @@ class LeNet5Classifier(ImageClassifier):
         *,
         lr=2e-3,
         batch_size="auto",
-        max_epochs=20,
+        max_epochs=28,
         patience="auto",
         validation_fraction=0.1,
         shuffle=True,

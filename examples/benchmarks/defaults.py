@@ -1,8 +1,8 @@
 """Time the estimators as they come, ``LeNet5Classifier().fit(X, y)``, on all images.
 
 The 60,000 training images are fitted, a tenth of which the estimator keeps to stop by,
-and the 10,000 test images are scored once. A line a fit goes to ``docs/defaults.csv``.
-Nothing else should run meanwhile::
+and the 10,000 test images are scored once. A line a fit goes to ``docs/defaults.csv``,
+where they replace those of the same estimators. Nothing else should run meanwhile::
 
     python examples/benchmarks/defaults.py --seeds 0 1 2
 """
@@ -13,7 +13,7 @@ import argparse
 
 import torch
 from contenders import ESTIMATORS, print_machine, stopwatch
-from records import DEFAULTS, MODEL_NAMES, write_rows
+from records import DEFAULTS, MODEL_NAMES, replace_rows
 
 from fmnist_sklearn import fetch_fashion_mnist
 
@@ -21,6 +21,7 @@ from fmnist_sklearn import fetch_fashion_mnist
 def main() -> None:
     """Fit both estimators with each seed."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=sorted(ESTIMATORS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
@@ -29,12 +30,12 @@ def main() -> None:
     X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
     print_machine()
     rows = []
-    for model, name in MODEL_NAMES.items():
+    for model in arguments.models:
         for seed in arguments.seeds:
             estimator = ESTIMATORS[model](random_state=seed)
             seconds = stopwatch(lambda estimator=estimator: estimator.fit(X, y))
             row = {
-                "estimator": f"{name}Classifier()",
+                "estimator": f"{MODEL_NAMES[model]}Classifier()",
                 "seed": seed,
                 "threads": arguments.threads,
                 "epochs": len(estimator.history_),
@@ -43,7 +44,7 @@ def main() -> None:
             }
             print(row, flush=True)
             rows.append(row)
-    write_rows(DEFAULTS, rows)
+    replace_rows(DEFAULTS, "estimator", rows)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,13 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
 
 
+def replace_rows(path: Path, key: str, rows: list[dict[str, Any]]) -> None:
+    """Write rows to a table, in place of those with the same entries under ``key``."""
+    earlier = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame({key: []})
+    kept = earlier[~earlier[key].isin({row[key] for row in rows})]
+    write_rows(path, [*kept.to_dict("records"), *rows])
+
+
 def write_run(path: Path, content: dict[str, Any]) -> None:
     """Write what a run measured, with the date, the hardware and the versions."""
     content = {

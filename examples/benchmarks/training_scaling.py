@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 
-import pandas as pd
 import torch
 from contenders import ESTIMATORS, print_machine
-from records import write_rows
+from records import replace_rows
 from speed_records import SCALING, scaling_table
 
 from fmnist_sklearn import fetch_fashion_mnist
@@ -39,9 +38,6 @@ def main() -> None:
     X, y = fetch_fashion_mnist(return_X_y=True)
     print_machine()
     rows = []
-    if SCALING.exists():
-        earlier = pd.read_csv(SCALING)
-        rows = earlier[~earlier["model"].isin(arguments.models)].to_dict("records")
     for model in arguments.models:
         seconds_of_an_epoch(model, X[: ROWS[0]], y[: ROWS[0]])
         for number in range(arguments.rounds):
@@ -55,7 +51,7 @@ def main() -> None:
                         "seconds": round(seconds_of_an_epoch(model, X[:n], y[:n]), 3),
                     }
                 )
-    write_rows(SCALING, rows)
+    replace_rows(SCALING, "model", rows)
     print(scaling_table().to_string(index=False))
 
 
