@@ -66,8 +66,8 @@ def elu(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        ``F.elu(x)``, equal within one unit of the last place of 1.0 (``exp(x) - 1``
-        is computed as written).
+        ``F.elu(x)``, equal within one unit of the last place of 1.0: ``exp(x) - 1`` is
+        computed as a power less 1, not as ``expm1``.
 
     References
     ----------

@@ -228,7 +228,11 @@ def parameters_fixed(module: nn.Module) -> Iterator[None]:
     module : torch.nn.Module
         In evaluation mode. Its parameters must stay as they are inside.
     """
-    blocks = [block for block in module.modules() if isinstance(block, ConvBlock)]
+    blocks = [
+        block
+        for block in module.modules()
+        if isinstance(block, ConvBlock) and kernels.eager_on_cpu(block.conv.weight)
+    ]
     for block in blocks:
         block.keep_folded(True)
     try:
