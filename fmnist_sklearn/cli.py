@@ -288,11 +288,11 @@ def _print_table(table: Any) -> None:
 def _fit(args: Any) -> None:
     import numpy as np
 
-    from .benchmark import make_estimator
-    from .benchmark_data import load_data
+    from .benchmark.data import load_data
+    from .benchmark.progress import RunProgress, Work
+    from .benchmark.run import make_estimator
     from .datasets import CLASS_NAMES
     from .persistence import save_model
-    from .progress import RunProgress, Work
 
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"--out must name a file in a folder that exists: {args.out}")

@@ -14,11 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import nn
 
-from ._base import ImageClassifier
-from ._container import read_container, write_container
-from .estimators import LeNet5Classifier, MiniVGGClassifier
+from .estimators import ImageClassifier, LeNet5Classifier, MiniVGGClassifier
 from .modules import Dropout, LeNet5
-from .preparation import Seeds
+from .storage import read_container, write_container
+from .training.preparation import Seeds
 
 _CLASSES = {cls.__name__: cls for cls in (LeNet5Classifier, MiniVGGClassifier)}
 _LABEL_KINDS = "biufUO"

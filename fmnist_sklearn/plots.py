@@ -1,21 +1,17 @@
-"""Training curves: a display for fitted estimators, and the benchmark's figures."""
+"""Training curves of fitted estimators, as a display in scikit-learn's habit."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._files import atomic_write
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 EpochRows = Sequence[Mapping[str, Any]]
@@ -25,15 +21,6 @@ _LABELS = {
     "valid_loss": "validation loss",
     "valid_acc": "validation accuracy",
 }
-# figure -> (metric, title, label of the y axis)
-_FIGURES = {
-    "train_loss": ("train_loss", "Training loss", "cross-entropy loss"),
-    "valid_loss": ("valid_loss", "Validation loss", "cross-entropy loss"),
-    "accuracy": ("valid_acc", "Validation accuracy", "accuracy"),
-}
-# Blue, rose, green and grey, as in the published figures. Rose and green differ in
-# lightness too, for readers who cannot tell red from green.
-_ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
 
 
 class TrainingCurvesDisplay:
@@ -128,7 +115,8 @@ class TrainingCurvesDisplay:
             If no epoch of some curve records the metric.
         """
         points = {
-            name: _points(name, rows, self.metric) for name, rows in self.curves.items()
+            name: curve_points(name, rows, self.metric)
+            for name, rows in self.curves.items()
         }
         if ax is None:
             import matplotlib.pyplot as plt
@@ -137,12 +125,12 @@ class TrainingCurvesDisplay:
         best_epochs = (self.best_epochs or {}) if mark_best else {}
         self.lines_ = []
         for name, (epochs, values) in points.items():
-            line = _draw(ax, name, epochs, values, **(line_kw or {}))
+            line = draw_curve(ax, name, epochs, values, **(line_kw or {}))
             best = best_epochs.get(name)
             if best in epochs:
                 ax.plot(best, values[epochs.index(best)], "o", color=line.get_color())
             self.lines_.append(line)
-        _label_axes(ax, _LABELS.get(self.metric, self.metric))
+        label_axes(ax, _LABELS.get(self.metric, self.metric))
         ax.legend()
         self.ax_ = ax
         self.figure_ = ax.figure
@@ -281,105 +269,6 @@ class TrainingCurvesDisplay:
         return display.plot(ax, mark_best=mark_best, line_kw=line_kw)
 
 
-def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
-    """Draw the benchmark's three figures.
-
-    Parameters
-    ----------
-    curves : mapping of str to sequence of mapping
-        Row name -> its epochs, each a mapping with the keys "train_loss",
-        "valid_loss", "valid_acc" and "epoch" (counted from 1; their order where it
-        is missing).
-
-    Returns
-    -------
-    figures : dict of str to matplotlib Figure
-        "train_loss", "valid_loss" and "accuracy" (on the validation rows) against
-        the epoch, one curve a row. They are unknown to pyplot: none needs closing.
-
-    Raises
-    ------
-    ValueError
-        If there is no curve, or one that lacks a metric.
-
-    Examples
-    --------
-    >>> from fmnist_sklearn.plots import benchmark_figures
-    >>> epochs = [
-    ...     {"epoch": 1, "train_loss": 0.9, "valid_loss": 0.6, "valid_acc": 0.78},
-    ...     {"epoch": 2, "train_loss": 0.6, "valid_loss": 0.5, "valid_acc": 0.82},
-    ... ]
-    >>> sorted(benchmark_figures({"LeNet-5": epochs}))
-    ['accuracy', 'train_loss', 'valid_loss']
-    """
-    from matplotlib.figure import Figure
-
-    if not curves:
-        raise ValueError("curves must hold at least one row; got none.")
-    cycle = [f"C{i}" for i in range(len(curves))]
-    colors = [*_ROW_COLORS, *cycle[len(_ROW_COLORS) :]]
-    # More names than would fit between the curves go below them, 0.25 inch a line.
-    below = 0.25 * len(curves) if len(curves) > len(_ROW_COLORS) else 0
-    figures = {}
-    for key, (metric, title, ylabel) in _FIGURES.items():
-        figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
-        ax = figure.subplots()
-        for (name, rows), color in zip(curves.items(), colors, strict=False):
-            epochs, values = _points(name, rows, metric)
-            _draw(ax, name, epochs, values, color=color, linewidth=1.8)
-        _label_axes(ax, ylabel)
-        ax.set_title(title)
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-        if below:
-            figure.legend(loc="outside lower center")
-        else:
-            ax.legend()
-        figures[key] = figure
-    return figures
-
-
-def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
-    """Write each figure as SVG and PNG; the same figure gives the same bytes.
-
-    Parameters
-    ----------
-    figures : mapping of str to matplotlib Figure
-        File name without its ending -> figure.
-
-    folder : str or path
-        Where to write; created where missing.
-
-    Returns
-    -------
-    paths : list of Path
-        The files, in the order of `figures`, each SVG before its PNG.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> from matplotlib.figure import Figure
-    >>> from fmnist_sklearn.plots import save_figures
-    >>> with TemporaryDirectory() as folder:
-    ...     [path.name for path in save_figures({"empty": Figure()}, folder)]
-    ['empty.svg', 'empty.png']
-    """
-    import matplotlib
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    # Without a salt of our own, every SVG would get random ids.
-    with matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"}):
-        for name, figure in figures.items():
-            for ending, metadata in (("svg", {"Date": None}), ("png", None)):
-                path = folder / f"{name}.{ending}"
-                with atomic_write(path) as file:
-                    figure.savefig(file, format=ending, dpi=150, metadata=metadata)
-                paths.append(path)
-    return paths
-
-
 def _fitted_model(estimator: Any) -> Any:
     """Last step of a Pipeline, best estimator of a search."""
     while True:
@@ -422,7 +311,9 @@ def _epoch_rows(model: Any) -> EpochRows:
     return rows
 
 
-def _points(name: str, rows: EpochRows, metric: str) -> tuple[list[int], list[float]]:
+def curve_points(
+    name: str, rows: EpochRows, metric: str
+) -> tuple[list[int], list[float]]:
     """Epochs that record the metric, and its values there."""
     points = [
         (row.get("epoch", number), row[metric])
@@ -444,7 +335,7 @@ def _points(name: str, rows: EpochRows, metric: str) -> tuple[list[int], list[fl
     return list(epochs), list(values)
 
 
-def _draw(
+def draw_curve(
     ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
 ) -> Line2D:
     # A line through one point is invisible.
@@ -453,7 +344,7 @@ def _draw(
     return line
 
 
-def _label_axes(ax: Axes, ylabel: str) -> None:
+def label_axes(ax: Axes, ylabel: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.set(xlabel="epoch", ylabel=ylabel)

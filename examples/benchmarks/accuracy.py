@@ -22,9 +22,9 @@ from records import MODEL_NAMES
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import RECIPES
-from fmnist_sklearn.benchmark import make_estimator
-from fmnist_sklearn.benchmark_data import Images, load_data
-from fmnist_sklearn.fits import fit_holdout
+from fmnist_sklearn.benchmark.data import Images, load_data
+from fmnist_sklearn.benchmark.fits import fit_holdout
+from fmnist_sklearn.benchmark.run import make_estimator
 
 
 class TestReading(Callback):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
-from fmnist_sklearn.environment import describe_hardware, describe_versions
+from fmnist_sklearn.benchmark.environment import describe_hardware, describe_versions
 
 
 def plain_lenet5(hidden_units: tuple[int, int] = (120, 84)) -> nn.Module:

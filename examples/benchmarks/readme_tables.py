@@ -9,7 +9,7 @@ import pandas as pd
 import speed_records
 from records import DOCS
 
-from fmnist_sklearn._files import atomic_write
+from fmnist_sklearn.storage.files import atomic_write
 from fmnist_sklearn.tables import table_to_markdown
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fmnist_sklearn._files import atomic_write
-from fmnist_sklearn.environment import describe_hardware, describe_versions
-from fmnist_sklearn.results import to_jsonable
+from fmnist_sklearn.benchmark.environment import describe_hardware, describe_versions
+from fmnist_sklearn.benchmark.results import to_jsonable
+from fmnist_sklearn.storage.files import atomic_write
 
 DOCS = Path(__file__).parents[2] / "docs"
 DEFAULTS = DOCS / "defaults.csv"  # from defaults.py

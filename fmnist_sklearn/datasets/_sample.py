@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from .._files import sha256
+from ..storage.files import sha256
 from ._bunch import DATA, make_bunch
 
 SAMPLE = "fashion_mnist_sample.npz"

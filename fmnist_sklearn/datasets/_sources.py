@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.request import urlopen
 
-from .._files import atomic_write, file_lock, sha256
+from ..storage.files import atomic_write, file_lock, sha256
 
 
 class IdxFile(NamedTuple):

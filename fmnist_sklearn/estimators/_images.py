@@ -1,0 +1,168 @@
+"""Arrays of any accepted layout and dtype, turned into image tensors (N, C, H, W)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..modules import ImageShape
+
+_CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: what a trailing axis of colours holds
+
+
+def to_array(X: Any) -> Any:
+    """Turn torch tensors into NumPy arrays and leave anything else as it is."""
+    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+
+
+def flatten_images(
+    X: Any, image_shape: ImageShape | None, *, name: str = "X"
+) -> tuple[Any, ImageShape | None]:
+    """Lay images out as rows.
+
+    Parameters
+    ----------
+    X : array-like
+        Rows of pixels (n, C * H * W), images (n, H, W) or (n, C, H, W).
+    image_shape : tuple of int or None
+        The expected (C, H, W), or None to take what comes.
+    name : str, default="X"
+        What errors call the array.
+
+    Returns
+    -------
+    rows : array-like
+        ``X`` itself where it was not an array of three or four dimensions.
+    shape : tuple of int or None
+        (C, H, W) where the dimensions of ``X`` tell it.
+
+    Raises
+    ------
+    ValueError
+        For images of another shape than ``image_shape``, and for images that hold
+        their channels last.
+    """
+    X = to_array(X)
+    if isinstance(X, list | tuple) and np.ndim(X) in (3, 4):
+        X = np.asarray(X)
+    n_dims = getattr(X, "ndim", None)
+    if n_dims not in (3, 4):
+        return X, None
+    shape = (1, *X.shape[1:]) if n_dims == 3 else tuple(X.shape[1:])
+    channels_last = n_dims == 4 and X.shape[3] in _CHANNEL_COUNTS
+    if image_shape is None:
+        wrong_order = channels_last and shape[0] not in _CHANNEL_COUNTS
+    else:
+        wrong_order = channels_last and (shape[2], *shape[:2]) == image_shape != shape
+    if wrong_order:
+        raise ValueError(
+            f"{name} has shape {X.shape}, which looks like (n, H, W, C); images are "
+            f"expected as (n, C, H, W): pass {name}.transpose(0, 3, 1, 2)"
+        )
+    if image_shape is not None and shape != image_shape:
+        raise ValueError(
+            f"{name} holds images of shape (C, H, W) = {shape}, but this estimator "
+            f"expects {image_shape}"
+        )
+    return X.reshape(len(X), math.prod(shape)), shape
+
+
+def infer_image_shape(n_columns: int) -> ImageShape:
+    """Choose the grey image that rows of ``n_columns`` pixels are laid out in.
+
+    A square number gives that square, any other the smallest square that holds it.
+    """
+    side = math.isqrt(n_columns)
+    if side * side < n_columns:
+        side += 1
+    if n_columns == 3072:
+        warnings.warn(
+            f"rows of 3072 columns are read as grey images of {side} x {side} pixels; "
+            "for 32 x 32 RGB images pass image_shape=(3, 32, 32)",
+            UserWarning,
+            stacklevel=4,
+        )
+    return (1, side, side)
+
+
+def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
+    """Check the parameter ``image_shape`` against the number of columns.
+
+    Raises
+    ------
+    ValueError
+        Unless it is three positive integers whose product is ``n_columns``.
+    """
+    shape = tuple(image_shape)
+    if len(shape) != 3 or not all(
+        isinstance(side, int | np.integer) and side > 0 for side in shape
+    ):
+        raise ValueError(
+            "image_shape must be three positive integers (channels, height, width), "
+            f"got {image_shape!r}"
+        )
+    channels, height, width = (int(side) for side in shape)
+    if channels * height * width != n_columns:
+        raise ValueError(
+            f"image_shape={image_shape!r} holds {channels * height * width} pixels, "
+            f"but X has {n_columns} columns"
+        )
+    return channels, height, width
+
+
+def to_image_tensor(rows: np.ndarray, image_shape: ImageShape) -> Tensor:
+    """Turn validated rows into images, sharing memory where possible.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_columns)
+        Real numbers; uint8 stays uint8, anything else becomes float32.
+    image_shape : tuple of int
+        (C, H, W); may hold more pixels than ``rows`` has columns, the rest is 0.
+
+    Returns
+    -------
+    Tensor of shape (n, C, H, W)
+        uint8 or float32. Not to be written to: it may share the memory of ``rows``.
+
+    Raises
+    ------
+    ValueError
+        For values too large for float32.
+    """
+    if rows.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            floats = rows.astype(np.float32, copy=False)
+        if rows.dtype != np.float32 and not np.isfinite(floats).all():
+            raise ValueError("Input X contains a value too large for dtype('float32').")
+        rows = floats
+    n_pixels = math.prod(image_shape)
+    if rows.shape[1] < n_pixels:
+        rows = np.pad(rows, ((0, 0), (0, n_pixels - rows.shape[1])))
+    images = np.ascontiguousarray(rows).reshape(len(rows), *image_shape)
+    return torch.from_numpy(_writable_view(images))
+
+
+class _WritableView:
+    """The memory of a read-only array, announced as writable.
+
+    PyTorch has no read-only tensors and warns when given such an array, as workers
+    of joblib get from a memory map. The images are only ever read.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array  # keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {
+            **array.__array_interface__,
+            "data": (address, False),
+        }
+
+
+def _writable_view(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.writeable else np.asarray(_WritableView(array))

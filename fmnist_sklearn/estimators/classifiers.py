@@ -1,0 +1,296 @@
+"""The two public classifiers: their constructors, defaults and documentation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from ..modules import LeNet5, MiniVGG
+from ._base import ImageClassifier
+
+_PARAMETERS = """
+    lr : float, default={lr}
+        Learning rate; with a schedule, the highest one.
+    batch_size : int or "auto", default="auto"
+        Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
+        of the rows trained on, at least 16 and at most 64.
+    max_epochs : int, default={max_epochs}
+        Most epochs to train for; exactly so many where nothing stops earlier.
+    patience : int, "auto" or None, default="auto"
+        Stop after so many epochs in a row without a lower validation loss. "auto" is
+        10 for a constant learning rate, and None, which never stops, for a schedule
+        (it would be cut off) or without a validation part. The weights of the epoch
+        with the lowest validation loss are kept in any case.
+    validation_fraction : float, default=0.1
+        Share of the rows set aside to validate on; 0 trains on every row.
+    shuffle : bool, default=True
+        Whether the validation part is a stratified random one; False takes the
+        leading rows. Mini-batches come in random order either way.
+    dropout : float, default={dropout}
+        Probability of dropping a unit after a dense hidden layer.
+    optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
+        Called with the parameters and ``lr``; ``optimizer__weight_decay=...`` and the
+        like reach it.
+    lr_schedule : {{"one_cycle", "cosine"}}, callable or None, default=None
+        How the learning rate changes from batch to batch, over ``max_epochs``:
+        ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
+        function ``(optimizer, total_steps, **kwargs)`` that returns a scheduler;
+        ``lr_schedule__pct_start=...`` and the like reach it.
+    augment : mapping, callable or None, default=None
+        Random changes of the training images: a mapping from "flip" (probability of
+        a left-right flip), "shift" (pixels each way) and "erase" (largest side, in
+        pixels, of a blackened square) to their strength, such as
+        ``{{"flip": 0.5, "shift": 1}}``; or a function of a batch of raw images of
+        shape (n, C, H, W) and a ``torch.Generator``.
+    label_smoothing : float, default=0.05
+        Share of each label spread over all classes in the training loss.
+    ema_decay : float or None, default=0.999
+        Decay per batch of a moving average of the weights; less in the first steps.
+        The averaged weights are then those validated, kept and predicted with. None
+        averages nothing.
+    predict_flip : bool, default=False
+        Whether predictions are made from each image and its left-right mirror image,
+        their logits averaged (test-time augmentation); takes twice as long. It may be
+        set after ``fit``, whose validation does without.
+    pixel_scaling : {{"standardize", "symmetric"}}, default="standardize"
+        "standardize": subtract the mean of the training part and divide by its
+        standard deviation, for each channel. "symmetric": the pixels' range (0..255,
+        or 0..1) to [-1, 1].
+    image_shape : tuple of int or None, default=None
+        (channels, height, width) that rows are read as. None: the shape of ``X`` where
+        that has three or four dimensions, else a grey square.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the training loss, as in scikit-learn.
+    device : str or torch.device, default="auto"
+        Where to compute; "auto" is CUDA where there is one, else the CPU.
+    precision : {{"auto", "float32", "bfloat16"}}, default="auto"
+        Arithmetic of the training. {precision} Predictions are made
+        in float32.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, split, order of the rows, augmentation and dropout. Global
+        random states are neither read nor changed.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last call.
+    callbacks : list or None, default=None
+        Further skorch callbacks.
+    train_split : callable or None, default=None
+        skorch's way to split: called as ``train_split(dataset, y)``. None: by
+        ``validation_fraction`` and ``shuffle``.
+    iterator_train, iterator_valid : callable or None, default=None
+        skorch's way to form batches, such as ``torch.utils.data.DataLoader``. None:
+        cut from the resident data, which is faster.
+    verbose : int, default=0
+        Whether to print a line for each epoch.
+    **skorch__params
+        Double-underscore parameters of skorch, for ``module``, ``criterion``,
+        ``optimizer``, ``iterator_train``, ``iterator_valid``, ``callbacks`` and
+        ``lr_schedule``: ``module__hidden_units=...``. The more specific name wins:
+        ``module__dropout`` over ``dropout``.
+"""
+
+_ATTRIBUTES = """
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    n_features_in_ : int
+        Number of pixels of an image, over all channels.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where ``X`` was a data frame with names.
+    image_shape_ : tuple of int
+        (channels, height, width) of an image.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        Epoch, counted from 1, whose weights are kept.
+    n_parameters_ : int
+        Learnable parameters of the network.
+    fit_time_ : float
+        Seconds that the training itself took.
+    device_ : torch.device
+        Where the network is.
+    precision_ : str
+        "float32" or "bfloat16": what the training was computed in.
+    module_ : torch.nn.Module
+        The network.
+    history_ : skorch.history.History
+        A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``
+        and ``dur`` (seconds).
+"""
+
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
+    """Put the shared texts into a class docstring, which has a line for each."""
+
+    def fill_in(cls: _Class) -> _Class:
+        cls.__doc__ = (
+            inspect.cleandoc(cls.__doc__ or "")
+            .replace("{parameters}", inspect.cleandoc(_PARAMETERS.format(**kwargs)))
+            .replace("{attributes}", inspect.cleandoc(_ATTRIBUTES))
+        )
+        return cls
+
+    return fill_in
+
+
+@_with_shared_text(
+    lr="2e-3",
+    max_epochs=28,
+    dropout=0.5,
+    precision='"auto" is float32 for this network.',
+)
+class LeNet5Classifier(ImageClassifier):
+    """LeNet-5 (CNN5) for small images, as a scikit-learn classifier.
+
+    Two 5 x 5 convolutions with batch normalisation, ELU and max pooling, and two
+    dense hidden layers; trained with early stopping, the best weights kept. With
+    the defaults, on 28 x 28 grey images of ten classes, 61,750 parameters. It is
+    a ``skorch.NeuralNetClassifier`` and passes for one.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MiniVGGClassifier : The larger and more accurate network.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to
+    Document Recognition", Proceedings of the IEEE 86 (11), 1998.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = LeNet5Classifier(max_epochs=4, lr_schedule="one_cycle", lr=0.01,
+    ...                        random_state=0)
+    >>> net.fit(X, y).n_parameters_
+    61750
+    >>> X_test, y_test = load_fashion_mnist_sample(subset="test", return_X_y=True)
+    >>> net.score(X_test, y_test) > 0.75
+    True
+    """
+
+    module = LeNet5
+
+    def __init__(
+        self,
+        *,
+        lr=2e-3,
+        batch_size="auto",
+        max_epochs=28,
+        patience="auto",
+        validation_fraction=0.1,
+        shuffle=True,
+        dropout=0.5,
+        optimizer=torch.optim.Adam,
+        lr_schedule=None,
+        augment=None,
+        label_smoothing=0.05,
+        ema_decay=0.999,
+        predict_flip=False,
+        pixel_scaling="standardize",
+        image_shape=None,
+        class_weight=None,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        warm_start=False,
+        callbacks=None,
+        train_split=None,
+        iterator_train=None,
+        iterator_valid=None,
+        verbose=0,
+        **skorch__params,
+    ):
+        self._store(locals())
+
+
+@_with_shared_text(
+    lr="1e-3",
+    max_epochs=12,
+    dropout=0.0,
+    precision=(
+        '"auto" is bfloat16 on CUDA and on\n        CPUs with AVX512-BF16 or AMX, '
+        "else float32."
+    ),
+)
+class MiniVGGClassifier(ImageClassifier):
+    """A small VGG (mini_vgg) for small images, as a scikit-learn classifier.
+
+    Four 3 x 3 convolutions in two stages with ReLU and max pooling, and one wide
+    dense hidden layer; trained with early stopping, the best weights kept. With
+    the defaults, on 28 x 28 grey images of ten classes, 2,167,786 parameters. It
+    is a ``skorch.NeuralNetClassifier`` and passes for one.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    LeNet5Classifier : The smaller and faster network.
+
+    References
+    ----------
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
+    Image Recognition", ICLR 2015.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn import MiniVGGClassifier, load_fashion_mnist_sample
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = MiniVGGClassifier(max_epochs=1, patience=None, random_state=0)
+    >>> net.fit(X[:600], y[:600]).n_parameters_
+    2167786
+    """
+
+    module = MiniVGG
+    _bfloat16_pays = True
+    _memory_format = torch.channels_last
+
+    def __init__(
+        self,
+        *,
+        lr=1e-3,
+        batch_size="auto",
+        max_epochs=12,
+        patience="auto",
+        validation_fraction=0.1,
+        shuffle=True,
+        dropout=0.0,
+        optimizer=torch.optim.Adam,
+        lr_schedule=None,
+        augment=None,
+        label_smoothing=0.05,
+        ema_decay=0.999,
+        predict_flip=False,
+        pixel_scaling="standardize",
+        image_shape=None,
+        class_weight=None,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        warm_start=False,
+        callbacks=None,
+        train_split=None,
+        iterator_train=None,
+        iterator_valid=None,
+        verbose=0,
+        **skorch__params,
+    ):
+        self._store(locals())

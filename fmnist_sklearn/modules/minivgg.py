@@ -1,0 +1,133 @@
+"""The small VGG (mini_vgg) as a plain PyTorch module."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from .cpu.elu import eager_on_cpu
+from .cpu.image_conv import conv_of_images
+from .layers import Dropout, ImageShape, PixelScaling, zero_pad_to
+
+
+class ImageConv2d(nn.Conv2d):
+    """Convolution of stride 1 that is quick to train as the first of a network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, out_channels, H', W')."""
+        if (
+            self.training
+            and eager_on_cpu(x)
+            and torch.is_grad_enabled()
+            and not x.requires_grad
+        ):
+            bias = cast(Tensor, self.bias)
+            return conv_of_images(x, self.weight, bias, int(self.padding[0]))
+        return super().forward(x)
+
+    def _get_name(self) -> str:
+        """Show the layer as the ``Conv2d`` that it computes."""
+        return "Conv2d"
+
+
+class MiniVGG(nn.Module):
+    """Four 3 x 3 convolutions in two stages, and one wide dense layer (mini_vgg).
+
+    Parameters
+    ----------
+    image_shape : tuple of int, default=(1, 28, 28)
+        Channels, height and width of an image.
+    n_classes : int, default=10
+        Number of logits.
+    widths : sequence of int or "M", default=(32, 32, "M", 64, 64, "M")
+        Output channels of each 3 x 3 convolution; "M" is a 2 x 2 max pooling. The
+        first convolution pads by 3 (28 x 28 becomes 32 x 32), the others by 1.
+    hidden_units : int, default=512
+        Width of the dense hidden layer.
+    dropout : float, default=0.0
+        Probability of dropping a unit of the hidden layer.
+
+    Notes
+    -----
+    With the defaults the network has 2,167,786 learnable parameters, 2,097,152 of
+    them the weights of the dense hidden layer.
+
+    References
+    ----------
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition", ICLR 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fmnist_sklearn import MiniVGG
+    >>> MiniVGG()(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape = (1, 28, 28),
+        n_classes: int = 10,
+        widths: Sequence[int | str] = (32, 32, "M", 64, 64, "M"),
+        hidden_units: int = 512,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        channels, height, width = image_shape
+        n_pools = list(widths).count("M")
+        self._min_size = max(2**n_pools - 4, 1)
+        self.scaling = PixelScaling(channels)
+        self.features = nn.Sequential(_vgg_layers(channels, widths))
+        last_width = [w for w in widths if isinstance(w, int)][-1]
+        flat = last_width * math.prod(
+            (max(side, self._min_size) + 4) // 2**n_pools for side in (height, width)
+        )
+        self.head = nn.Sequential(
+            OrderedDict(
+                hidden=nn.Linear(flat, hidden_units),
+                relu=nn.ReLU(),
+                dropout=Dropout(dropout),
+                out=nn.Linear(hidden_units, n_classes),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
+        x = zero_pad_to(self.scaling(x), self._min_size)  # (N, 1, 28, 28)
+        x = self.features(x)  # (N, 64, 8, 8)
+        return self.head(torch.flatten(x, 1))  # (N, 4096) -> (N, 10)
+
+
+def _vgg_layers(
+    in_channels: int, widths: Sequence[int | str]
+) -> OrderedDict[str, nn.Module]:
+    """Lay out convolutions and poolings; ReLU, increasing, comes after a pooling."""
+    if not widths or not isinstance(widths[0], int):
+        raise ValueError(
+            f"widths must start with the width of a convolution, got {widths!r}"
+        )
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    stage, number = 1, 0
+    following = [*widths[1:], None]
+    for index, width in enumerate(widths):
+        if width == "M":
+            layers[f"pool{stage}"] = nn.MaxPool2d(2)
+            layers[f"relu{stage}_pooled"] = nn.ReLU()
+            stage, number = stage + 1, 0
+            continue
+        if not isinstance(width, int):
+            raise ValueError(f'widths must hold integers and "M", got {width!r}')
+        number += 1
+        kind, padding = (ImageConv2d, 3) if index == 0 else (nn.Conv2d, 1)
+        layers[f"conv{stage}_{number}"] = kind(in_channels, width, 3, padding=padding)
+        if following[index] != "M":
+            layers[f"relu{stage}_{number}"] = nn.ReLU()
+        in_channels = width
+    return layers

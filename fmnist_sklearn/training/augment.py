@@ -1,0 +1,104 @@
+"""Random changes of whole batches of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Augment = Callable[[Tensor, torch.Generator | None], Tensor]
+
+AUGMENTATIONS = ("flip", "shift", "erase")
+
+
+def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
+    """Turn the parameter ``augment`` into a function of a batch and a generator.
+
+    Parameters
+    ----------
+    augment : mapping, callable or None
+        A mapping from "flip" (probability of a left-right flip, or True for one
+        half), "shift" (largest shift in pixels, each way) and "erase" (largest side
+        of a square set to 0) to their strength. A callable is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a strength out of range.
+    """
+    if augment is None or callable(augment):
+        return augment
+    unknown = set(augment) - set(AUGMENTATIONS)
+    if unknown:
+        raise ValueError(
+            f"augment may hold {', '.join(map(repr, AUGMENTATIONS))}, got "
+            f"{', '.join(map(repr, sorted(unknown, key=str)))}"
+        )
+    flip = 0.5 if augment.get("flip") is True else augment.get("flip", 0)
+    shift, erase = augment.get("shift", 0), augment.get("erase", 0)
+    is_number = isinstance(flip, Real)
+    if not (is_number and 0 <= flip <= 1):
+        raise ValueError(f"augment['flip'] must be a probability, got {flip!r}")
+    for name, pixels in (("shift", shift), ("erase", erase)):
+        if not isinstance(pixels, Integral) or pixels < 0:
+            raise ValueError(
+                f"augment[{name!r}] must be a number of pixels, an integer of at "
+                f"least 0, got {pixels!r}"
+            )
+
+    def augment_batch(images: Tensor, generator: torch.Generator | None) -> Tensor:
+        if flip:
+            images = random_flip(images, flip, generator)
+        if shift:
+            images = random_shift(images, shift, generator)
+        if erase:
+            images = random_erase(images, erase, generator)
+        return images
+
+    return augment_batch
+
+
+def random_flip(images: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """Mirror each image left to right with probability ``p``."""
+    mirrored = torch.rand(len(images), generator=generator) < p
+    mirrored = mirrored.to(images.device)[:, None, None, None]
+    return torch.where(mirrored, images.flip(-1), images)
+
+
+def random_shift(
+    images: Tensor, pixels: int, generator: torch.Generator | None
+) -> Tensor:
+    """Move each image by up to ``pixels`` each way; zeros (black) come in."""
+    n, c, h, w = images.shape
+    padded = torch.nn.functional.pad(images, (pixels,) * 4)
+    height, width = h + 2 * pixels, w + 2 * pixels
+    offsets = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator)
+    offsets = offsets.to(images.device)
+    device = images.device
+    # Flat position of every wanted pixel in the padded batch.
+    rows = torch.arange(h, device=device) + offsets[0][:, None]  # (n, h)
+    columns = torch.arange(w, device=device) + offsets[1][:, None]  # (n, w)
+    plane = rows[:, :, None] * width + columns[:, None, :]  # (n, h, w)
+    channel = torch.arange(n * c, device=device).view(n, c, 1, 1) * (height * width)
+    return padded.view(-1)[(channel + plane[:, None]).view(-1)].view(n, c, h, w)
+
+
+def random_erase(
+    images: Tensor, side: int, generator: torch.Generator | None
+) -> Tensor:
+    """Set a square of up to ``side`` pixels at a random place of each image to 0."""
+    n, _, h, w = images.shape
+    device = images.device
+
+    def span(length: int, draws: Tensor, sides: Tensor) -> Tensor:
+        start = (draws * (length + 1)).long() - sides // 2
+        position = torch.arange(length, device=device)
+        return (position >= start[:, None]) & (position < (start + sides)[:, None])
+
+    sides = torch.randint(0, side + 1, (n,), generator=generator).to(device)
+    draws = torch.rand(2, n, generator=generator).to(device)
+    square = span(h, draws[0], sides)[:, :, None] & span(w, draws[1], sides)[:, None, :]
+    return images.masked_fill(square[:, None], 0)

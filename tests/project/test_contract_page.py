@@ -1,0 +1,39 @@
+"""The tests that docs/contract.rst names, row by row, are there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "contract.rst"
+NAME = re.compile(r"``(tests/[\w/]+\.py)::(\w+)``")
+
+
+@pytest.fixture(scope="module")
+def page():
+    if not PAGE.exists():
+        pytest.skip("the docs are not part of an installed package")
+    return PAGE.read_text()
+
+
+def test_every_row_names_a_test(page):
+    rows = page.split("\n   * - ")[1:]
+    headers = [row for row in rows if row.startswith("subject\n")]
+    unshown = [row.splitlines()[0] for row in rows if not NAME.search(row)]
+    assert len(unshown) == len(headers) == page.count(".. list-table::")
+    assert len(rows) - len(headers) > 40
+
+
+def test_every_test_named_exists(page):
+    missing = []
+    for path, name in NAME.findall(page):
+        tree = ast.parse((ROOT / path).read_text())
+        if name not in {getattr(node, "name", None) for node in tree.body}:
+            missing.append(f"{path}::{name}")
+    assert not missing
+
+
+def test_every_test_is_named_in_full(page):
+    assert page.count("::test_") == len(NAME.findall(page))

@@ -1,0 +1,354 @@
+import json
+import os
+import warnings
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmnist_sklearn import load_fashion_mnist_sample
+from fmnist_sklearn.benchmark import data as benchmark_data
+from fmnist_sklearn.benchmark import run as benchmark
+from fmnist_sklearn.benchmark import run_benchmark
+from fmnist_sklearn.benchmark.data import Images, load_data
+from fmnist_sklearn.benchmark.fits import Fit, mean_history
+from fmnist_sklearn.recipes import RECIPES
+
+FILES = {
+    "results.csv",
+    "results.md",
+    "results.json",
+    *(
+        f"{name}.{ending}"
+        for name in ("train_loss", "valid_loss", "accuracy")
+        for ending in ("svg", "png")
+    ),
+}
+ROWS = [
+    "LeNet5 (lr=0.01, batch_size=64)",
+    "LeNet5 (lr=0.01, batch_size=128)",
+    "MiniVGG (lr=0.003, batch_size=64)",
+    "MiniVGG (lr=0.003, batch_size=128)",
+]
+
+
+def few_images(n_train=600, n_test=200):
+    train, test = (load_fashion_mnist_sample(subset=s) for s in ("train", "test"))
+    return Images(
+        "sample",
+        train.source,
+        train.data[:n_train],
+        train.target[:n_train],
+        test.data[:n_test],
+        test.target[:n_test],
+    )
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path_factory):
+    """Few images, two epochs, and a working folder that must stay empty."""
+    recipes = {
+        recipe: {name: {**kwargs, "max_epochs": 2} for name, kwargs in models.items()}
+        for recipe, models in RECIPES.items()
+    }
+    # The names of the rows below do not depend on the recipe's tuning.
+    recipes["fast"]["LeNet5Classifier"]["lr"] = 0.01
+    recipes["fast"]["MiniVGGClassifier"]["lr"] = 0.003
+    monkeypatch.setattr(benchmark, "RECIPES", recipes)
+    monkeypatch.setattr(benchmark, "load_data", lambda *args: few_images())
+    working_folder = tmp_path_factory.mktemp("working_folder")
+    monkeypatch.chdir(working_folder)
+    yield
+    assert os.listdir(working_folder) == []
+
+
+def make_fit(validation_accuracy, test_accuracy=0.5, **kwargs):
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "valid_loss": 1 / epoch,
+            "valid_acc": validation_accuracy,
+            "dur": 1.0,
+        }
+        for epoch in (1, 2)
+    ]
+    return Fit(
+        **{
+            "validation_accuracy": validation_accuracy,
+            "test_accuracy": test_accuracy,
+            "training_time_s": 2.0,
+            "epochs": 2,
+            "best_epoch": 2,
+            "n_parameters": 61750,
+            "device": "cpu",
+            "precision": "float32",
+            "history": history,
+            **kwargs,
+        }
+    )
+
+
+@pytest.fixture
+def fake_fits(monkeypatch):
+    """Let the rows' fits be given, or raised, instead of trained."""
+
+    def use(*fits):
+        given = iter(fits)
+
+        def fit_holdout(estimator, images):
+            fit = next(given)
+            if isinstance(fit, BaseException):
+                raise fit
+            return [fit]
+
+        monkeypatch.setattr(benchmark, "fit_holdout", fit_holdout)
+        monkeypatch.setattr(benchmark, "_warm_up", lambda *args: None)
+
+    return use
+
+
+def test_default_rows_and_files(tmp_path):
+    out = tmp_path / "deep" / "out"
+    result = run_benchmark(data="sample", out=out, progress=False)
+    assert list(result.table["model"]) == ROWS
+    assert list(result.table.columns) == [
+        "model",
+        "validation_accuracy",
+        "validation_accuracy_se",
+        "test_accuracy",
+        "test_accuracy_se",
+        "training_time_s",
+        "epochs",
+        "best_epoch",
+        "n_parameters",
+        "lr",
+        "batch_size",
+    ]
+    assert set(os.listdir(out)) == FILES == {path.name for path in result.paths}
+    pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), result.table)
+    assert list(result.table["n_parameters"]) == [61750, 61750, 2167786, 2167786]
+    assert (result.table["training_time_s"] > 0).all()
+
+    record = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert record["data"] == {
+        "name": "sample",
+        "source": "bundled sample",
+        "n_train": 600,
+        "n_test": 200,
+    }
+    assert record["recipe"] == "fast"
+    assert record["seed"] == 0
+    assert record["best"] == result.best
+    assert {"torch", "skorch", "scikit-learn", "python"} < set(record["versions"])
+    assert record["hardware"]["cores"] >= 1
+    assert [row["model"] for row in record["rows"]] == ROWS
+    for row, (name, curve) in zip(record["rows"], result.curves.items(), strict=True):
+        assert row["model"] == name
+        (fit,) = row["fits"]
+        assert fit["history"] == curve
+        assert [epoch["epoch"] for epoch in curve] == [1, 2]
+        # What is reported is the kept epoch, not the last one.
+        kept = curve[row["best_epoch"] - 1]
+        assert kept["valid_loss"] == min(epoch["valid_loss"] for epoch in curve)
+        assert row["validation_accuracy"] == kept["valid_acc"]
+        assert row["parameters"]["optimizer"] == "torch.optim.adam.Adam"
+        assert row["parameters"]["batch_size"] == row["batch_size"]
+        assert row["parameters"]["random_state"] == 0
+
+
+def test_validation_and_test_accuracy_are_those_of_the_estimator():
+    run = partial(run_benchmark, models="LeNet5", batch_size=32, progress=False)
+    images = few_images()
+    estimator = benchmark.make_estimator(
+        "lenet5", "fast", batch_size=32, random_state=3
+    )
+    estimator.fit(images.X_train, images.y_train)
+    row = run(seed=3).table.iloc[0]
+    assert row["test_accuracy"] == estimator.score(images.X_test, images.y_test)
+    p = estimator.history_[estimator.best_epoch_ - 1]["valid_acc"]
+    assert row["validation_accuracy"] == p
+    assert row["validation_accuracy_se"] == pytest.approx((p * (1 - p) / 120) ** 0.5)
+    assert run(seed=4).curves != run(seed=3).curves
+
+
+def test_cross_validation_gives_means_and_deviations_over_folds(tmp_path):
+    result = run_benchmark(
+        models="LeNet5", batch_size=32, cv=3, out=tmp_path, progress=False
+    )
+    fits = result.record["rows"][0]["fits"]
+    assert len(fits) == 3
+    row = result.table.iloc[0]
+    for name in ("validation_accuracy", "test_accuracy"):
+        values = [fit[name] for fit in fits]
+        assert row[name] == pytest.approx(np.mean(values))
+        assert row[f"{name}_std"] == pytest.approx(np.std(values))
+        assert f"{name}_se" not in row
+    assert len(set(values)) > 1  # three models, not one
+    assert "training_time_std" in row
+    assert "over 3 folds" in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("cv", ["holdout", 2])
+def test_jobs_change_the_time_only(cv):
+    run = partial(run_benchmark, models="LeNet5", cv=cv, progress=False)
+    alone, together = run(), run(n_jobs=2)
+    # Another number of threads adds up in another order.
+    pd.testing.assert_frame_equal(
+        alone.table.filter(regex="^(?!training_time)"),
+        together.table.filter(regex="^(?!training_time)"),
+        atol=0.05,
+        rtol=0.1,
+    )
+
+
+def test_the_best_row_is_chosen_by_validation_accuracy(fake_fits, tmp_path):
+    fake_fits(make_fit(0.7, 0.9), make_fit(0.9, 0.6), make_fit(0.8, 0.95))
+    result = run_benchmark(
+        models="minivgg", batch_size=[8, 16, 32], out=tmp_path, progress=False
+    )
+    assert result.best == "MiniVGG (lr=0.003, batch_size=16)"
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "Best row, by validation accuracy: MiniVGG (lr=0.003, batch_size=16)" in text
+
+
+def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits):
+    fake_fits(*[make_fit(0.5)] * 8)
+    result = run_benchmark(
+        models=["MiniVGGClassifier", "lenet5", "minivgg"],
+        lr=(0.1, 1e-5),
+        batch_size=np.array([8, 16]),
+        progress=False,
+    )
+    assert list(result.table["model"]) == [
+        f"{model} (lr={lr}, batch_size={size})"
+        for model in ("MiniVGG", "LeNet5")
+        for lr in ("0.1", "1e-05")
+        for size in (8, 16)
+    ]
+
+
+def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path):
+    fake_fits(make_fit(0.7), make_fit(0.8), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(out=tmp_path, progress=False)
+    assert set(os.listdir(tmp_path)) == FILES
+    assert list(pd.read_csv(tmp_path / "results.csv")["model"]) == ROWS[:2]
+    record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert record["planned_rows"] == ROWS
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "Unfinished: 2 of 4 rows." in text
+
+    fake_fits(*[make_fit(0.5)] * 4)
+    run_benchmark(out=tmp_path, progress=False)
+    assert list(pd.read_csv(tmp_path / "results.csv")["model"]) == ROWS
+    assert set(os.listdir(tmp_path)) == FILES
+
+
+def test_a_training_that_diverges_names_its_row(fake_fits):
+    fake_fits(make_fit(0.7), ValueError("train_loss became nan in epoch 1"))
+    with pytest.raises(ValueError, match=r"batch_size=128\): train_loss became nan"):
+        run_benchmark(progress=False)
+
+
+def test_progress_is_a_line_a_row_on_stderr_where_there_is_no_terminal(
+    fake_fits, capsys
+):
+    fake_fits(make_fit(0.7, 0.6), make_fit(0.8))
+    run_benchmark(data="sample", models="lenet5")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "600 training and 200 test images (bundled sample)",
+        f"1 of 2 {ROWS[0]}: validation 0.7000, test 0.6000, 2.0 s",
+        f"2 of 2 {ROWS[1]}: validation 0.8000, test 0.5000, 2.0 s",
+    ]
+
+
+def test_progress_false_is_silent(fake_fits, capsys):
+    fake_fits(make_fit(0.7))
+    run_benchmark(models="lenet5", batch_size=8, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"data": "all"}, "The 'data' parameter of run_benchmark must be"),
+        ({"recipe": "slow"}, "The 'recipe' parameter .*'published'.* Got 'slow'"),
+        (
+            {"models": "resnet"},
+            r"models must be among \['LeNet5', 'MiniVGG'\]; got 're",
+        ),
+        ({"models": []}, "models must name at least one model; got none"),
+        ({"lr": 0}, "lr must be one or several positive numbers; got 0"),
+        ({"lr": [0.1, np.nan]}, "lr must be .*; got .*nan"),
+        ({"batch_size": [64, 1.5]}, r"batch_size must be .*; got \[64, 1.5\]"),
+        ({"batch_size": True}, "batch_size must be one or several integers"),
+        ({"batch_size": []}, "batch_size must be .*; got none"),
+        ({"cv": 1}, "The 'cv' parameter of run_benchmark must be"),
+        ({"n_jobs": 0}, "n_jobs"),
+        ({"seed": -1}, "The 'seed' parameter of run_benchmark must be"),
+    ],
+)
+def test_bad_parameters_are_named(kwargs, message, fake_fits):
+    fake_fits()
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(**kwargs, progress=False)
+
+
+def test_out_is_checked_before_the_training(fake_fits, tmp_path):
+    fake_fits()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError):
+        run_benchmark(out=tmp_path / "file", progress=False)
+
+
+def test_curves_of_folds_are_averaged_as_far_as_all_trained():
+    long, short = make_fit(0.5), make_fit(0.7)
+    short.history.pop()
+    (epoch,) = mean_history([long, short])
+    assert epoch["epoch"] == 1
+    assert epoch["valid_acc"] == pytest.approx(0.6)
+
+
+# Data -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_full_data(monkeypatch):
+    def fail(**kwargs):
+        raise OSError("no network. To get the data, install a package.")
+
+    monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fail)
+
+
+def test_auto_says_how_to_get_the_full_data_and_uses_the_sample(no_full_data):
+    with pytest.warns(UserWarning, match="bundled sample .*To get the data, install"):
+        images = load_data("auto")
+    assert (images.name, images.n_train, images.n_test) == ("sample", 6000, 1000)
+
+
+def test_full_insists(no_full_data):
+    with pytest.raises(OSError, match="To get the data, install"):
+        load_data("full")
+
+
+def test_sample_asks_for_nothing(no_full_data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_data("sample").X_train.shape == (6000, 784)
+
+
+@pytest.mark.parametrize("data", ["auto", "full"])
+def test_full_data_where_it_can_be_had(monkeypatch, tmp_path, data):
+    asked = []
+
+    def fetch(subset, data_home, **kwargs):
+        asked.append((subset, data_home))
+        return load_fashion_mnist_sample(subset=subset)
+
+    monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fetch)
+    assert load_data(data, tmp_path).name == "full"
+    assert asked == [("train", tmp_path), ("test", tmp_path)]

@@ -1,0 +1,64 @@
+"""The first convolution's own product: PyTorch's values and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fmnist_sklearn.modules.cpu.image_conv import conv_of_images
+from fmnist_sklearn.modules.minivgg import ImageConv2d
+
+
+def gradients_of_conv(function, images, parameters, grad):
+    arguments = [p.detach().clone().requires_grad_() for p in parameters]
+    y = function(images, *arguments)
+    y.backward(grad)
+    return y, *(argument.grad for argument in arguments)
+
+
+def conv_case(channels):
+    images = torch.randn(4, channels, 9, 12)
+    parameters = torch.randn(8, channels, 3, 3), torch.randn(8)
+    return images, parameters, torch.randn(4, 8, 13, 16)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_conv_of_images_equals_torch_s(channels):
+    case = conv_case(channels)
+    ours = gradients_of_conv(lambda *a: conv_of_images(*a, 3), *case)
+    theirs = gradients_of_conv(lambda *a: F.conv2d(*a, padding=3), *case)
+
+    for tensor, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(tensor, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_conv_of_images_under_autocast_rounds_as_torch_s():
+    images, parameters, grad = conv_case(1)
+    case = images, parameters, grad.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = gradients_of_conv(lambda *a: conv_of_images(*a, 3), *case)
+        theirs = gradients_of_conv(lambda *a: F.conv2d(*a, padding=3), *case)
+
+    for tensor, expected in zip(ours, theirs, strict=True):
+        assert tensor.dtype == expected.dtype
+        torch.testing.assert_close(tensor, expected, atol=0.02, rtol=0.02)
+
+
+def test_conv_of_images_gradcheck():
+    images = torch.randn(2, 2, 5, 4, dtype=torch.float64)
+    parameters = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((3, 2, 3, 3), (3,))
+    ]
+    assert torch.autograd.gradcheck(
+        lambda weight, bias: conv_of_images(images, weight, bias, 1), parameters
+    )
+
+
+def test_first_convolution_gives_a_gradient_to_images_that_ask_for_it():
+    conv = ImageConv2d(1, 8, 3, padding=1)
+    images = torch.randn(2, 1, 6, 6, requires_grad=True)
+    conv(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+# Recorded graphs hold PyTorch's own operations

@@ -1,0 +1,210 @@
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fmnist_sklearn import load_fashion_mnist_sample
+from fmnist_sklearn.benchmark import data as benchmark_data
+from fmnist_sklearn.benchmark import run as benchmark
+from fmnist_sklearn.cli import main
+from fmnist_sklearn.datasets import CLASS_NAMES
+from fmnist_sklearn.recipes import RECIPES
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    return load_fashion_mnist_sample(subset="test")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Two epochs a fit."""
+    recipes = {
+        recipe: {name: {**kwargs, "max_epochs": 2} for name, kwargs in models.items()}
+        for recipe, models in RECIPES.items()
+    }
+    monkeypatch.setattr(benchmark, "RECIPES", recipes)
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """A network good enough to name clear images, by the command itself."""
+    path = tmp_path_factory.mktemp("model") / "lenet5.safetensors"
+    assert main(["fit", "lenet5", "--data", "sample", "--out", str(path)]) == 0
+    return path
+
+
+def test_benchmark_prints_table_best_row_and_files(quick, tmp_path, capsys):
+    out = tmp_path / "out"
+    argv = ["benchmark", "--data", "sample", "--models", "lenet5", "--lr", "0.01"]
+    argv += ["--batch-size", "256", "512", "--seed", "1", "--out", str(out)]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "LeNet5 (lr=0.01, batch_size=256)" in printed
+    assert "LeNet5 (lr=0.01, batch_size=512)" in printed
+    assert re.search(r"Best row, by validation accuracy: LeNet5 \(lr=0.01, ", printed)
+    assert "bundled sample" in printed
+    table = printed[: printed.index("Best row")]
+    assert max(map(len, table.splitlines())) <= 100
+    assert len(os.listdir(out)) == 9
+
+
+def test_table_fits_100_columns_with_every_cell_whole(capsys):
+    import pandas as pd
+
+    from fmnist_sklearn.cli import _print_table
+
+    row = {
+        "model": "MiniVGG (lr=0.001, batch_size=128)",
+        "validation accuracy": "0.9217 ± 0.0024",
+        "test accuracy": "0.9217 ± 0.0024",
+        "training time (s)": "1152 ± 12",
+        "epochs (best)": "40 (30)",
+        "parameters": "2,167,786",
+    }
+    _print_table(pd.DataFrame([row]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any(all(cell in line for cell in row.values()) for line in lines)
+
+
+def test_fit_tells_its_accuracy_and_predict_names_pictures(
+    model_file, test_images, tmp_path, capsys
+):
+    # One clear image of each of a few classes, as it is and as a photograph would
+    # be: larger, and dark on light.
+    expected = []
+    for label in (1, 5, 8, 9):
+        image = test_images.images[np.flatnonzero(test_images.target == label)[0]]
+        plain, photo = tmp_path / f"{label}.png", tmp_path / f"{label}.jpg"
+        Image.fromarray(image).save(plain)
+        Image.fromarray(255 - image).resize((280, 280)).convert("RGB").save(photo)
+        expected += [(plain, CLASS_NAMES[label]), (photo, CLASS_NAMES[label])]
+    assert main(["predict", str(model_file), *(str(path) for path, _ in expected)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    hits = 0
+    for line, (path, name) in zip(lines, expected, strict=True):
+        shown_path, shown_name, probability = line.split("\t")
+        assert shown_path == str(path)
+        assert shown_name in CLASS_NAMES
+        assert 0.1 <= float(probability) <= 1
+        hits += shown_name == name
+    assert hits >= 6
+
+
+def test_fit_prints_test_accuracy(quick, tmp_path, capsys):
+    path = tmp_path / "net"
+    argv = ["fit", "LeNet5Classifier", "--data", "sample", "--out", str(path)]
+    assert main([*argv, "--batch-size", "256", "--seed", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"accuracy 0\.\d{4} on 1,000 test images", printed)
+    assert path.exists()
+
+
+def test_fetch_tells_where_the_data_is(monkeypatch, tmp_path, capsys):
+    from fmnist_sklearn import datasets
+
+    def fetch(subset, data_home):
+        assert (subset, data_home) == ("all", tmp_path)
+        return load_fashion_mnist_sample(subset=subset)
+
+    monkeypatch.setattr(datasets, "fetch_fashion_mnist", fetch)
+    monkeypatch.setattr(datasets, "fashion_mnist_source", lambda home: "/some/folder")
+    assert main(["fetch", "--data-home", str(tmp_path)]) == 0
+    expected = "Fashion-MNIST, 7,000 images, checked: /some/folder\n"
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["train"], "invalid choice: 'train'"),
+        (["benchmark", "--data", "all"], "invalid choice: 'all'"),
+        (["benchmark", "--recipe", "slow"], "invalid choice: 'slow'"),
+        (["benchmark", "--models", "vgg"], "unknown model 'vgg', expected lenet5 or"),
+        (["benchmark", "--lr", "-1"], "expected a number above 0, got '-1'"),
+        (["benchmark", "--lr", "x"], "expected a number above 0, got 'x'"),
+        (["benchmark", "--batch-size", "0"], "integer of at least 1, got '0'"),
+        (["benchmark", "--cv", "1"], "'holdout' or a number of folds, 2 or more, got"),
+        (["benchmark", "--n-jobs", "0"], "an integer other than 0, got '0'"),
+        (["benchmark", "--seed", "-1"], "an integer from 0 to .*, got '-1'"),
+        (["fit", "lenet5"], "the following arguments are required: --out"),
+        (["predict", "file"], "the following arguments are required: IMAGE"),
+    ],
+)
+def test_bad_usage_exits_with_2(argv, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(argv)
+    assert exit_.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def errors(capsys):
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fmnist-sklearn: error: ")
+    return line
+
+
+def test_errors_are_one_line_and_exit_with_1(model_file, tmp_path, capsys):
+    capsys.readouterr()
+    missing = tmp_path / "missing"
+    assert main(["predict", str(missing), "x.png"]) == 1
+    assert str(missing) in errors(capsys)
+
+    assert main(["predict", str(model_file), str(missing)]) == 1
+    assert str(missing) in errors(capsys)
+
+    (tmp_path / "text.png").write_text("no picture")
+    assert main(["predict", str(model_file), str(tmp_path / "text.png")]) == 1
+    assert "text.png" in errors(capsys)
+
+    assert main(["predict", str(tmp_path / "text.png"), "x.png"]) == 1
+    assert "text.png" in errors(capsys)
+
+    for out in (tmp_path, missing / "file"):
+        assert main(["fit", "lenet5", "--data", "sample", "--out", str(out)]) == 1
+        assert "--out must name a file in a folder that exists" in errors(capsys)
+
+    out = tmp_path / "text.png"
+    assert main(["benchmark", "--data", "sample", "--out", str(out)]) == 1
+    assert "text.png: File exists" in errors(capsys)
+
+
+def test_ctrl_c_exits_with_130(monkeypatch, capsys):
+    def interrupt(**kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fmnist_sklearn.benchmark.run_benchmark", interrupt)
+    assert main(["benchmark"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_without_the_full_data_it_says_so_and_goes_on(
+    quick, monkeypatch, tmp_path, capsys
+):
+    def fail(**kwargs):
+        raise OSError("no network. To get the data, install a package.")
+
+    monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fail)
+    argv = ["benchmark", "--models", "lenet5", "--batch-size", "512"]
+    assert main([*argv, "--out", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert re.search("^fmnist-sklearn: warning: The full", captured.err, re.MULTILINE)
+    assert "To get the data, install a package." in captured.err
+    assert "figures of the bundled sample" in captured.out
+
+    assert main([*argv, "--data", "full", "--out", str(tmp_path)]) == 1
+    assert "error: no network" in capsys.readouterr().err
+
+
+def test_the_module_runs_as_the_command_does():
+    command = [sys.executable, "-m", "fmnist_sklearn", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("usage: fmnist-sklearn ")
+    for name in ("benchmark", "fit", "predict", "fetch"):
+        assert name in shown

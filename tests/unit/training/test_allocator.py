@@ -1,0 +1,69 @@
+"""Freed memory is kept where the C library can be told so, and nowhere else missed."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from fmnist_sklearn.training import allocator
+from fmnist_sklearn.training.allocator import freed_memory_kept
+
+PAGE_FAULTS = """
+import resource
+from contextlib import nullcontext
+import torch
+from fmnist_sklearn.training.allocator import freed_memory_kept
+
+def faults(keep):
+    with freed_memory_kept() if keep else nullcontext():
+        for number in range(6):
+            if number == 1:
+                start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            tensors = [torch.ones(2**22) for _ in range(8)]  # 16 MiB each
+            del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+
+print(faults(False), faults(True))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
+def test_memory_is_not_fetched_anew():
+    command = [sys.executable, "-c", PAGE_FAULTS]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    without, kept = map(int, result.stdout.split())
+    assert without > 1000
+    assert kept < without / 10
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(allocator, "_glibc", lambda: None)
+    with freed_memory_kept():
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_no_c_library_to_load(monkeypatch, error):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(allocator.ctypes, "CDLL", fail)
+    assert allocator._glibc.__wrapped__() is None
+
+
+def test_the_last_to_leave_lets_memory_go(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            if parameter == allocator._M_TRIM_THRESHOLD:
+                calls.append(value)
+
+    monkeypatch.setattr(allocator, "_glibc", Library)
+    with freed_memory_kept():
+        with freed_memory_kept():
+            pass
+        kept = 2**31 - 1
+        assert calls == [kept, kept]
+    assert calls[2:] == [2 * allocator._LARGEST_BLOCK]

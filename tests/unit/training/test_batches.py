@@ -1,0 +1,307 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Subset, TensorDataset
+
+from fmnist_sklearn.training.augment import (
+    make_augment,
+    random_erase,
+    random_flip,
+    random_shift,
+)
+from fmnist_sklearn.training.batches import (
+    Batch,
+    BatchIterator,
+    ImageDataset,
+    automatic_batch_size,
+    is_resident,
+    resolve_subset,
+)
+
+
+def numbered(n, weights=False):
+    """Images whose every pixel is the row's number, as is the target."""
+    images = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 1, 3, 4)
+    row_weights = torch.arange(n, dtype=torch.float32) + 0.5 if weights else None
+    return ImageDataset(images.contiguous(), torch.arange(n), row_weights)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def targets_of(batches):
+    return [batch[1].tolist() for batch in batches]
+
+
+# The dataset
+
+
+def test_dataset_items():
+    plain, weighted = numbered(5), numbered(5, weights=True)
+
+    assert len(plain) == 5
+    image, target = plain[3]
+    assert image.shape == (1, 3, 4)
+    assert (int(image[0, 0, 0]), int(target)) == (3, 3)
+    assert float(weighted[2][2]) == 2.5
+    moved = weighted.to(torch.device("cpu"))
+    assert moved.images.data_ptr() == weighted.images.data_ptr()
+
+
+def test_batch_is_a_pair():
+    images, targets = batch = Batch("images", "targets", "weights")
+    assert (images, targets) == ("images", "targets")
+    assert batch.weights == "weights"
+    assert Batch("images", "targets").weights is None
+
+
+# Batches
+
+
+@pytest.mark.parametrize("n", [1, 7, 12, 13])
+@pytest.mark.parametrize("batch_size", [1, 4, 6, 50])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_each_row_once_an_epoch(n, batch_size, shuffle):
+    batches = BatchIterator(
+        numbered(n, weights=True), batch_size, shuffle=shuffle, generator=generator()
+    )
+    for _ in range(2):
+        found = list(batches)
+        sizes = [len(batch[1]) for batch in found]
+        rows = [row for batch in targets_of(found) for row in batch]
+
+        assert len(found) == len(batches) == -(-n // batch_size)
+        assert sorted(rows) == list(range(n))
+        assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
+        assert sizes[-1] == n - sum(sizes[:-1])
+        for images, targets in found:
+            assert torch.equal(images[:, 0, 0, 0].long(), targets)
+        for batch in found:
+            assert torch.equal(batch.weights, batch[1] + 0.5)
+
+
+def test_in_order_without_shuffling():
+    assert targets_of(BatchIterator(numbered(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_drop_last():
+    batches = BatchIterator(numbered(7), 3, drop_last=True)
+    assert targets_of(batches) == [[0, 1, 2], [3, 4, 5]]
+    assert len(batches) == 2
+    assert len(BatchIterator(numbered(6), 3, drop_last=True)) == 2
+
+
+def test_order_is_new_each_epoch_and_follows_the_seed():
+    def two_epochs(seed):
+        batches = BatchIterator(
+            numbered(40), 40, shuffle=True, generator=generator(seed)
+        )
+        return [targets_of(batches)[0] for _ in range(2)]
+
+    first, second = two_epochs(0)
+    assert first != second
+    assert two_epochs(0) == [first, second]
+    assert two_epochs(1)[0] != first
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, np.array, torch.tensor, lambda rows: np.array(rows, np.int32)]
+)
+def test_subset_of_subset(kind):
+    outer = Subset(numbered(10), kind([9, 7, 5, 3, 1]))
+    inner = Subset(outer, kind([0, 2, 4]))
+
+    assert targets_of(BatchIterator(outer, 3)) == [[9, 7, 5], [3, 1]]
+    assert targets_of(BatchIterator(inner, 2)) == [[9, 5], [1]]
+    shuffled = BatchIterator(inner, 2, shuffle=True, generator=generator())
+    assert sorted(row for batch in targets_of(shuffled) for row in batch) == [1, 5, 9]
+    base, rows = resolve_subset(inner)
+    assert base is outer.dataset
+    assert rows.tolist() == [9, 5, 1]
+
+
+def test_range_subset():
+    assert targets_of(BatchIterator(Subset(numbered(10), range(3, 6)), 2)) == [
+        [3, 4],
+        [5],
+    ]
+
+
+def test_no_subset():
+    dataset = numbered(3)
+    assert resolve_subset(dataset) == (dataset, None)
+
+
+def test_in_order_batches_are_views():
+    dataset = numbered(8)
+    for number, (images, _) in enumerate(BatchIterator(dataset, 4)):
+        assert images.data_ptr() == dataset.images[4 * number :].data_ptr()
+        assert images.dtype == torch.uint8
+
+
+def test_resident_images_are_not_changed_by_augmentation():
+    dataset = numbered(8)
+    before = dataset.images.clone()
+    augment = make_augment({"flip": 0.5, "shift": 1, "erase": 2})
+    for _ in range(3):
+        list(BatchIterator(dataset, 4, augment=augment, generator=generator()))
+    assert torch.equal(dataset.images, before)
+
+
+def test_own_augmentation_sees_each_batch():
+    seen = []
+
+    def augment(images, generator):
+        seen.append((tuple(images.shape), images.dtype, generator))
+        return images.float() + 0.5
+
+    own = generator()
+    batches = list(BatchIterator(numbered(5), 3, augment=augment, generator=own))
+    assert seen == [((3, 1, 3, 4), torch.uint8, own), ((2, 1, 3, 4), torch.uint8, own)]
+    assert float(batches[0][0][1, 0, 0, 0]) == 1.5
+
+
+def test_is_resident():
+    assert is_resident(numbered(3))
+    assert is_resident(Subset(Subset(numbered(3), [0, 1]), [0]))
+    assert not is_resident(TensorDataset(torch.zeros(3)))
+    assert not is_resident(Subset(TensorDataset(torch.zeros(3)), [0]))
+
+
+def test_global_random_state_is_left_alone():
+    state = torch.get_rng_state()
+    augment = make_augment({"flip": True, "shift": 2, "erase": 3})
+    list(
+        BatchIterator(
+            numbered(8), 3, shuffle=True, augment=augment, generator=generator()
+        )
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# Augmentation
+
+
+@pytest.fixture
+def images():
+    """Random images of two channels; no pixel is 0."""
+    return torch.randint(1, 256, (400, 2, 6, 8), dtype=torch.uint8)
+
+
+def test_flip_is_independent_for_each_image(images):
+    flipped = random_flip(images, 0.5, generator())
+    mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
+    same = (flipped == images).flatten(1).all(1)
+
+    assert (mirrored ^ same).all()  # each image is one or the other, channels together
+    assert 150 < int(mirrored.sum()) < 250
+    assert flipped.dtype == torch.uint8
+
+
+def test_flip_of_all_or_none(images):
+    assert torch.equal(random_flip(images, 1.0, generator()), images.flip(-1))
+    assert torch.equal(random_flip(images, 0.0, generator()), images)
+
+
+def test_flip_true_is_one_half(images):
+    flipped = make_augment({"flip": True})(images, generator())
+    assert torch.equal(flipped, random_flip(images, 0.5, generator()))
+    assert torch.equal(make_augment({"flip": False})(images, generator()), images)
+
+
+def moved(images, down, right):
+    """Move all images by up to two pixels; zeros come in."""
+    h, w = images.shape[-2:]
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    return padded[..., 2 - down : 2 - down + h, 2 - right : 2 - right + w]
+
+
+def test_shift_moves_each_image_by_whole_pixels(images):
+    shifted = random_shift(images, 2, generator())
+    steps = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
+    found = torch.stack(
+        [(moved(images, *step) == shifted).flatten(1).all(1) for step in steps]
+    )
+
+    assert shifted.dtype == torch.uint8
+    assert (found.sum(0) == 1).all()  # each image went one way, channels together
+    assert found.any(1).all()  # every way was gone
+
+
+def test_shift_of_more_than_the_image(images):
+    shifted = random_shift(images, 20, generator())
+    assert shifted.shape == images.shape
+    assert (shifted.flatten(1).sum(1) == 0).any()
+
+
+def test_erase_blackens_one_square_of_each_image(images):
+    side = 3
+    erased = random_erase(images, side, generator())
+    black = erased == 0
+
+    assert torch.equal(black[:, 0], black[:, 1])  # the same in all channels
+    assert torch.equal(erased[~black], images[~black])
+    rows, columns = black[:, 0].any(2), black[:, 0].any(1)  # (n, h), (n, w)
+    rectangle = rows[:, :, None] & columns[:, None, :]
+    assert torch.equal(black[:, 0], rectangle)
+    heights, widths = rows.sum(1), columns.sum(1)
+    assert set(heights.tolist()) == set(widths.tolist()) == {0, 1, 2, 3}
+    for spans in (rows, columns):  # unbroken
+        changes = (spans[:, 1:] != spans[:, :-1]).sum(1)
+        assert changes.max() <= 2
+    assert rows.float().mean(0).min() > 0.1  # anywhere in the image
+    assert columns.float().mean(0).min() > 0.1
+
+
+def test_all_three_together(images):
+    augment = make_augment({"flip": 0.5, "shift": 1, "erase": 2})
+    once = augment(images, generator())
+    assert once.shape == images.shape
+    assert torch.equal(augment(images, generator()), once)
+    assert not torch.equal(augment(images, generator(1)), once)
+
+
+def test_nothing_asked_for_changes_nothing(images):
+    assert make_augment(None) is None
+    assert torch.equal(make_augment({})(images, generator()), images)
+    zeros = make_augment({"flip": 0, "shift": 0, "erase": 0})
+    assert torch.equal(zeros(images, generator()), images)
+
+
+def test_strengths_from_numpy(images):
+    """As a search over ``numpy.arange`` hands them over."""
+    augment = make_augment({"flip": np.float64(0.5), "shift": np.int64(1)})
+    expected = make_augment({"flip": 0.5, "shift": 1})
+    assert torch.equal(augment(images, generator()), expected(images, generator()))
+
+
+def test_a_function_stays_as_it_is():
+    assert make_augment(len) is len
+
+
+@pytest.mark.parametrize(
+    ("augment", "match"),
+    [
+        ({"flop": 1}, "augment may hold 'flip', 'shift', 'erase', got 'flop'"),
+        ({"flip": 1.5}, r"augment\['flip'\] must be a probability.*got 1.5"),
+        ({"flip": -0.1}, r"augment\['flip'\] must be a probability"),
+        ({"flip": float("nan")}, r"augment\['flip'\] must be a probability.*nan"),
+        ({"flip": "left"}, r"augment\['flip'\] must be a probability.*'left'"),
+        ({"flip": None}, r"augment\['flip'\] must be a probability.*None"),
+        ({"shift": 1.5}, r"augment\['shift'\] must be a number of pixels.*got 1.5"),
+        ({"shift": -1}, r"augment\['shift'\] must be .* at least 0, got -1"),
+        ({"erase": "all"}, r"augment\['erase'\] must be .*got 'all'"),
+    ],
+)
+def test_wrong_augment(augment, match):
+    with pytest.raises(ValueError, match=match):
+        make_augment(augment)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size"),
+    [(1, 16), (450, 16), (1700, 17), (4800, 48), (6400, 64), (54_000, 64)],
+)
+def test_automatic_batch_size(n_rows, batch_size):
+    assert automatic_batch_size(n_rows) == batch_size
