@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -73,15 +74,21 @@ class Seeds:
     """
 
     def __init__(self, random_state: int | np.random.RandomState | None) -> None:
+        self.source = random_state
         if random_state is None:
             random_state = int(np.random.SeedSequence().generate_state(1)[0])
         self.rng = check_random_state(random_state)
-        self.draw()
+        self.weights, self.split, self.order, self.dropout = self._draw()
 
-    def draw(self) -> None:
-        """Draw the next seeds, for the next call of ``partial_fit``."""
-        draws = self.rng.randint(np.iinfo(np.int32).max, size=4)
-        self.weights, self.split, self.order, self.dropout = map(int, draws)
+    def _draw(self) -> list[int]:
+        return self.rng.randint(np.iinfo(np.int32).max, size=4).tolist()
+
+    def following(self) -> Seeds:
+        """Return the seeds of a call that goes on: the same split, all else anew."""
+        following = copy.copy(self)
+        following.rng = copy.deepcopy(self.rng)
+        _, _, following.order, following.dropout = following._draw()
+        return following
 
 
 def split_rows(
@@ -167,15 +174,21 @@ def pixel_statistics(
             if low >= 0 and high <= 255:
                 low, high = 0.0, 1.0 if high <= 1 else 255.0
         half = _divisor((high - low) / 2)
-        mean, std = torch.full((n_channels,), low + half), torch.full((1,), half)
-        return mean, std.expand(n_channels).clone()
+        mean, std = (
+            torch.full((n_channels,), value, dtype=torch.float32)
+            for value in (low + half, half)
+        )
+        return mean, std
     moments = _moments_of_bytes if base.images.dtype == torch.uint8 else _moments
     means, stds = [], []
     for channel in range(n_channels):
         level, variance = moments(partial(pieces, channel))
         means.append(level)
         stds.append(_divisor(variance**0.5))
-    return torch.tensor(means), torch.tensor(stds)
+    return (
+        torch.tensor(means, dtype=torch.float32),
+        torch.tensor(stds, dtype=torch.float32),
+    )
 
 
 def _moments_of_bytes(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:

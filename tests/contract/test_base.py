@@ -57,7 +57,7 @@ def test_nothing_is_fitted_before_fit(X, kind):
 def test_probabilities(lenet5, X):
     probabilities = lenet5.predict_proba(X)
     assert probabilities.shape == (240, 10)
-    assert probabilities.dtype == np.float32
+    assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     assert np.array_equal(lenet5.predict(X), probabilities.argmax(1))
     np.testing.assert_allclose(

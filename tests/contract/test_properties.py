@@ -447,7 +447,7 @@ def check_predictions(net, X):
     probabilities = net.predict_proba(X)
     labels, logs = net.predict(X), net.predict_log_proba(X)
     assert probabilities.shape == logs.shape == (len(X), len(net.classes_))
-    assert probabilities.dtype == logs.dtype == np.float32
+    assert probabilities.dtype == logs.dtype == np.float64
     assert np.isfinite(probabilities).all()
     assert np.isfinite(logs).all()
     assert (probabilities >= 0).all()

@@ -34,14 +34,16 @@ def test_seeds_follow_random_state():
 
 def test_seeds_are_drawn_anew():
     seeds = Seeds(7)
-    first = values(seeds)
-    seeds.draw()
-    second = values(seeds)
-    again = Seeds(7)
-    again.draw()
+    first = seeds.order, seeds.dropout
+    following = seeds.following()
+    second = following.order, following.dropout
+    third = following.following()
+    again = Seeds(7).following()
 
-    assert not set(first) & set(second)
-    assert values(again) == second
+    assert len({*first, *second, third.order, third.dropout}) == 6
+    assert (again.order, again.dropout) == second
+    assert following.split == seeds.split
+    assert (seeds.order, seeds.dropout) == first
 
 
 def test_a_random_state_is_drawn_from():
@@ -309,7 +311,7 @@ def test_bfloat16_trains_float32_weights(X, y, quick, estimator):
 
     assert net.precision_ == "bfloat16"
     assert {p.dtype for p in net.module_.parameters()} == {torch.float32}
-    assert net.predict_proba(X[:5]).dtype == np.float32
+    assert net.forward(X[:5]).dtype == torch.float32
     float32 = estimator(**quick | {"max_epochs": 1}, precision="float32")
     float32.fit(X[:60], y[:60])
     assert float32.history_[0, "train_loss"] != net.history_[0, "train_loss"]
