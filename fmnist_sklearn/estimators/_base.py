@@ -269,7 +269,7 @@ class ImageClassifier(
                     self.class_weight, self.classes_, checked.labels
                 )
                 train = normalise_weights(train, factors)
-                valid = normalise_weights(valid, factors)
+                valid = normalise_weights(valid, factors, purpose="validate on")
                 if not continues:
                     self.initialize()
                     self._set_scaling(train)

@@ -184,7 +184,9 @@ def weights_as_float32(weights: np.ndarray) -> np.ndarray:
     return np.ldexp(weights, -exponent).astype(np.float32)
 
 
-def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
+def normalise_weights(
+    dataset: Any, class_weights: Any = None, *, purpose: str = "train on"
+) -> Any:
     """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning.
 
     Parameters
@@ -193,6 +195,8 @@ def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
         Anything else is returned as it is.
     class_weights : array-like of shape (n_classes,), optional
         Factors of the weights, by class.
+    purpose : str, default="train on"
+        What the rows are for, in the error.
 
     Raises
     ------
@@ -211,7 +215,9 @@ def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
         return dataset
     part = weights if indices is None else weights[indices.to(weights.device)]
     if not part.any():
-        raise ValueError("class_weight leaves no weight to any of the rows to train on")
+        raise ValueError(
+            f"class_weight leaves no weight to any of the rows to {purpose}"
+        )
     scaled = ImageDataset(base.images, base.targets, weights / part.mean())
     return scaled if indices is None else Subset(scaled, indices.numpy())
 

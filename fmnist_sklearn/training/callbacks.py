@@ -46,10 +46,12 @@ class EarlyStopping(_CallbackOfOneRun):
         None never stops.
     """
 
+    # As before a run.
+    best_ = BestEpoch(float("inf"), None, None)
+    waited_ = 0
+
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
-
-    best_ = BestEpoch(float("inf"), None, None)
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
@@ -111,6 +113,10 @@ class LRSchedule(_CallbackOfOneRun):
         Further arguments of the scheduler.
     """
 
+    # As outside of a run.
+    scheduler_: Any = None
+    steps_left_ = 0
+
     def __init__(
         self,
         policy: str | Callable[..., Any],
@@ -155,7 +161,7 @@ class LRSchedule(_CallbackOfOneRun):
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move to the learning rate of the next step."""
-        if training:
+        if training and self.scheduler_ is not None:
             self.steps_left_ -= 1
             if self.steps_left_ > 0:
                 self.scheduler_.step()
@@ -201,11 +207,13 @@ class WeightAverage(_CallbackOfOneRun):
     Journal on Control and Optimization 30 (4), 1992.
     """
 
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
-
+    # As outside of a run.
     tensors_: Sequence[Tensor] = ()
     average_: Sequence[Tensor] = ()
+    n_steps_ = 0
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Start from the weights as they are."""
@@ -216,7 +224,7 @@ class WeightAverage(_CallbackOfOneRun):
     @torch.no_grad()
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move the average towards the weights."""
-        if training:
+        if training and self.tensors_:
             self.n_steps_ += 1
             decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
             torch._foreach_lerp_(self.average_, self.tensors_, 1 - decay)
