@@ -226,7 +226,7 @@ class ImageClassifier(
                 "partial_fit a sample_weight, or class_weight as a dict"
             )
         if classes is not None:
-            classes = np.unique(column_or_1d(to_array(classes)))
+            classes = np.unique(column_or_1d(to_array(classes, name="classes")))
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         expected = classes if first or classes is None else self.classes_
@@ -305,6 +305,27 @@ class ImageClassifier(
         self.module_.scaling.mean.copy_(mean)
         self.module_.scaling.std.copy_(std)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on images and their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+        y : array-like of shape (n,)
+            Their labels.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Share of the images, by weight, whose label is predicted.
+        """
+        y = to_array(y, name="y")
+        sample_weight = to_array(sample_weight, name="sample_weight")
+        return super().score(X, y, sample_weight)
+
     # For skorch's tools ---------------------------------------------------------
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
@@ -328,7 +349,7 @@ class ImageClassifier(
         if y is None:
             labels = np.full(len(pixels), self.classes_[0])
         else:
-            labels = column_or_1d(to_array(y))
+            labels = column_or_1d(to_array(y, name="y"))
             check_consistent_length(pixels, labels)
         return make_dataset(self, Checked(pixels, labels, None))
 

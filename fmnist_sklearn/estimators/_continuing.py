@@ -88,25 +88,32 @@ def renew_optimizer(net: Any, *, moves: bool = False) -> None:
     kind, state = net.__dict__.pop("_optimizer_state", (None, None))  # of a pickle
     net.initialize_optimizer()
     new = net.optimizer_
-    if old is None:
-        if kind is type(new) and _same_state(new.param_groups, state["param_groups"]):
-            _load_state(new, state)
-        return
-    if type(old) is not type(new) or not _same_state(
-        new.param_groups, old.param_groups
-    ):
-        return
-    groups = [[id(p) for p in group["params"]] for group in old.param_groups]
-    if groups != [[id(p) for p in group["params"]] for group in new.param_groups]:
-        return
-    # The same object goes on, since hooks may hang on it. What a schedule left in it
-    # (its first rate, the momentum it had reached) goes.
-    for group, renewed in zip(old.param_groups, new.param_groups, strict=True):
-        group.clear()
-        group.update(renewed)
-    if moves:
-        old.load_state_dict(old.state_dict())
-    net.optimizer_ = old
+    if old is not None and _are_alike(old, new):
+        # The same object goes on, since hooks may hang on it. What a schedule left in
+        # it, such as the momentum it had reached, goes.
+        for group, renewed in zip(old.param_groups, new.param_groups, strict=True):
+            group.clear()
+            group.update(renewed)
+        if moves:
+            old.load_state_dict(old.state_dict())
+        net.optimizer_ = old
+    elif kind is type(new) and _same_state(new.param_groups, state["param_groups"]):
+        _load_state(new, state)
+    for group in net.optimizer_.param_groups:
+        group.setdefault("initial_lr", group["lr"])  # schedulers that go on ask for it
+
+
+def _are_alike(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> bool:
+    """Whether what one optimizer has gathered serves the other."""
+
+    def parameters(optimizer: torch.optim.Optimizer) -> list[list[int]]:
+        return [[id(p) for p in group["params"]] for group in optimizer.param_groups]
+
+    return (
+        type(old) is type(new)
+        and parameters(old) == parameters(new)
+        and _same_state(old.param_groups, new.param_groups)
+    )
 
 
 def _load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

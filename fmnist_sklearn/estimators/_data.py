@@ -48,7 +48,7 @@ def check_rows(
             "that does not fit in memory see partial_fit"
         )
     pixels, labels = validate_data(
-        net, X, images.to_array(y), reset=first_call, dtype="numeric"
+        net, X, images.to_array(y, name="y"), reset=first_call, dtype="numeric"
     )
     check_classification_targets(labels)
     if first_call:
@@ -59,7 +59,7 @@ def check_rows(
     if sample_weight is None:
         return Checked(pixels, labels, None)
     weights = _check_sample_weight(
-        images.to_array(sample_weight),
+        images.to_array(sample_weight, name="sample_weight"),
         pixels,
         dtype=np.float64,
         ensure_non_negative=True,
@@ -115,8 +115,9 @@ def validation_dataset(
     try:
         checked = check_rows(net, X_val, y_val, sample_weight_val, first_call=False)
         return make_dataset(net, checked)
-    except ValueError as error:
-        raise ValueError(f"In X_val, y_val, sample_weight_val: {error}") from error
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"In X_val, y_val, sample_weight_val: {error}") from error
 
 
 def split(net: Any, dataset: ImageDataset) -> tuple[Any, Any]:

@@ -143,7 +143,7 @@ class PredictionsMixin:
                 if n == 0:
                     shape = len(dataset), outputs.shape[1]
                     logits = torch.empty(shape, dtype=torch.float32)
-                logits[n : n + len(outputs)] = outputs
+                logits[n : n + len(outputs)] = outputs.detach()
                 n += len(outputs)
             logits = logits[:n]
             if not torch.isfinite(logits).all():

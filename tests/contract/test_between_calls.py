@@ -121,7 +121,7 @@ def test_a_schedule_leaves_nothing_for_the_next_call(X, y, quick):
     net.fit(X, y).set_params(lr=0.123).partial_fit(X, y)
     assert groups.group["lr"] == 0.123
     assert groups.group["betas"] == (0.9, 0.999)
-    assert "initial_lr" not in groups.group
+    assert groups.group["initial_lr"] == 0.123
 
     net = LeNet5Classifier(
         **quick, callbacks=[groups], warm_start=True, lr_schedule=halving

@@ -103,7 +103,7 @@ def test_repr_shows_what_differs_from_the_subclass_s_own_defaults():
     assert repr(OtherDefault()) == "OtherDefault()"
     assert repr(TwoLevels(lr=0.5)) == "TwoLevels(lr=0.5)"
     assert repr(OneMore(temperature=2.0)) == "OneMore(temperature=2.0)"
-    assert "lr=0.02" in OtherDefault()._repr_html_()
+    assert "OtherDefault" in OtherDefault()._repr_html_()
 
 
 def test_signature_shows_what_kwargs_pass_on():
