@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from ._unwrap import fitted_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +157,8 @@ class TrainingCurvesDisplay:
             :class:`~fmnist_sklearn.LeNet5Classifier`, or scikit-learn's
             ``MLPClassifier`` (its "train_loss", and "valid_acc" where it stopped
             early). Of a Pipeline, the last step is meant; of a fitted search, its
-            best estimator.
+            best estimator; of a wrapper such as ``FixedThresholdClassifier``, what
+            it wraps.
 
         metric : str, default="valid_loss"
             See :class:`TrainingCurvesDisplay`.
@@ -197,7 +199,7 @@ class TrainingCurvesDisplay:
         1
         """
         if name is None:
-            name = type(_fitted_model(estimator)).__name__
+            name = type(fitted_model(estimator)).__name__
         return cls.from_estimators(
             {name: estimator},
             metric=metric,
@@ -256,7 +258,7 @@ class TrainingCurvesDisplay:
         """
         if not isinstance(estimators, Mapping):
             estimators = _named(list(estimators))
-        models = {name: _fitted_model(est) for name, est in estimators.items()}
+        models = {name: fitted_model(est) for name, est in estimators.items()}
         display = cls(
             curves={name: _epoch_rows(model) for name, model in models.items()},
             metric=metric,
@@ -269,19 +271,8 @@ class TrainingCurvesDisplay:
         return display.plot(ax, mark_best=mark_best, line_kw=line_kw)
 
 
-def _fitted_model(estimator: Any) -> Any:
-    """Last step of a Pipeline, best estimator of a search."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
-
-
 def _named(estimators: Sequence[Any]) -> dict[str, Any]:
-    classes = [type(_fitted_model(estimator)).__name__ for estimator in estimators]
+    classes = [type(fitted_model(estimator)).__name__ for estimator in estimators]
     total, seen = Counter(classes), Counter[str]()
     named = {}
     for name, estimator in zip(classes, estimators, strict=True):
@@ -314,7 +305,29 @@ def _epoch_rows(model: Any) -> EpochRows:
 def curve_points(
     name: str, rows: EpochRows, metric: str
 ) -> tuple[list[int], list[float]]:
-    """Epochs that record the metric, and its values there."""
+    """Read the epochs that record a metric, and its values there.
+
+    Parameters
+    ----------
+    name : str
+        Name of the curve, for the error.
+    rows : sequence of mapping
+        The epochs; see :class:`TrainingCurvesDisplay`.
+    metric : str
+        Key of the mappings, such as "valid_loss".
+
+    Returns
+    -------
+    epochs : list of int
+        Counted from 1 where the mappings do not say "epoch".
+    values : list of float
+        The metric in these epochs.
+
+    Raises
+    ------
+    ValueError
+        If no epoch records the metric.
+    """
     points = [
         (row.get("epoch", number), row[metric])
         for number, row in enumerate(rows, start=1)
@@ -338,6 +351,24 @@ def curve_points(
 def draw_curve(
     ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
 ) -> Line2D:
+    """Draw one curve.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to.
+    name : str
+        Label of the curve.
+    epochs, values : list of int, list of float
+        Its points.
+    **line_kw : dict
+        Keyword arguments for matplotlib's ``plot``, which win.
+
+    Returns
+    -------
+    line : matplotlib Line2D
+        The curve.
+    """
     # A line through one point is invisible.
     marker = "o" if len(epochs) == 1 else ""
     (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
@@ -345,6 +376,15 @@ def draw_curve(
 
 
 def label_axes(ax: Axes, ylabel: str) -> None:
+    """Label the axes; only whole epochs get a tick.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes with curves against the epoch.
+    ylabel : str
+        What the curves show.
+    """
     from matplotlib.ticker import MaxNLocator
 
     ax.set(xlabel="epoch", ylabel=ylabel)
