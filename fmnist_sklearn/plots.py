@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -156,9 +157,9 @@ class TrainingCurvesDisplay:
             One that records its epochs: a skorch net, such as
             :class:`~fmnist_sklearn.LeNet5Classifier`, or scikit-learn's
             ``MLPClassifier`` (its "train_loss", and "valid_acc" where it stopped
-            early). Of a Pipeline, the last step is meant; of a fitted search, its
-            best estimator; of a wrapper such as ``FixedThresholdClassifier``, what
-            it wraps.
+            early; "valid_score" of an ``MLPRegressor``). Of a Pipeline, the last
+            step is meant; of a fitted search, its best estimator; of a wrapper such
+            as ``FixedThresholdClassifier``, what it wraps.
 
         metric : str, default="valid_loss"
             See :class:`TrainingCurvesDisplay`.
@@ -297,31 +298,20 @@ def _epoch_rows(model: Any) -> EpochRows:
         )
     rows: list[dict[str, Any]] = [{"train_loss": loss} for loss in model.loss_curve_]
     scores = getattr(model, "validation_scores_", None)  # None: not stopped early
-    for row, score in zip(rows, scores or (), strict=False):
-        row["valid_acc"] = score
+    if scores:
+        # A regressor's are no accuracies.
+        key = "valid_acc" if is_classifier(model) else "valid_score"
+        for row, score in zip(rows, scores, strict=False):
+            row[key] = score
     return rows
 
 
 def curve_points(
     name: str, rows: EpochRows, metric: str
 ) -> tuple[list[int], list[float]]:
-    """Read the epochs that record a metric, and its values there.
+    """Find the epochs that record a metric, and its values there.
 
-    Parameters
-    ----------
-    name : str
-        Name of the curve, for the error.
-    rows : sequence of mapping
-        The epochs; see :class:`TrainingCurvesDisplay`.
-    metric : str
-        Key of the mappings, such as "valid_loss".
-
-    Returns
-    -------
-    epochs : list of int
-        Counted from 1 where the mappings do not say "epoch".
-    values : list of float
-        The metric in these epochs.
+    Epochs count from 1 where their mappings have no "epoch".
 
     Raises
     ------
@@ -351,24 +341,7 @@ def curve_points(
 def draw_curve(
     ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
 ) -> Line2D:
-    """Draw one curve.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Where to.
-    name : str
-        Label of the curve.
-    epochs, values : list of int, list of float
-        Its points.
-    **line_kw : dict
-        Keyword arguments for matplotlib's ``plot``, which win.
-
-    Returns
-    -------
-    line : matplotlib Line2D
-        The curve.
-    """
+    """Draw one curve, labelled with its name unless `line_kw` says otherwise."""
     # A line through one point is invisible.
     marker = "o" if len(epochs) == 1 else ""
     (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
@@ -376,15 +349,7 @@ def draw_curve(
 
 
 def label_axes(ax: Axes, ylabel: str) -> None:
-    """Label the axes; only whole epochs get a tick.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Axes with curves against the epoch.
-    ylabel : str
-        What the curves show.
-    """
+    """Label axes with curves against the epoch; only whole epochs get a tick."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set(xlabel="epoch", ylabel=ylabel)
