@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..tables import table_to_markdown
-from .fits import choose_validation
+from .fits import Folds, Holdout, choose_validation
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .fits import Folds, Holdout
-    from .results import BenchmarkResult
 
 # (row, accuracy, training time in s, epochs), as published. The last row is printed
 # there with a batch size of 18.
@@ -23,13 +21,13 @@ PUBLISHED_ROWS = (
 )
 
 
-def format_table(result: BenchmarkResult) -> pd.DataFrame:
+def format_table(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
     """Return a result's table for readers; see :meth:`BenchmarkResult.format_table`."""
     import pandas as pd
 
-    spread = _validation(result).spread
+    spread = _validation(record).spread
     rows = []
-    for row in result.table.to_dict("records"):
+    for row in table.to_dict("records"):
         seconds, std = row["training_time_s"], row.get("training_time_std")
         digits = 1 if seconds < 100 else 0
         cells = {"model": row["model"]}
@@ -47,30 +45,29 @@ def format_table(result: BenchmarkResult) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def format_notes(result: BenchmarkResult) -> list[str]:
+def format_notes(table: pd.DataFrame, record: Mapping[str, Any]) -> list[str]:
     """Return what its readers must know; see :meth:`BenchmarkResult.format_notes`."""
-    data = result.record["data"]
+    data = record["data"]
     notes = [
-        f"Best row, by validation accuracy: {result.best}.",
+        f"Best row, by validation accuracy: {record['best']}.",
         f"Test accuracy is that on {data['n_test']:,} images kept out of training.",
-        _validation(result).note,
+        _validation(record).note,
     ]
     if data["name"] == "sample":
         notes.append(
             "These are figures of the bundled sample, a tenth of Fashion-MNIST: "
             "the full data gives much higher ones."
         )
-    n_planned, n_rows = len(result.record["planned_rows"]), len(result.table)
+    n_planned, n_rows = len(record["planned_rows"]), len(table)
     if n_rows < n_planned:
         notes.append(f"Unfinished: {n_rows} of {n_planned} rows.")
     return notes
 
 
-def to_markdown(result: BenchmarkResult) -> str:
+def to_markdown(table: pd.DataFrame, record: Mapping[str, Any]) -> str:
     """Return the page ``results.md``; see :meth:`BenchmarkResult.to_markdown`."""
     import pandas as pd
 
-    record = result.record
     data, hardware = record["data"], record["hardware"]
     columns = ["published row", "accuracy", "training time (s)", "epochs"]
     published = pd.DataFrame(PUBLISHED_ROWS, columns=columns)
@@ -79,15 +76,15 @@ def to_markdown(result: BenchmarkResult) -> str:
     return "\n".join(
         [
             "# Benchmark on Fashion-MNIST\n",
-            table_to_markdown(format_table(result)),
-            *(f"{note}\n" for note in format_notes(result)),
+            table_to_markdown(format_table(table, record)),
+            *(f"{note}\n" for note in format_notes(table, record)),
             "## As published\n",
             table_to_markdown(published),
             "Accuracy there is validation accuracy, on the first 20 % of the "
             "60,000 training images.\n",
             "## How\n",
             f"- Recipe: {record['recipe']}; validation: "
-            f"{_validation(result).in_words}; seed: {record['seed']}",
+            f"{_validation(record).in_words}; seed: {record['seed']}",
             f"- Data: {data['name']}, {data['n_train']:,} training and "
             f"{data['n_test']:,} test images",
             f"- Hardware: {hardware['cpu']}, {hardware['cores']} cores, "
@@ -100,5 +97,5 @@ def to_markdown(result: BenchmarkResult) -> str:
     )
 
 
-def _validation(result: BenchmarkResult) -> Holdout | Folds:
-    return choose_validation(result.record["cv"], result.record["seed"])
+def _validation(record: Mapping[str, Any]) -> Holdout | Folds:
+    return choose_validation(record["cv"], record["seed"])

@@ -66,7 +66,7 @@ class BenchmarkResult:
             Accuracies with their spread, the kept epoch behind the epochs run, and
             the headers in words.
         """
-        return format_table(self)
+        return format_table(self.table, self.record)
 
     def format_notes(self) -> list[str]:
         """Return what a reader of the table must know, a sentence or two a line.
@@ -76,7 +76,7 @@ class BenchmarkResult:
         notes : list of str
             The best row, and what accuracies and spreads mean.
         """
-        return format_notes(self)
+        return format_notes(self.table, self.record)
 
     def to_markdown(self) -> str:
         """Return ``results.md``: the table, the published one, and the circumstances.
@@ -86,7 +86,7 @@ class BenchmarkResult:
         markdown : str
             A page of its own.
         """
-        return to_markdown(self)
+        return to_markdown(self.table, self.record)
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write all files, each whole or not at all, over those of an earlier run.

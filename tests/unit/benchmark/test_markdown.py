@@ -29,6 +29,7 @@ def holdout():
         "cv": "holdout",
         "seed": 5,
         "planned_rows": [best],
+        "best": best,
         "data": {"name": "full", "n_train": 60000, "n_test": 10000},
         "devices": ["cpu in float32"],
         "hardware": {
