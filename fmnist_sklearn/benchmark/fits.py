@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
 from ..models import Model
-from ..training.preparation import split_rows
+from ..training import split_rows
 from .data import Images
 
 
