@@ -304,13 +304,13 @@ def _fit(args: Any) -> None:
     names = np.array(CLASS_NAMES)
     with RunProgress([Work(args.model, estimator.max_epochs)]) as progress:
         progress.begin_work(0)
-        fitted = progress.followed(estimator).fit(images.X_train, names[images.y_train])
-    accuracy = fitted.score(images.X_test, names[images.y_test])
-    # The file would leave the progress out with a warning.
-    save_model(fitted.set_params(callbacks=None), args.out)
+        with progress.following():
+            estimator.fit(images.X_train, names[images.y_train])
+    accuracy = estimator.score(images.X_test, names[images.y_test])
+    save_model(estimator, args.out)
     print(
         f"{args.model}, trained on {images.n_train:,} images in "
-        f"{fitted.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
+        f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
         f"test images. Saved as {args.out}"
     )
 

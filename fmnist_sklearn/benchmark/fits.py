@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
 from ..models import Model
@@ -103,9 +104,10 @@ class Holdout:
         self, estimators: Iterable[Any], images: Images, n_jobs: int | None
     ) -> Iterator[list[Fit]]:
         """Fit the estimators; yield what the one fit of each tells."""
-        # With one job, joblib fits an estimator only when its turn is asked for.
+        # With one job, joblib fits an estimator only when its turn is asked for. A
+        # copy: what was fitted goes, its optimizer and all, when it has been read.
         parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        fits = parallel(delayed(fit_holdout)(est, images) for est in estimators)
+        fits = parallel(delayed(fit_holdout)(clone(est), images) for est in estimators)
         return ([fit] for fit in fits)
 
     def summarize(self, fits: list[Fit], n_images: Mapping[str, int]) -> dict[str, Any]:

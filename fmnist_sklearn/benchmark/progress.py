@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import (
@@ -17,8 +18,9 @@ from rich.progress import (
     TextColumn,
 )
 from rich.text import Text
-from sklearn.base import clone
 from skorch.callbacks import Callback
+
+from ..training import followed_by
 
 
 class Work(NamedTuple):
@@ -129,15 +131,10 @@ class RunProgress:
         """Return a skorch callback that tells of the epochs, where a bar shows them."""
         return None if self._bar is None else _Reporter(self)
 
-    def followed(self, estimator: Any) -> Any:
-        """Copy an unfitted estimator; a fit of the copy tells of its epochs here.
-
-        The estimator and its parameters stay as they are. It must have no callbacks
-        of its own.
-        """
+    def following(self) -> AbstractContextManager[None]:
+        """Be told of the fits that this thread does meanwhile."""
         callback = self.callback()
-        callbacks = None if callback is None else [callback]
-        return clone(estimator).set_params(callbacks=callbacks)
+        return nullcontext() if callback is None else followed_by(callback)
 
     def _describe(self) -> None:
         if self._bar is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from numbers import Integral, Real
@@ -223,23 +223,22 @@ def _train(
     display: RunProgress,
 ) -> Iterator[list[Fit]]:
     """Train trial after trial; yield the fits of each."""
-    estimators: Iterable[Any] = [trial.estimator for trial in trials]
+    estimators = [trial.estimator for trial in trials]
     if effective_n_jobs(n_jobs) == 1:
         _warm_up(estimators, images)
-        # Fits in other processes have no way to tell of their epochs.
-        estimators = map(display.followed, estimators)
     trained = validation.train(estimators, images, n_jobs)
     for i, trial in enumerate(trials):
         display.begin_work(i)
         try:
-            fits = next(trained)
+            with display.following():
+                fits = next(trained)
         except ValueError as error:
             raise ValueError(f"{trial.name}: {error}") from error
         display.end_work(_describe(fits))
         yield fits
 
 
-def _warm_up(estimators: Iterable[Any], images: Images) -> None:
+def _warm_up(estimators: list[Any], images: Images) -> None:
     """Train each kind of network for a moment.
 
     The first steps of a process load and tune what later ones find in place; the

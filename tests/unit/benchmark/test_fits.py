@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 
 from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.benchmark.fits import (
@@ -63,7 +64,7 @@ def test_a_row_of_folds_has_means_and_deviations(trial, make_fit, few_images):
 
 
 def test_holdout_fits_when_asked(trial, few_images):
-    unasked = object()  # which has no fit
+    unasked = BaseEstimator()  # which has no fit
     trained = Holdout().train([trial.estimator, unasked], few_images, n_jobs=None)
     (fit,) = next(trained)
     assert fit.epochs == len(fit.history) == 2

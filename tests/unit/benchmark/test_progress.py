@@ -1,7 +1,9 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 from sklearn.base import clone
+from sklearn.model_selection import cross_validate
 
 from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.benchmark.progress import RunProgress, Work
@@ -64,14 +66,37 @@ def test_callback_follows_a_fit_through_clones():
         assert task.completed == 2
 
 
-def test_a_followed_copy_leaves_the_estimator_as_it_is():
-    net = LeNet5Classifier(max_epochs=2)
-    for console in (terminal(), Console(file=io.StringIO(), force_terminal=False)):
-        progress = RunProgress([Work("net", n_epochs=2)], console=console)
-        copied = progress.followed(net)
-        assert copied is not net
-        assert bool(copied.callbacks) is console.is_interactive
-        assert {**copied.get_params(), "callbacks": None} == net.get_params()
+def test_fits_are_followed_without_a_trace_in_the_estimator(X, y, quick):
+    net = LeNet5Classifier(**quick)
+    with RunProgress([Work("net", 2, n_fits=3)], console=terminal()) as progress:
+        progress.begin_work(0)
+        (task,) = progress._bar.tasks
+        with progress.following():
+            net.fit(X, y)
+            assert task.completed == 2
+            cross_validate(net, X, y, cv=2)
+            assert task.completed == 6
+        net.fit(X, y)
+        assert task.completed == 6
+    assert net.callbacks is None
+    assert len(net.callbacks_) == len(LeNet5Classifier(**quick).fit(X, y).callbacks_)
+
+
+def test_a_fit_in_another_thread_is_not_followed(X, y, quick):
+    net = LeNet5Classifier(**quick)
+    with RunProgress([Work("net", n_epochs=2)], console=terminal()) as progress:
+        progress.begin_work(0)
+        with progress.following(), ThreadPoolExecutor(1) as pool:
+            pool.submit(net.fit, X, y).result()
+        assert progress._bar.tasks[0].completed == 0
+
+
+def test_without_a_bar_nothing_follows(X, y, quick):
+    console = Console(file=io.StringIO(), force_terminal=False)
+    progress = RunProgress([Work("net", n_epochs=2)], console=console)
+    with progress, progress.following():
+        LeNet5Classifier(**quick).fit(X, y)
+    assert console.file.getvalue() == ""
 
 
 def test_no_terminal_no_bar_but_a_line_a_row():
