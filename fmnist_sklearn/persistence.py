@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import nn
 
-from .estimators import ImageClassifier, LeNet5Classifier, MiniVGGClassifier
+from .estimators import ImageClassifier
+from .models import MODELS
 from .modules import Dropout, LeNet5
 from .storage import read_container, write_container
 from .training import Seeds, build_module
 
-_CLASSES = {cls.__name__: cls for cls in (LeNet5Classifier, MiniVGGClassifier)}
+_CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
 _LABEL_KINDS = "biufUO"
 _FITTED = (
     "n_features_in_",

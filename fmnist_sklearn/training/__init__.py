@@ -7,7 +7,7 @@ and batches and calls the net's steps.
 from .augment import make_augment
 from .batches import ImageDataset, normalise_weights, weights_as_float32
 from .callbacks import SCHEDULES
-from .loop import Training
+from .loop import Training, followed_by
 from .net import TrainingNet
 from .parts import build_module
 from .preparation import (
@@ -26,6 +26,7 @@ __all__ = [
     "Training",
     "TrainingNet",
     "build_module",
+    "followed_by",
     "make_augment",
     "normalise_weights",
     "own_settings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,21 @@ from torch import Tensor
 from ..modules import Dropout
 from .allocator import freed_memory_kept
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
+
+_followers: ContextVar[tuple[Callback, ...]] = ContextVar("followers", default=())
+
+
+@contextmanager
+def followed_by(follower: Callback) -> Iterator[None]:
+    """Let a callback follow each training that starts in this thread meanwhile.
+
+    It is told after the callbacks of the net, which knows nothing of it.
+    """
+    token = _followers.set((*_followers.get(), follower))
+    try:
+        yield
+    finally:
+        _followers.reset(token)
 
 
 class Kept(NamedTuple):
@@ -39,7 +55,8 @@ class Training:
     n_epochs : int
         At most so many.
     followers : sequence of skorch.callbacks.Callback
-        Told of this run only, after the net's own callbacks.
+        Told of this run only, after the net's own callbacks; those of ``followed_by``
+        come last.
     """
 
     def __init__(
@@ -52,7 +69,7 @@ class Training:
     ) -> None:
         self.net, self.train, self.valid = net, train, valid
         self.n_epochs = n_epochs
-        self.followers = followers
+        self.followers = (*followers, *_followers.get())
         self.kept: Kept | None = None
         self.is_over = False
         self.stop_requested = False

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmnist_sklearn import load_fashion_mnist_sample
+from fmnist_sklearn import load_fashion_mnist_sample, models
 from fmnist_sklearn.benchmark import data as benchmark_data
-from fmnist_sklearn.benchmark import run as benchmark
 from fmnist_sklearn.cli import main
 from fmnist_sklearn.datasets import CLASS_NAMES
 from fmnist_sklearn.recipes import RECIPES
@@ -27,7 +26,7 @@ def quick(monkeypatch):
         recipe: {name: {**kwargs, "max_epochs": 2} for name, kwargs in models.items()}
         for recipe, models in RECIPES.items()
     }
-    monkeypatch.setattr(benchmark, "RECIPES", recipes)
+    monkeypatch.setattr(models, "RECIPES", recipes)
 
 
 @pytest.fixture(scope="module")
