@@ -1,8 +1,8 @@
 """The package as its code shows it: its rooms, what each is for, and who imports whom.
 
-A room is a file or a folder at the top of the package; ``modules.cpu`` is one of its own.
-The page for contributors prints what is read here, and a test checks it, so that
-neither can say what the code does not.
+A room is a file or a folder at the top of the package; ``modules.cpu`` is one more. The
+page for contributors prints what is read here, and a test checks it, so that neither
+can say what the code does not.
 """
 
 import ast
@@ -117,13 +117,13 @@ def arrows_text(package=PACKAGE):
     """Write which rooms each room imports, from the top down."""
     picture = read_picture(package)
     rooms = top_down(picture)
-    return _columns(
-        (room, f"-> {', '.join(sorted(picture[room], key=rooms.index)) or 'none of ours'}")
-        for room in rooms
-    )
+    rows = []
+    for room in rooms:
+        imported = ", ".join(sorted(picture[room], key=rooms.index))
+        rows.append((room, f"-> {imported or 'none of ours'}"))
+    return _columns(rows)
 
 
 def _columns(rows):
-    rows = list(rows)
     width = max(len(left) for left, _ in rows) + 2
     return "\n".join(f"{left:{width}}{right}".rstrip() for left, right in rows)

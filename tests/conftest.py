@@ -2,6 +2,7 @@
 
 import random
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -108,6 +109,13 @@ def mini_vgg(sample):
 def kind(request):
     """Each of the two classes."""
     return request.param
+
+
+@pytest.fixture
+def two_processes():
+    """Processes of a thread each for ``n_jobs=2``, started once for all tests."""
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        yield
 
 
 @pytest.fixture(scope="session")

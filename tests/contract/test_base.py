@@ -593,11 +593,10 @@ def test_device_auto_always_unpickles(X, y, quick, monkeypatch, same_predictions
     assert same_predictions(loaded, net, X)
 
 
-def test_unpickles_in_another_process(lenet5, X):
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        (there,) = joblib.Parallel(n_jobs=2)(
-            [joblib.delayed(LeNet5Classifier.predict_proba)(lenet5, X)]
-        )
+def test_unpickles_in_another_process(lenet5, X, two_processes):
+    (there,) = joblib.Parallel(n_jobs=2)(
+        [joblib.delayed(LeNet5Classifier.predict_proba)(lenet5, X)]
+    )
     assert np.array_equal(there, lenet5.predict_proba(X))
 
 

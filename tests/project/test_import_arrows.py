@@ -1,4 +1,4 @@
-"""Who imports whom: the picture that the page for contributors prints, held to rules."""
+"""Who imports whom: the picture that the docs print, held to rules."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# The arrows that are meant to be, from the top down; one may skip steps. A new room gets
-# its line here. A file with a leading underscore beside the rooms is a small helper for
-# any of them, and so knows none.
+# The arrows that are meant to be, from the top down; one may skip steps. A new room
+# gets its line here. A file with a leading underscore beside the rooms is a small
+# helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
     "cli": {"benchmark", "search", "persistence", "export"},
@@ -47,11 +47,9 @@ def reached_from(room):
 
 
 @pytest.fixture
-def layout(monkeypatch):
-    """The module in docs/ that reads the package."""
-    monkeypatch.syspath_prepend(ROOT / "docs")
-    yield __import__("layout")
-    del sys.modules["layout"]
+def layout(import_from):
+    """The module that reads the package."""
+    return import_from("docs", "layout")
 
 
 def test_arrows_between_rooms_point_down(layout):
@@ -144,7 +142,11 @@ def test_imports_are_found_wherever_they_stand(layout, package):
 @pytest.mark.parametrize(
     "files",
     [
-        {"a.py": "from . import b", "b.py": "from . import c", "c.py": "from . import a"},
+        {
+            "a.py": "from . import b",
+            "b.py": "from . import c",
+            "c.py": "from . import a",
+        },
         {"sub/__init__.py": "from ._a import x", "sub/_a.py": "from . import x"},
         {"a.py": "from .b import x", "b.py": "def late():\n    from .a import y"},
     ],
