@@ -1,6 +1,6 @@
 import os
 import re
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -201,9 +201,12 @@ def test_without_the_full_data_it_says_so_and_goes_on(
     assert "error: no network" in capsys.readouterr().err
 
 
-def test_the_module_runs_as_the_command_does():
-    command = [sys.executable, "-m", "fmnist_sklearn", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_the_module_runs_as_the_command_does(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["-m", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module("fmnist_sklearn", run_name="__main__")
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
     assert shown.startswith("usage: fmnist-sklearn ")
     for name in ("benchmark", "fit", "predict", "fetch"):
         assert name in shown

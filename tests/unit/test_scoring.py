@@ -123,7 +123,7 @@ def test_cross_validate_takes_unknown_values_without_a_warning():
     assert np.isnan(result["test_epochs"]).all()
 
 
-def test_scorers_travel_to_other_processes():
+def test_scorers_travel_to_other_processes(two_processes):
     for scorer in pickle.loads(pickle.dumps(benchmark_scoring())).values():
         assert scorer(Net().fit(X, y), X, y) > 0
     search = GridSearchCV(
