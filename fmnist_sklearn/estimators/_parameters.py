@@ -24,7 +24,7 @@ class ParametersMixin:
     """
 
     _parameter_constraints: dict[str, list[Any]]
-    prefixes_: tuple[str, ...]
+    prefixes_: Any
     module: Any
     criterion: Any
     optimizer: Any
@@ -169,7 +169,7 @@ class ParametersMixin:
                 )
 
 
-def _whole_signature(cls: type) -> inspect.Signature:
+def _whole_signature(cls: Any) -> inspect.Signature:
     """Return a constructor's signature, with what its ``**kwargs`` pass on."""
     own = inspect.signature(vars(cls)["__init__"]).parameters
     above = inspect.signature(super(cls, cls).__init__).parameters

@@ -219,7 +219,7 @@ def normalise_weights(
             f"class_weight leaves no weight to any of the rows to {purpose}"
         )
     scaled = ImageDataset(base.images, base.targets, weights / part.mean())
-    return scaled if indices is None else Subset(scaled, indices.numpy())
+    return scaled if indices is None else Subset(scaled, indices.numpy())  # type: ignore[arg-type]
 
 
 def is_resident(dataset: Any) -> bool:

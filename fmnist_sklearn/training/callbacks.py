@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -176,7 +176,7 @@ _SPANS = ("total_steps", "T_max", "total_iters")
 
 
 def _make_scheduler(
-    cls: type, optimizer: torch.optim.Optimizer, total_steps: int, kwargs: dict
+    cls: Any, optimizer: torch.optim.Optimizer, total_steps: int, kwargs: dict
 ) -> Any:
     """Build a scheduler of a class of PyTorch's, told the number of steps it spans."""
     if issubclass(cls, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -186,7 +186,7 @@ def _make_scheduler(
             "monitor='valid_loss') in callbacks instead"
         )
     parameters = inspect.signature(cls).parameters
-    spans = {name: total_steps for name in _SPANS if name in parameters}
+    spans: dict[str, Any] = {name: total_steps for name in _SPANS if name in parameters}
     if "max_lr" in parameters:
         spans["max_lr"] = [group["lr"] for group in optimizer.param_groups]
     return cls(optimizer, **{**spans, **kwargs})
@@ -208,8 +208,8 @@ class WeightAverage(_CallbackOfOneRun):
     """
 
     # As outside of a run.
-    tensors_: Sequence[Tensor] = ()
-    average_: Sequence[Tensor] = ()
+    tensors_: tuple[Tensor, ...] = ()
+    average_: tuple[Tensor, ...] = ()
     n_steps_ = 0
 
     def __init__(self, decay: float) -> None:
@@ -218,7 +218,7 @@ class WeightAverage(_CallbackOfOneRun):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Start from the weights as they are."""
         self.tensors_ = _float_tensors(net.module_)
-        self.average_ = [tensor.clone() for tensor in self.tensors_]
+        self.average_ = tuple(tensor.clone() for tensor in self.tensors_)
         self.n_steps_ = 0
 
     @torch.no_grad()
@@ -255,8 +255,7 @@ class WeightAverage(_CallbackOfOneRun):
             average.copy_(kept)
 
 
-def _float_tensors(module: nn.Module) -> list[Tensor]:
+def _float_tensors(module: nn.Module) -> tuple[Tensor, ...]:
     """Parameters and floating-point buffers, batch normalisation's among them."""
-    return [
-        value for value in module.state_dict().values() if value.is_floating_point()
-    ]
+    values = module.state_dict().values()
+    return tuple(value for value in values if value.is_floating_point())

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from sklearn.utils.validation import check_is_fitted
-from skorch import NeuralNetClassifier
 from skorch.utils import is_dataset
 from torch import Tensor
 
@@ -54,7 +53,7 @@ class UnfittedState:
     _optimizers = ("optimizer",)
 
 
-class TrainingNet(UnfittedState, EagerSteps, BuildsParts, NeuralNetClassifier):
+class TrainingNet(UnfittedState, EagerSteps, BuildsParts):
     """skorch's net with a training loop of whole batches and own random states.
 
     Its subclasses set, before training, ``image_shape_``, ``classes_``, ``device_``,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch import NeuralNetClassifier
 from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
 from skorch.history import History
 from torch import nn
@@ -49,7 +50,7 @@ def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
         return cls(**kwargs).to(torch.float32)
 
 
-class BuildsParts:
+class BuildsParts(NeuralNetClassifier):
     """How a net makes each of its parts; skorch's names, so that it calls them."""
 
     def initialize_module(self) -> Any:
@@ -59,7 +60,7 @@ class BuildsParts:
         reset_parameters(
             module, torch.Generator("cpu").manual_seed(self._seeds.weights)
         )
-        self.module_ = module
+        self.module_: Any = module
         return self.place_module()
 
     def _module_arguments(self) -> dict[str, Any]:

@@ -8,25 +8,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from skorch import NeuralNetClassifier
 from torch import Tensor
 
 from .adam import quick_step, takes_quick_step
 from .losses import batch_loss, row_losses
 
 
-class EagerSteps:
-    """What a net does with a batch; skorch's names, so that subclasses may override.
-
-    Expects of the net: ``module_``, ``criterion_``, ``optimizer_``, ``device_``,
-    ``precision_`` and ``predict_flip``.
-    """
-
-    module_: Any
-    criterion_: Any
-    optimizer_: Any
-    device_: torch.device
-    precision_: str
-    predict_flip: bool
+class EagerSteps(NeuralNetClassifier):
+    """What a net does with a batch; skorch's names, so that subclasses may override."""
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Return the logits of a batch of raw images."""
@@ -106,7 +96,7 @@ class EagerSteps:
                 step_fn()
             quick_step(self.optimizer_)
         else:
-            super()._step_optimizer(step_fn)  # type: ignore[misc]
+            super()._step_optimizer(step_fn)
 
 
 def _weights_of(batch: Any) -> dict[str, Any]:
