@@ -2,5 +2,17 @@
 
 from .container import read_container, write_container
 from .files import atomic_write, file_lock, sha256
+from .values import UnstorableError, decode, decode_items, encode, encode_items
 
-__all__ = ["atomic_write", "file_lock", "read_container", "sha256", "write_container"]
+__all__ = [
+    "UnstorableError",
+    "atomic_write",
+    "decode",
+    "decode_items",
+    "encode",
+    "encode_items",
+    "file_lock",
+    "read_container",
+    "sha256",
+    "write_container",
+]
