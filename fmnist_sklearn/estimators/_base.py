@@ -36,6 +36,7 @@ from ._data import (
     weights_of_classes,
 )
 from ._images import to_array
+from ._memory import train_or_read_back
 from ._parameters import ParametersMixin
 from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
@@ -275,7 +276,7 @@ class ImageClassifier(
                     self._set_scaling(train)
                 followers = () if partial else follow_fit(self, *checked)
                 training = Training(self, train, valid, n_epochs, followers)
-                training.run()
+                train_or_read_back(self, training, fresh=not continues)
                 for follower in followers:
                     follower.end_fit(self)
         except BaseException as error:

@@ -2,9 +2,11 @@
 
 from .container import read_container, write_container
 from .files import atomic_write, file_lock, sha256
+from .fit_cache import FitCache, fit_key
 from .values import UnstorableError, decode, decode_items, encode, encode_items
 
 __all__ = [
+    "FitCache",
     "UnstorableError",
     "atomic_write",
     "decode",
@@ -12,6 +14,7 @@ __all__ = [
     "encode",
     "encode_items",
     "file_lock",
+    "fit_key",
     "read_container",
     "sha256",
     "write_container",

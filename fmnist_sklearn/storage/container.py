@@ -147,10 +147,22 @@ def _read_header(content: bytes) -> dict[str, str] | None:
 
 def _digest(header: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 over everything that `read_container` gives back."""
+    return digest([header[key] for key in _HEADER_KEYS if key != "sha256"], arrays)
+
+
+def digest(fields: Any, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of JSON and arrays as 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    fields : list
+        What ``json`` can write.
+    arrays : mapping of str to ndarray
+        Of numbers; names, dtypes and shapes count too.
+    """
     names = sorted(arrays)
     layout = [(name, arrays[name].dtype.str, arrays[name].shape) for name in names]
-    fields = [header[key] for key in _HEADER_KEYS if key != "sha256"]
-    digest = hashlib.sha256(json.dumps([fields, layout]).encode())
+    result = hashlib.sha256(json.dumps([fields, layout]).encode())
     for name in names:
-        digest.update(arrays[name].reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+        result.update(arrays[name].reshape(-1).view(np.uint8).data)
+    return result.hexdigest()
