@@ -3,11 +3,11 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from . import ROOT
+
 FILES = [
     "fmnist_sklearn/tables.py",
     "fmnist_sklearn/storage/files.py",
