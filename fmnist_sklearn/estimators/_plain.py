@@ -49,7 +49,7 @@ def to_plain(net: Any, *, optimizer: bool = False) -> PlainState:
     """
     module = net.module_
     arrays = {name: _to_numpy(value) for name, value in module.state_dict().items()}
-    rng, arrays[_RNG], *rest = net._seeds.rng.get_state()
+    _, arrays[_RNG], *rest = net._seeds.rng.get_state()
     rows, left_out = [], set()
     for row in net.history_:
         columns = {name: value for name, value in row.items() if name != "batches"}
