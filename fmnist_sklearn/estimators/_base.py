@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_consistent_length, column_or_1d
-from skorch.utils import is_dataset
+from sklearn.utils.validation import column_or_1d
 
 from ..training import (
     Seeds,
@@ -25,10 +25,9 @@ from ..training import (
     resolve_precision,
 )
 from ._constraints import CONSTRAINTS
-from ._continuing import check_unchanged, remember, renew, renew_optimizer
+from ._continuing import check_unchanged, remember, renew
 from ._data import (
     Checked,
-    check_pixels,
     check_rows,
     make_dataset,
     split,
@@ -39,7 +38,11 @@ from ._images import to_array
 from ._parameters import ParametersMixin
 from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
+from ._skorch_tools import SkorchToolsMixin
 from ._state import FittedAttributes, PicklesMixin, Snapshot
+
+# Marks a method as scikit-learn's own, with its text, for those who look behind it.
+_accuracy: Any = wraps(ClassifierMixin.score)
 
 
 class ImageClassifier(
@@ -48,6 +51,7 @@ class ImageClassifier(
     FittedAttributes,
     PredictionsMixin,
     PicklesMixin,
+    SkorchToolsMixin,
     TrainingNet,
 ):
     """A skorch net that keeps scikit-learn's contract; base of the public classes.
@@ -305,108 +309,8 @@ class ImageClassifier(
         self.module_.scaling.mean.copy_(mean)
         self.module_.scaling.std.copy_(std)
 
+    @_accuracy
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy on images and their labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
-            Images of the shape that was fitted.
-        y : array-like of shape (n,)
-            Their labels.
-        sample_weight : array-like of shape (n,), optional
-            Weights of the rows.
-
-        Returns
-        -------
-        float
-            Share of the images, by weight, whose label is predicted.
-        """
         y = to_array(y, name="y")
         sample_weight = to_array(sample_weight, name="sample_weight")
         return super().score(X, y, sample_weight)
-
-    # For skorch's tools ---------------------------------------------------------
-
-    def get_dataset(self, X: Any, y: Any = None) -> Any:
-        """Validate images, and labels where given, and put them where the network is.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
-            Images of the shape that was fitted; a Dataset is returned as it is.
-        y : array-like of shape (n,), optional
-            Labels of ``classes_``.
-
-        Returns
-        -------
-        ImageDataset
-            Images with their class indices, which are 0 without ``y``.
-        """
-        if is_dataset(X):
-            return X
-        pixels = check_pixels(self, X)
-        if y is None:
-            labels = np.full(len(pixels), self.classes_[0])
-        else:
-            labels = column_or_1d(to_array(y, name="y"))
-            check_consistent_length(pixels, labels)
-        return make_dataset(self, Checked(pixels, labels, None))
-
-    def get_split_datasets(self, X: Any, y: Any = None) -> tuple[Any, Any]:
-        """Split images and labels as ``fit`` does.
-
-        Parameters
-        ----------
-        X, y : array-like
-            As for ``get_dataset``.
-
-        Returns
-        -------
-        train, valid : torch.utils.data.Dataset
-            The second is None where ``fit`` would train on every row.
-        """
-        return split(self, self.get_dataset(X, y))
-
-    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Update the network by one batch; at any time, also outside of ``fit``.
-
-        Parameters
-        ----------
-        batch : tuple of Tensor
-            Raw images (n, C, H, W) and class indices (n,).
-        **fit_params : dict
-            Part of skorch's interface.
-
-        Returns
-        -------
-        dict
-            ``loss`` and ``y_pred``, the logits.
-        """
-        if self._training is None:
-            self._make_ready()
-        return super().train_step(batch, **fit_params)
-
-    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Compute the loss of a batch; at any time, also outside of ``fit``.
-
-        Parameters
-        ----------
-        batch, **fit_params
-            As for ``train_step``.
-
-        Returns
-        -------
-        dict
-            ``loss`` and ``y_pred``, the logits.
-        """
-        if self._training is None:
-            self._make_ready()
-        return super().validation_step(batch, **fit_params)
-
-    def _make_ready(self) -> None:
-        """Build what a step needs and a fresh or unpickled estimator does not have."""
-        if not self.__sklearn_is_fitted__():
-            self.initialize()
-        elif not hasattr(self, "optimizer_"):
-            renew_optimizer(self)
