@@ -5,7 +5,7 @@ from .benchmark import run_benchmark
 from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 from .estimators import LeNet5Classifier, MiniVGGClassifier
 from .modules import LeNet5, MiniVGG, layer_table
-from .persistence import load_model, save_model
+from .persistence import inspect_model, load_model, save_model
 from .plots import TrainingCurvesDisplay
 from .recipes import RECIPES
 from .storage import FitCache
@@ -23,6 +23,7 @@ __all__ = [
     "benchmark_scoring",
     "benchmark_table",
     "fetch_fashion_mnist",
+    "inspect_model",
     "layer_table",
     "load_fashion_mnist_sample",
     "load_model",

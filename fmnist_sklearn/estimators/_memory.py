@@ -233,7 +233,7 @@ def _keep(net: Any, cache: FitCache, key: str) -> None:
         if state.left_out:
             raise UnstorableError(f"cannot store {', '.join(sorted(state.left_out))}")
         cache.write(key, state.arrays, state.values)
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, ValueError) as error:
         _warn(f"the fit could not be kept in memory={net.memory!r}: {error}")
 
 

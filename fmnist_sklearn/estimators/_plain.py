@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
+from msgspec import UNSET
 from skorch.history import History
 from torch import nn
 
 from ..modules import Dropout, LeNet5
-from ..storage import decode, decode_items, encode, encode_items
+from ..storage import UnstorableError, decode, decode_items, encode, encode_items
 from ..training import Seeds, build_module
+from ._schema import (
+    Fitted,
+    State,
+    check,
+    check_columns,
+    check_history,
+    check_labels,
+    check_network,
+    fill_module,
+)
 
-_ATTRIBUTES = ("n_features_in_", "best_epoch_", "fit_time_", "precision_")
+# What an estimator may have from an earlier fit, and need not get from the next.
+_OPTIONAL = (
+    "best_epoch_",
+    "feature_names_in_",
+    "optimizer_",
+    "_built_with",
+    "_fit_ended",
+    "_optimizer_state",
+)
 _SEEDS = ("weights", "split", "order", "dropout")
 _RNG = "rng/key"  # not a name of weights, which have no slash
 
@@ -45,9 +65,11 @@ def to_plain(net: Any, *, optimizer: bool = False) -> PlainState:
     Raises
     ------
     TypeError
-        For labels other than numbers, booleans and strings.
+        For labels other than numbers, booleans and strings, and for a network whose
+        layers were changed.
     """
     module = net.module_
+    architecture = _architecture(net.module, module, net.image_shape_)
     arrays = {name: _to_numpy(value) for name, value in module.state_dict().items()}
     _, arrays[_RNG], *rest = net._seeds.rng.get_state()
     rows, left_out = [], set()
@@ -57,18 +79,20 @@ def to_plain(net: Any, *, optimizer: bool = False) -> PlainState:
         left_out |= {f"history_[:, {column!r}]" for column in unstored}
         rows.append(encoded)
     values = {
-        "module": _architecture(module),
+        "module": architecture,
         "frozen": [n for n, p in module.named_parameters() if not p.requires_grad],
         "classes": _encode_labels(net.classes_),
         "image_shape": list(net.image_shape_),
-        "fitted": {k: encode(getattr(net, k)) for k in _ATTRIBUTES if hasattr(net, k)},
+        "fitted": {
+            k: encode(vars(net)[k]) for k in Fitted.__struct_fields__ if k in vars(net)
+        },
         "partial_fit": bool(net._is_partial_fit),
         "history": rows,
         "seeds": {name: int(getattr(net._seeds, name)) for name in _SEEDS},
         "rng": dict(zip(("pos", "has_gauss", "cached_gaussian"), rest, strict=True)),
     }
     if hasattr(net, "_built_with"):
-        values["built_with"] = encode(net._built_with)
+        values["built_with"], _ = encode_items(net._built_with)
     if hasattr(net, "feature_names_in_"):
         values["feature_names"] = net.feature_names_in_.tolist()
     if optimizer:
@@ -91,45 +115,66 @@ def from_plain(net: Any, arrays: dict[str, np.ndarray], values: dict[str, Any]) 
     ------
     ValueError
         If they are not what `to_plain` gives; the estimator is as it was then.
+
+    Notes
+    -----
+    Everything is checked before memory is taken for it, which the arrays bound: they
+    may come from a file that nobody vouches for.
     """
-    weights = {name: array for name, array in arrays.items() if "/" not in name}
-    kwargs = {**values["module"], "image_shape": tuple(values["image_shape"])}
-    classes = _decode_labels(values["classes"])
-    if len(classes) != kwargs["n_classes"]:
-        raise ValueError(
-            f"it has {len(classes)} labels for {kwargs['n_classes']} classes"
-        )
-    module = _fill_module(build_module(net.module, kwargs), weights)
-    for name in values["frozen"]:
+    state = check(values, State)
+    check_columns(state)
+    check_history(state.history, state.fitted.best_epoch_)
+    classes = check_labels(state.classes, state.module.get("n_classes"))
+    others = {name: array for name, array in arrays.items() if "/" in name}
+    weights = {name: arrays[name] for name in arrays.keys() - others.keys()}
+    arguments = check_network(net.module, state.image_shape, state.module)
+    module = fill_module(net.module, arguments, weights)
+    for name in state.frozen:
+        if name not in weights:
+            raise ValueError(f"it freezes {name!r}, which is no weight")
         module.get_parameter(name).requires_grad_(False)
-    seeds = Seeds(0)
-    seeds.source = net.random_state
-    rng = values["rng"]
-    seeds.rng.set_state(
-        ("MT19937", arrays[_RNG], rng["pos"], rng["has_gauss"], rng["cached_gaussian"])
-    )
-    for name in _SEEDS:
-        setattr(seeds, name, values["seeds"][name])
-    state = {
-        **decode_items(values["fitted"]),
-        "image_shape_": tuple(values["image_shape"]),
+    attributes = {
+        **_set_values(state.fitted),
+        "image_shape_": state.image_shape,
         "_classes": classes,
-        "_is_partial_fit": values["partial_fit"],
-        "_seeds": seeds,
+        "_is_partial_fit": state.partial_fit,
+        "_seeds": _read_seeds(state, others.pop(_RNG, None), net.random_state),
         "history_": History(
-            {**decode_items(row), "batches": [{}]} for row in values["history"]
+            {**decode_items(row), "batches": [{}]} for row in state.history
         ),
         "module_": module,
         "initialized_": True,
     }
-    if "built_with" in values:
-        state["_built_with"] = decode(values["built_with"])
-    if "feature_names" in values:
-        state["feature_names_in_"] = np.array(values["feature_names"], dtype=object)
-    if values.get("optimizer") is not None:
-        state["_optimizer_state"] = _read_optimizer(values["optimizer"], arrays)
-    net.__setstate__(state)
+    if state.built_with is not UNSET:
+        attributes["_built_with"] = decode_items(state.built_with)
+    if state.feature_names is not UNSET:
+        attributes["feature_names_in_"] = np.array(state.feature_names, dtype=object)
+    if state.optimizer not in (UNSET, None):
+        attributes["_optimizer_state"] = _read_optimizer(state.optimizer, others)
+    if others:
+        raise ValueError(f"it has arrays that nothing needs: {', '.join(others)}")
+    for name in _OPTIONAL:
+        vars(net).pop(name, None)
+    net.__setstate__(attributes)
     net.initialize_criterion()
+
+
+def _set_values(struct: Any) -> dict[str, Any]:
+    """Return those fields that have a value."""
+    fields = msgspec.structs.asdict(struct)
+    return {name: value for name, value in fields.items() if value is not UNSET}
+
+
+def _read_seeds(state: State, key: np.ndarray | None, source: Any) -> Seeds:
+    if key is None or key.shape != (624,) or key.dtype != np.uint32:
+        raise ValueError(f"{_RNG} is not the state of a generator")
+    seeds = Seeds(0)
+    seeds.source = source
+    rng = state.rng
+    seeds.rng.set_state(("MT19937", key, rng.pos, rng.has_gauss, rng.cached_gaussian))
+    for name in _SEEDS:
+        setattr(seeds, name, getattr(state.seeds, name))
+    return seeds
 
 
 # The network ----------------------------------------------------------------------
@@ -139,7 +184,7 @@ def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def _architecture(module: Any) -> dict[str, Any]:
+def _architecture(cls: Any, module: Any, image_shape: Any) -> dict[str, Any]:
     """Read a network's arguments off its layers.
 
     The estimator's parameters may have been set anew since the fit.
@@ -159,19 +204,14 @@ def _architecture(module: Any) -> dict[str, Any]:
             for layer in module.features
             if isinstance(layer, nn.MaxPool2d | nn.Conv2d)
         ]
+    told = build_module(cls, {**kwargs, "image_shape": image_shape})
+    names = module.state_dict().keys()
+    if repr(told) != repr(module) or told.state_dict().keys() != names:
+        raise UnstorableError(
+            "the network's layers were changed since it was built, and arrays cannot "
+            "hold layers: keep it with pickle or joblib"
+        )
     return kwargs
-
-
-def _fill_module(module: nn.Module, arrays: dict[str, np.ndarray]) -> nn.Module:
-    """Make the arrays a network's weights, if they are exactly those that it has."""
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    expected = {(n, t.shape, t.dtype) for n, t in module.state_dict().items()}
-    found = {(n, t.shape, t.dtype) for n, t in tensors.items()}
-    if expected != found:
-        names = sorted({name for name, *_ in expected ^ found})
-        raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
-    module.load_state_dict(tensors, assign=True)
-    return module.eval()
 
 
 # Labels ---------------------------------------------------------------------------
@@ -184,17 +224,10 @@ def _encode_labels(classes: np.ndarray) -> dict[str, Any]:
     plain = all(isinstance(label, bool | int | float | str) for label in labels)
     if classes.dtype.kind not in _LABEL_KINDS or not plain:
         raise TypeError(
-            "only labels that are numbers, booleans or strings can be stored, got "
+            "only labels can be stored that are numbers, booleans or strings, got "
             f"classes_={classes!r}"
         )
     return {"dtype": classes.dtype.str, "labels": [encode(label) for label in labels]}
-
-
-def _decode_labels(stored: dict[str, Any]) -> np.ndarray:
-    dtype = np.dtype(stored["dtype"])
-    if dtype.kind not in _LABEL_KINDS:
-        raise ValueError(f"its labels have dtype {dtype}")
-    return np.array(stored["labels"], dtype=dtype)
 
 
 # The optimizer --------------------------------------------------------------------
@@ -231,14 +264,18 @@ def _add_optimizer(net: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any] | 
 
 
 def _read_optimizer(
-    values: dict[str, Any], arrays: dict[str, np.ndarray]
+    values: dict[str, Any], others: dict[str, np.ndarray]
 ) -> tuple[type, dict[str, Any]]:
-    state: dict[int, dict[str, Any]] = {}
-    for index, name, value in values["values"]:
-        state.setdefault(index, {})[name] = decode(value)
-    for key, array in arrays.items():
-        if key.startswith("optimizer/"):
+    """Read what an optimizer had gathered, and take its arrays out of the others."""
+    try:
+        state: dict[int, dict[str, Any]] = {}
+        for index, name, value in values["values"]:
+            state.setdefault(index, {})[name] = decode(value)
+        for key in [key for key in others if key.startswith("optimizer/")]:
             _, index, name = key.split("/", 2)
-            state.setdefault(int(index), {})[name] = torch.from_numpy(array)
-    groups = decode(values["groups"])
-    return decode(values["class"]), {"state": state, "param_groups": groups}
+            array = torch.from_numpy(others.pop(key))
+            state.setdefault(int(index), {})[name] = array
+        groups = decode(values["groups"])
+        return decode(values["class"]), {"state": state, "param_groups": groups}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"its optimizer is none: {error}") from error

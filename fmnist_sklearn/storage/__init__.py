@@ -1,6 +1,6 @@
 """Files: written whole or not at all, and read only where their checksum holds."""
 
-from .container import read_container, write_container
+from .container import bounded, open_container, read_container, write_container
 from .files import atomic_write, file_lock, sha256
 from .fit_cache import FitCache, fit_key
 from .values import UnstorableError, decode, decode_items, encode, encode_items
@@ -9,12 +9,14 @@ __all__ = [
     "FitCache",
     "UnstorableError",
     "atomic_write",
+    "bounded",
     "decode",
     "decode_items",
     "encode",
     "encode_items",
     "file_lock",
     "fit_key",
+    "open_container",
     "read_container",
     "sha256",
     "write_container",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,15 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import Timeout
 
-from .container import digest, read_container, write_container
-from .files import file_lock
+from .container import digest_of, read_container, write_container
+from .files import clear_temporaries, file_lock
 
 _KIND = "fit"
 _FOLDER = "fmnist_sklearn"  # inside the folder given, as joblib.Memory has "joblib"
 _DEFAULT_MAX_BYTES = 4_000_000_000
-_QUIET_WAIT_S = 60
+_LONGEST_WAIT_S = 3600.0
 
 
 class CachedFit(NamedTuple):
@@ -100,9 +98,10 @@ class FitCache:
             How many fits there were.
         """
         entries = self.entries()
-        leftovers = (*self._files(f"*.{_KIND}.lock"), *self._files(".*.tmp"))
-        for path in (*(entry.path for entry in entries), *leftovers):
+        locks = self._files(f"*.{_KIND}.lock")
+        for path in (*(entry.path for entry in entries), *locks):
             _remove(path)
+        clear_temporaries(self._folder)
         return len(entries)
 
     def trim(self, max_bytes: int | None = None) -> int:
@@ -185,26 +184,17 @@ class FitCache:
     def alone_with(self, key: str) -> Iterator[None]:
         """Wait until no other process or thread is at a fit, and keep others waiting.
 
-        The lock of a process that was killed is free. Where the folder takes no locks,
-        as when it may only be read, nobody waits.
+        The lock of a process that was killed is free, and one that was stopped is not
+        waited for for ever. Where the folder takes no locks, as when it may only be
+        read, nobody waits.
         """
+        path = self._path(key)
         with ExitStack() as stack:
             with suppress(OSError, NotImplementedError):
-                lock = file_lock(self._path(key))
-                try:
-                    lock.acquire(timeout=_QUIET_WAIT_S)
-                except Timeout:
-                    warnings.warn(
-                        f"waiting for another process, at the same fit; it holds "
-                        f"{lock.lock_file}",
-                        UserWarning,
-                        stacklevel=2,
-                    )
-                    lock.acquire()
-                stack.callback(lock.release)
+                stack.enter_context(file_lock(path, timeout=_LONGEST_WAIT_S))
                 # Before the release. Whoever waits for it finds the fit done, and so
                 # does who comes later and makes a new one.
-                stack.callback(_remove, Path(lock.lock_file))
+                stack.callback(_remove, path.with_name(f"{path.name}.lock"))
             yield
 
     @property
@@ -239,4 +229,4 @@ def fit_key(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     str
         64 hexadecimal digits.
     """
-    return digest(sorted(description.items()), arrays)
+    return digest_of(sorted(description.items()), arrays)
