@@ -35,7 +35,7 @@ from ._data import (
     weights_of_classes,
 )
 from ._images import to_array
-from ._memory import train_or_read_back
+from ._memory import kept_in_memory
 from ._parameters import ParametersMixin
 from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
@@ -280,7 +280,11 @@ class ImageClassifier(
                     self._set_scaling(train)
                 followers = () if partial else follow_fit(self, *checked)
                 training = Training(self, train, valid, n_epochs, followers)
-                train_or_read_back(self, training, fresh=not continues)
+                with kept_in_memory(self, training, fresh=not continues) as is_known:
+                    if is_known:
+                        training.tell_of_earlier_run()
+                    else:
+                        training.run()
                 for follower in followers:
                     follower.end_fit(self)
         except BaseException as error:

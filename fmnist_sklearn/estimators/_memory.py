@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import joblib
@@ -20,7 +21,7 @@ from ._plain import from_plain, to_plain
 from ._predictions import PredictionsMixin
 
 _PACKAGE = __name__.partition(".")[0]
-_AROUND_FIT = (_PACKAGE, "sklearn.callback")  # scikit-learn's wrapper
+_AROUND_FIT = (_PACKAGE, "contextlib", "sklearn.callback")  # which wraps fit
 
 # What does not change the weights, or goes into the key as what it came to.
 _NOT_IN_KEY = {
@@ -42,8 +43,9 @@ _NOT_OF_TRAINING = {
 }
 
 
-def train_or_read_back(net: Any, training: Training, *, fresh: bool) -> None:
-    """Run a training, or read from ``memory`` what an equal one has left.
+@contextmanager
+def kept_in_memory(net: Any, training: Training, *, fresh: bool) -> Iterator[bool]:
+    """Read from ``memory`` what an equal fit has left, or keep what this one leaves.
 
     Parameters
     ----------
@@ -54,6 +56,12 @@ def train_or_read_back(net: Any, training: Training, *, fresh: bool) -> None:
     fresh : bool
         Whether the weights are new ones.
 
+    Yields
+    ------
+    is_known : bool
+        Whether the outcome was read, and is in place. If not, the training is to be run
+        in the ``with`` block. Nobody else runs an equal one meanwhile.
+
     Warns
     -----
     UserWarning
@@ -62,24 +70,22 @@ def train_or_read_back(net: Any, training: Training, *, fresh: bool) -> None:
     """
     cache = _cache_of(net.memory)
     if cache is None:
-        training.run()
+        yield False
         return
     try:
         key = _key_of(net, training, fresh)
     except UnstorableError as error:
         _warn(f"memory is not used for this fit: {error}")
-        training.run()
+        yield False
         return
     if _read_back(net, cache, key):
-        training.tell_of_earlier_run()
+        yield True
         return
     with cache.alone_with(key):
         # Another process may have trained it while this one waited.
-        if _read_back(net, cache, key, warn=False):
-            training.tell_of_earlier_run()
-            return
-        training.run()
-        if not training.was_stopped:
+        is_known = _read_back(net, cache, key, warn=False)
+        yield is_known
+        if not (is_known or training.was_stopped):
             _keep(net, cache, key)
 
 

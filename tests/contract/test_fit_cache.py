@@ -1,11 +1,13 @@
 """``memory=``: a fit that was done before is read back, and is as if it was trained."""
 
+import importlib
 import multiprocessing
 import os
 import pickle
-import time
+import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -37,6 +39,7 @@ from fmnist_sklearn import (
 from fmnist_sklearn.storage import fit_cache
 from fmnist_sklearn.training import Training, followed_by
 
+ROOT = Path(__file__).parents[2]
 QUICK = {
     "lr": 0.01,
     "batch_size": 16,
@@ -180,7 +183,7 @@ def test_the_warning_of_too_few_epochs_comes_again(tmp_path):
         {"device": torch.device("cpu"), "precision": "float32"},
         {"batch_size": np.int64(16), "lr": np.float64(0.01)},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_what_does_not_change_the_weights(tmp_path, trained, rows, params):
     device = params.get("device", "auto")
@@ -225,7 +228,7 @@ def test_threads_are_not_part_of_it(tmp_path, trained):
         {"iterator_train": torch.utils.data.DataLoader},
         {"iterator_train__drop_last": True},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_what_makes_another_fit(tmp_path, trained, params):
     fit(tmp_path)
@@ -637,87 +640,51 @@ def test_scikit_learn_s_callbacks(tmp_path, rows, trained, capsys):
 # Killed, and two at once ----------------------------------------------------------
 
 
-GRID = {"lr": [0.01, 0.02], "dropout": [0.0, 0.5]}
-N_FITS = 9  # four by two folds, and the refit
-
-
-def search_in_process(memory, log, results=None):
-    """Run a search; write a line for each fit that was kept, and then its results."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    write = FitCache.write
-
-    def write_and_log(cache, key, *args):
-        write(cache, key, *args)
-        with open(log, "a") as file:
-            file.write(f"{key}\n")
-
-    FitCache.write = write_and_log
-    net = LeNet5Classifier(**QUICK, memory=memory)
-    search = GridSearchCV(net, GRID, cv=2).fit(*images())
-    if results is not None:
-        joblib.dump(without_times(search.cv_results_), results)
+GRID = {"lr": [0.01, 0.02, 0.03], "dropout": [0.0, 0.5]}
+N_FITS = 13  # six by two folds, and the refit
 
 
 @pytest.fixture(scope="module")
-def processes():
-    """Start processes that have imported the package already."""
+def killed_search():
+    """The script that kills searches, and a process that is ready to be copied."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("needs processes that are forked")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "examples" / "benchmarks")
+        yield importlib.import_module("killed_search")
+        del sys.modules["killed_search"]
 
 
 @pytest.fixture(scope="module")
-def expected():
+def undisturbed(killed_search):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        search = GridSearchCV(LeNet5Classifier(**QUICK), GRID, cv=2).fit(*images())
-    return without_times(search.cv_results_)
+        return killed_search.search(GRID)
 
 
-def test_a_killed_search_goes_on(tmp_path, processes, expected):
-    log, results = tmp_path / "log", tmp_path / "results"
-    log.touch()
+def test_a_killed_search_goes_on(tmp_path, killed_search, undisturbed):
     rng = np.random.default_rng(0)
-    for _ in range(3):
-        n_before = len(log.read_text().splitlines())
-        process = processes.Process(target=search_in_process, args=(tmp_path, log))
-        process.start()
-        deadline = time.monotonic() + 60
-        # Some fits on, at any moment of the next one.
-        while len(log.read_text().splitlines()) < n_before + 2:
-            assert process.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.1))
-        process.kill()
-        process.join()
-    process = processes.Process(target=search_in_process, args=(tmp_path, log, results))
-    process.start()
-    process.join(60)
-    assert joblib.load(results) == expected
-    kept = log.read_text().splitlines()
+    n_killed = killed_search.kill_and_start_again(GRID, tmp_path, 3, rng)
+    assert n_killed == 3
+    assert joblib.load(tmp_path / "results") == undisturbed
+    kept = killed_search.read_kept(tmp_path)
     assert len(set(kept)) == len(kept) <= N_FITS
     assert len(FitCache(tmp_path).entries()) == N_FITS
 
 
-def test_two_searches_at_once(tmp_path, processes, expected):
-    log = tmp_path / "log"
-    outcomes = [tmp_path / "first", tmp_path / "second"]
+def test_two_searches_at_once(tmp_path, killed_search, undisturbed):
     both = [
-        processes.Process(target=search_in_process, args=(tmp_path, log, path))
-        for path in outcomes
+        killed_search.get_context().Process(
+            target=killed_search.search_and_log, args=(GRID, tmp_path, name)
+        )
+        for name in ("first", "second")
     ]
     for process in both:
         process.start()
     for process in both:
-        process.join(60)
-    assert joblib.load(outcomes[0]) == joblib.load(outcomes[1]) == expected
-    kept = log.read_text().splitlines()
+        process.join()
+    assert joblib.load(tmp_path / "first") == undisturbed
+    assert joblib.load(tmp_path / "second") == undisturbed
+    kept = killed_search.read_kept(tmp_path)
     assert len(set(kept)) == len(kept) == N_FITS
-    assert (
-        sorted(p.suffix for p in (tmp_path / "fmnist_sklearn").iterdir())
-        == [".fit"] * N_FITS
-    )
+    left = {path.suffix for path in (tmp_path / "fmnist_sklearn").iterdir()}
+    assert left == {".fit"}
