@@ -217,9 +217,11 @@ def label_values(p, rng):
 def history(p, rng):
     rows = p.meta["state"]["history"]
     row = rng.choice(rows)
-    row[rng.choice(["train_loss", "epoch"])] = rng.choice(
-        [*NO_NUMBER, -1.5, {"optimizer": "system"}]
-    ) if rng.random() < 0.7 else row.pop("epoch") + 1
+    row[rng.choice(["train_loss", "epoch"])] = (
+        rng.choice([*NO_NUMBER, -1.5, {"optimizer": "system"}])
+        if rng.random() < 0.7
+        else row.pop("epoch") + 1
+    )
     row.setdefault("epoch", 0)
     if rng.random() < 0.3:
         row["valid_acc"] = rng.choice([*NO_NUMBER, 2, -1])
@@ -261,7 +263,16 @@ def generator_key(p, rng):
 
 
 def frozen(p, rng):
-    names = ["nothing", "c1", "scaling", "", "../x", "c1.conv", "rng/key", "_parameters"]
+    names = [
+        "nothing",
+        "c1",
+        "scaling",
+        "",
+        "../x",
+        "c1.conv",
+        "rng/key",
+        "_parameters",
+    ]
     p.meta["state"]["frozen"] = [rng.choice(names)]
 
 
@@ -280,7 +291,10 @@ def parameter_value(p, rng):
             ("patience", [0, "never", {"float": "nan"}]),
             ("validation_fraction", [1.0, -0.1, {"float": "nan"}]),
             ("dropout", [1.0, -1, {"float": "nan"}]),
-            ("module__hidden_units", [[1] * 100_000, [0], [10**12], "ab", 3, DEEP_LIST]),
+            (
+                "module__hidden_units",
+                [[1] * 100_000, [0], [10**12], "ab", 3, DEEP_LIST],
+            ),
             ("module__image_shape", [{"tuple": [1, 10**5, 10**5]}, [3, 3, 3], "abc"]),
             ("module__n_classes", [10**9, 4, -1]),
             ("module__dropout", [7, "x", {"float": "nan"}]),
@@ -328,7 +342,9 @@ def metadata(p, rng):
 
 
 def versions(p, rng):
-    p.meta["versions"] = rng.choice([{"torch": 3}, {"torch": "9" * 10**5}, [], "2", None])
+    p.meta["versions"] = rng.choice(
+        [{"torch": 3}, {"torch": "9" * 10**5}, [], "2", None]
+    )
 
 
 def preparation(p, rng):
@@ -359,7 +375,9 @@ def missing_array(p, rng):
 
 def renamed_array(p, rng):
     old = rng.choice(sorted(p.layout))
-    new = rng.choice(["../../etc/passwd", "x" * 10**5, "a/b", "__metadata__ ", old + "."])
+    new = rng.choice(
+        ["../../etc/passwd", "x" * 10**5, "a/b", "__metadata__ ", old + "."]
+    )
     p.layout[new] = p.layout.pop(old)
 
 
@@ -382,7 +400,13 @@ def offsets(p, rng):
     entry = p.layout[rng.choice(sorted(p.layout))]
     start, end = entry["data_offsets"]
     entry["data_offsets"] = rng.choice(
-        [[0, end - start], [start + 4, end + 4], [end, start], [start, 2**63], [-8, end]]
+        [
+            [0, end - start],
+            [start + 4, end + 4],
+            [end, start],
+            [start, 2**63],
+            [-8, end],
+        ]
         if start
         else [[start + 4, end + 4], [end, start], [start, 2**63], [-8, end]]
     )
@@ -428,7 +452,9 @@ def key_twice(p, rng):
     name = rng.choice(sorted(p.layout)).encode()
     content = p.pack()
     length = int.from_bytes(content[:8], "little")
-    entry = b', "' + name + b'": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'
+    entry = (
+        b', "' + name + b'": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'
+    )
     text = content[8 : 8 + length].rstrip()[:-1] + entry
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
@@ -493,11 +519,11 @@ FAULTS = [
 
 # Random changes --------------------------------------------------------------------
 
-VALUES = [
+VALUES = [json.dumps(value) for value in (
     None, True, 0, 1, -1, 3, 64, 2**31, 2**63, 10**30, 0.5, 1.0, -0.0, 1e308, 1e-308, "",
     "a", "cpu", "x" * 10**5, [], {}, [1, 2, 3], [[]], ["M"], {"tuple": []}, {"dict": []},
     {"float": "nan"}, {"optimizer": "SGD"}, {"optimizer": "ASGD"}, DEEP_LIST,
-]  # fmt: skip
+)]  # fmt: skip
 
 
 def change_somewhere(node, rng):
@@ -511,13 +537,15 @@ def change_somewhere(node, rng):
             continue
         how = rng.random()
         if how < 0.7:
-            node[key] = rng.choice(VALUES)
+            node[key] = json.loads(rng.choice(VALUES))
         elif how < 0.85:
             del node[key]
         elif isinstance(node, dict):
-            node[rng.choice(["a", "lr", "class", "epoch"])] = child
+            node[rng.choice(["a", "lr", "class", "epoch"])] = json.loads(
+                json.dumps(child)
+            )
         else:
-            node.append(child)
+            node.append(json.loads(json.dumps(child)))
         return
 
 
