@@ -25,6 +25,8 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")]
 Text = Annotated[str, Meta(max_length=10_000)]
 
+BuiltWith = Annotated[str, Meta(pattern="^(module__[a-z_]{1,50}|pixel_scaling)$")]
+
 
 class Labels(Struct, forbid_unknown_fields=True):
     """``classes_``."""
@@ -72,7 +74,7 @@ class State(Struct, forbid_unknown_fields=True):
     history: list[dict[str, Any]]
     seeds: RandomSeeds
     rng: Generator
-    built_with: dict[str, Any] | UnsetType = UNSET
+    built_with: dict[BuiltWith, Any] | UnsetType = UNSET
     feature_names: list[Text] | UnsetType = UNSET
     optimizer: dict[str, Any] | UnsetType | None = UNSET
 
@@ -158,7 +160,7 @@ def check_labels(stored: Labels, n_classes: int) -> np.ndarray:
         classes = np.array(labels, dtype=dtype)
     except OverflowError:
         raise ValueError(f"its labels do not fit dtype {dtype}") from None
-    if classes.tolist() != labels or len(set(labels)) != len(labels):
+    if dtype != classes.dtype or classes.tolist() != labels or len(set(labels)) != len(labels):
         raise ValueError(f"its labels are not different ones of dtype {dtype}")
     if dtype.kind != "O" and not (classes[:-1] < classes[1:]).all():
         raise ValueError("its labels are not in order")

@@ -36,6 +36,9 @@ def check_usable(net: Any, architecture: dict[str, Any]) -> None:
     net._check_params()
     for name, value in net.get_params().items():
         _check_numbers(name, value)
+        if isinstance(value, type) and name != "optimizer":
+            raise ValueError(f"{name} is a class of optimizers")
+    _check_device(net.device)
     given = {"dropout": net.dropout, **net.get_params_for("module")}
     shape = given.pop("image_shape", net.image_shape_)
     check_network(net.module, shape, {**architecture, **given})
@@ -58,6 +61,15 @@ def check_usable(net: Any, architecture: dict[str, Any]) -> None:
     finally:
         vars(net).clear()
         vars(net).update(before)
+
+
+def _check_device(device: Any) -> None:
+    """Refuse what is no device anywhere; one of another machine may be back there."""
+    if device != "auto":
+        try:
+            torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device={device!r} is none: {error}") from error
 
 
 def _check_numbers(name: str, value: Any) -> None:
