@@ -134,8 +134,8 @@ def save_model(
         )
     check_is_fitted(estimator)
     estimator._check_params()
-    given = estimator.get_params()
-    del given["memory"]  # a folder on this machine
+    # A folder on this machine means nothing on another.
+    given = estimator.get_params() | {"memory": None}
     params, left_out = encode_items(given)
     # iterator_train__num_workers means nothing without its iterator_train.
     orphans = {key for key in params if key.partition("__")[0] in left_out}
@@ -363,7 +363,7 @@ def _read_estimator(
     """Make a fitted estimator of what a file holds."""
     cls, model = _find_class(meta.get("class")), check(meta, _Model)
     params = decode_items(model.params)
-    if "memory" in params:
+    if params.get("memory") is not None:
         raise ValueError("it sets memory, and so a folder that fit would write to")
     if device is not None:
         params["device"] = device
