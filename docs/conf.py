@@ -14,9 +14,11 @@ from docutils.statemachine import StringList
 import fmnist_sklearn
 from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, layer_table
 
-# The records of the benchmarks, and their tables.
+# What the package looks like; the records of the benchmarks, and their tables.
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "benchmarks"))
 import accuracy_records
+import layout
 import speed_records
 
 project = "fmnist_sklearn"
@@ -89,6 +91,7 @@ _NAMES = {
     "code": code,
     "comparisons": speed_records.read_speed(),
     "layer_table": layer_table,
+    "layout": layout,
     "pd": pd,
     "records": accuracy_records.read_records(),
     "speed": speed_records,
@@ -132,6 +135,16 @@ class ComputedTable(Directive):
         return parent.children
 
 
+class ComputedText(Directive):
+    """Text as it is, which an expression gives, evaluated at the build."""
+
+    has_content = True
+
+    def run(self):
+        text = _evaluate("\n".join(self.content))
+        return [nodes.literal_block(text, text, language="text")]
+
+
 def _cell(value):
     if isinstance(value, int):
         return f"{value:,}"
@@ -167,6 +180,7 @@ def quote_fitted_names(app, what, name, obj, options, lines):
 
 def setup(app):
     app.add_directive("computed-table", ComputedTable)
+    app.add_directive("computed-text", ComputedText)
     app.add_role("count", count_role)
     app.add_role("value", value_role)
     # Before numpydoc, whose priority is the default of 500.

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-# All at once: `import fmnist_sklearn` has loaded them already (2.6 s, most of it for
-# torch and scikit-learn), but for Pillow, which takes 0.02 s.
+# None of it late: `import fmnist_sklearn` has loaded it already, torch and all (3 s),
+# but for Pillow (0.02 s).
 from . import benchmark, datasets
-from .benchmark.data import load_data
-from .benchmark.progress import RunProgress, Work
-from .benchmark.run import make_estimator
+from .benchmark import RunProgress, Work, load_data
+from .models import MODELS, find_model
 from .output import encoding_all, print_table, printable, say, settle, tell
 from .persistence import load_model, save_model
 from .photos import load_photo
@@ -110,7 +109,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--models",
         nargs="+",
         type=_model,
-        default=["LeNet5", "MiniVGG"],
+        default=list(MODELS),
         metavar="MODEL",
         help="lenet5, minivgg, or both (default)",
     )
@@ -218,13 +217,13 @@ def _add_data_home(parser: argparse.ArgumentParser) -> None:
 
 
 def _model(text: str) -> str:
-    names = {"lenet5": "LeNet5", "minivgg": "MiniVGG"}
-    name = text.lower().removesuffix("classifier")
-    if name not in names:
+    try:
+        return find_model(text).name
+    except ValueError:
+        expected = " or ".join(MODELS).lower()
         raise argparse.ArgumentTypeError(
-            f"unknown model {text!r}, expected lenet5 or minivgg"
-        )
-    return names[name]
+            f"unknown model {text!r}, expected {expected}"
+        ) from None
 
 
 def _number(text: str, kind: Callable[[str], Any], is_valid: Any, expected: str) -> Any:
@@ -288,19 +287,18 @@ def _benchmark(args: Any) -> int:
 def _fit(args: Any) -> int:
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"--out must name a file in a folder that exists: {args.out}")
-    estimator = make_estimator(
-        args.model, args.recipe, batch_size=args.batch_size, random_state=args.seed
+    estimator = find_model(args.model).make(
+        args.recipe, batch_size=args.batch_size, random_state=args.seed
     )
     images = load_data(args.data, args.data_home)
     # Trained on the names, the network tells them by itself when it predicts.
     names = np.array(datasets.CLASS_NAMES)
     with RunProgress([Work(args.model, estimator.max_epochs)]) as progress:
-        progress.begin_row(0)
-        callback = progress.callback()
-        estimator.set_params(callbacks=None if callback is None else [callback])
-        estimator.fit(images.X_train, names[images.y_train])
+        progress.begin_work(0)
+        with progress.following():
+            estimator.fit(images.X_train, names[images.y_train])
     accuracy = estimator.score(images.X_test, names[images.y_test])
-    save_model(estimator.set_params(callbacks=None), args.out)
+    save_model(estimator, args.out)
     say(
         f"{args.model}, trained on {images.n_train:,} images in "
         f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "

@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import nn
 
-from .estimators import ImageClassifier, LeNet5Classifier, MiniVGGClassifier
+from .estimators import ImageClassifier
+from .models import MODELS
 from .modules import Dropout, LeNet5
 from .storage import read_container, write_container
-from .training.preparation import Seeds
+from .training import Seeds, build_module
 
-_CLASSES = {cls.__name__: cls for cls in (LeNet5Classifier, MiniVGGClassifier)}
+_CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
 _LABEL_KINDS = "biufUO"
 _FITTED = (
     "n_features_in_",
@@ -29,6 +30,9 @@ _FITTED = (
     "precision_",
     "_is_partial_fit",
 )
+
+
+_SEEDS = ("weights", "split", "order", "dropout")
 
 
 def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None:
@@ -99,7 +103,8 @@ def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None
         left_out |= {f"history_[:, {column!r}]" for column in unstored}
         rows.append(encoded)
     module = estimator.module_
-    seeds = vars(copy.deepcopy(estimator._seeds))
+    seeds = estimator._seeds
+    rng = copy.deepcopy(seeds.rng)
     fitted = {
         key: getattr(estimator, key) for key in _FITTED if hasattr(estimator, key)
     }
@@ -112,8 +117,8 @@ def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None
         "fitted": _encode(fitted),
         "history": rows,
         # What the next partial_fit would draw from stands in for the generator.
-        "random_state": int(seeds.pop("rng").randint(np.iinfo(np.int32).max)),
-        "seeds": seeds,
+        "random_state": int(rng.randint(np.iinfo(np.int32).max)),
+        "seeds": {name: getattr(seeds, name) for name in _SEEDS},
     }
     if hasattr(estimator, "feature_names_in_"):
         meta["feature_names"] = estimator.feature_names_in_.tolist()
@@ -184,7 +189,8 @@ def _read_estimator(
             f"it has {len(classes)} labels for {kwargs['n_classes']} classes"
         )
     seeds = Seeds(meta["random_state"])
-    for name in vars(seeds).keys() - {"rng"}:
+    seeds.source = estimator.random_state
+    for name in _SEEDS:
         setattr(seeds, name, int(meta["seeds"][name]))
     fitted = _decode(meta["fitted"])
     state = {name: fitted[name] for name in _FITTED if name in fitted}
@@ -231,8 +237,7 @@ def _build_module(
     cls: type[nn.Module], kwargs: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> nn.Module:
     """Build the network around the arrays, if they are exactly its weights."""
-    with torch.device("meta"):
-        module = cls(**kwargs)
+    module = build_module(cls, kwargs)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     expected = {(n, t.shape, t.dtype) for n, t in module.state_dict().items()}
     found = {(n, t.shape, t.dtype) for n, t in tensors.items()}

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from ._unwrap import fitted_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,8 +157,9 @@ class TrainingCurvesDisplay:
             One that records its epochs: a skorch net, such as
             :class:`~fmnist_sklearn.LeNet5Classifier`, or scikit-learn's
             ``MLPClassifier`` (its "train_loss", and "valid_acc" where it stopped
-            early). Of a Pipeline, the last step is meant; of a fitted search, its
-            best estimator.
+            early; "valid_score" of an ``MLPRegressor``). Of a Pipeline, the last
+            step is meant; of a fitted search, its best estimator; of a wrapper such
+            as ``FixedThresholdClassifier``, what it wraps.
 
         metric : str, default="valid_loss"
             See :class:`TrainingCurvesDisplay`.
@@ -197,7 +200,7 @@ class TrainingCurvesDisplay:
         1
         """
         if name is None:
-            name = type(_fitted_model(estimator)).__name__
+            name = type(fitted_model(estimator)).__name__
         return cls.from_estimators(
             {name: estimator},
             metric=metric,
@@ -256,7 +259,7 @@ class TrainingCurvesDisplay:
         """
         if not isinstance(estimators, Mapping):
             estimators = _named(list(estimators))
-        models = {name: _fitted_model(est) for name, est in estimators.items()}
+        models = {name: fitted_model(est) for name, est in estimators.items()}
         display = cls(
             curves={name: _epoch_rows(model) for name, model in models.items()},
             metric=metric,
@@ -269,19 +272,8 @@ class TrainingCurvesDisplay:
         return display.plot(ax, mark_best=mark_best, line_kw=line_kw)
 
 
-def _fitted_model(estimator: Any) -> Any:
-    """Last step of a Pipeline, best estimator of a search."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
-
-
 def _named(estimators: Sequence[Any]) -> dict[str, Any]:
-    classes = [type(_fitted_model(estimator)).__name__ for estimator in estimators]
+    classes = [type(fitted_model(estimator)).__name__ for estimator in estimators]
     total, seen = Counter(classes), Counter[str]()
     named = {}
     for name, estimator in zip(classes, estimators, strict=True):
@@ -306,15 +298,26 @@ def _epoch_rows(model: Any) -> EpochRows:
         )
     rows: list[dict[str, Any]] = [{"train_loss": loss} for loss in model.loss_curve_]
     scores = getattr(model, "validation_scores_", None)  # None: not stopped early
-    for row, score in zip(rows, scores or (), strict=False):
-        row["valid_acc"] = score
+    if scores:
+        # A regressor's are no accuracies.
+        key = "valid_acc" if is_classifier(model) else "valid_score"
+        for row, score in zip(rows, scores, strict=False):
+            row[key] = score
     return rows
 
 
 def curve_points(
     name: str, rows: EpochRows, metric: str
 ) -> tuple[list[int], list[float]]:
-    """Epochs that record the metric, and its values there."""
+    """Find the epochs that record a metric, and its values there.
+
+    Epochs count from 1 where their mappings have no "epoch".
+
+    Raises
+    ------
+    ValueError
+        If no epoch records the metric.
+    """
     points = [
         (row.get("epoch", number), row[metric])
         for number, row in enumerate(rows, start=1)
@@ -338,6 +341,7 @@ def curve_points(
 def draw_curve(
     ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
 ) -> Line2D:
+    """Draw one curve, labelled with its name unless `line_kw` says otherwise."""
     # A line through one point is invisible.
     marker = "o" if len(epochs) == 1 else ""
     (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
@@ -345,6 +349,7 @@ def draw_curve(
 
 
 def label_axes(ax: Axes, ylabel: str) -> None:
+    """Label axes with curves against the epoch; only whole epochs get a tick."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set(xlabel="epoch", ylabel=ylabel)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -93,14 +92,34 @@ _RECIPES = {
     },
 }
 
+
+class _ReadOnly(dict):
+    """A dict that refuses to change; copies and pickles of it are plain dicts.
+
+    So ``clone`` and other processes give each estimator a dict of its own.
+    """
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(
+            "a recipe is read-only and does not support item assignment or removal; "
+            "change a copy, such as {**recipe, 'max_epochs': 5}"
+        )
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type, tuple[dict[Any, Any]]]:
+        return dict, (dict(self),)
+
+
+def _read_only(value: Any) -> Any:
+    """Make a dict and those inside it read-only."""
+    if not isinstance(value, dict):
+        return value
+    return _ReadOnly({key: _read_only(item) for key, item in value.items()})
+
+
 # Recipe -> class name -> keyword arguments, such as LeNet5Classifier(
 # **RECIPES["fast"]["LeNet5Classifier"]). Read-only: a change would reach every later
 # benchmark of the process. Batch size and seed are the user's to choose.
-RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {
-        recipe: MappingProxyType(
-            {name: MappingProxyType(kwargs) for name, kwargs in models.items()}
-        )
-        for recipe, models in _RECIPES.items()
-    }
-)
+RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = _read_only(_RECIPES)

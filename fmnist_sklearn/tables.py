@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import get_scorer
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from ._unwrap import last_step
+from .scoring import benchmark_scoring, describe_scoring, search_scores_accuracy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["benchmark_scoring", "benchmark_table", "table_to_markdown"]
 
 _HALVING = ("iter", "n_resources")
 _MEASURED = (
@@ -28,109 +30,6 @@ _MEASURED = (
     "n_parameters",
     *_HALVING,
 )
-
-
-def benchmark_scoring() -> dict[str, Callable[..., float]]:
-    """Scorers for accuracy, training time, epochs and number of parameters.
-
-    Hand them to :func:`~sklearn.model_selection.cross_validate`, or to a search
-    together with ``refit="accuracy"``, and the results to :func:`benchmark_table`.
-
-    Returns
-    -------
-    scoring : dict of str to callable
-        ``"accuracy"`` is scikit-learn's own scorer. The others read what the
-        estimator (of a Pipeline, its last step) says about its fit:
-
-        - ``"training_time_s"``: ``fit_time_``, in seconds;
-        - ``"epochs"``: ``n_iter_``, the largest where it holds several;
-        - ``"n_parameters"``: ``n_parameters_``, or the sizes of ``coefs_`` and
-          ``intercepts_``, or of ``coef_`` and ``intercept_``.
-
-        They give nan for an estimator that does not say. A search then warns that
-        "scores are non-finite", as it does for any nan.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.model_selection import cross_validate
-    >>> from fmnist_sklearn.tables import benchmark_scoring
-    >>> X, y = load_iris(return_X_y=True)
-    >>> result = cross_validate(
-    ...     LogisticRegression(max_iter=1000), X, y, cv=3, scoring=benchmark_scoring()
-    ... )
-    >>> result["test_n_parameters"]
-    array([15, 15, 15])
-    """
-    return {
-        # get_scorer copies: a caller's set_score_request stays the caller's.
-        "accuracy": get_scorer("accuracy"),
-        "training_time_s": _FitScorer(_fit_time),
-        "epochs": _FitScorer(_epochs),
-        "n_parameters": _FitScorer(_n_parameters),
-    }
-
-
-@dataclass(frozen=True)
-class _FitScorer:
-    """A scorer that asks the fitted estimator and leaves the data alone.
-
-    A class, since scikit-learn asks the scorers of a dict for
-    ``_accept_sample_weight`` when a search is fitted with weights. Any weight is
-    right for a quantity that depends on none.
-    """
-
-    read: Callable[[Any], float]
-
-    def __call__(self, estimator: Any, X: Any = None, y: Any = None, **_: Any) -> float:
-        return self.read(estimator)
-
-    def _accept_sample_weight(self) -> bool:
-        return True
-
-
-def _fit_time(estimator: Any) -> float:
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    # No further: the time of a search is not that of its one best estimator.
-    return float(getattr(estimator, "fit_time_", math.nan))
-
-
-def _epochs(estimator: Any) -> float:
-    n_iter = np.asarray(getattr(_unwrap(estimator), "n_iter_", None), dtype=float)
-    return float(n_iter.max()) if n_iter.size else math.nan
-
-
-def _n_parameters(estimator: Any) -> float:
-    estimator = _unwrap(estimator)
-    if hasattr(estimator, "n_parameters_"):
-        return estimator.n_parameters_
-    if hasattr(estimator, "coefs_"):
-        learned = [*estimator.coefs_, *estimator.intercepts_]
-    elif hasattr(estimator, "coef_"):
-        learned = [estimator.coef_]
-        # Without an intercept, scikit-learn still stores zeros for it.
-        if hasattr(estimator, "intercept_") and getattr(
-            estimator, "fit_intercept", True
-        ):
-            learned.append(estimator.intercept_)
-    else:
-        return math.nan
-    return sum(math.prod(np.shape(array)) for array in learned)
-
-
-def _unwrap(estimator: Any) -> Any:
-    """Find the fitted model in Pipelines, searches and one-estimator wrappers."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "estimator_"):
-            estimator = estimator.estimator_
-        else:
-            return estimator
 
 
 def benchmark_table(results: Any) -> pd.DataFrame:
@@ -159,7 +58,8 @@ def benchmark_table(results: Any) -> pd.DataFrame:
         - ``model``: class of the (last step's) estimator, or the mapping's row
           name; "model" where a ``cv_results_`` does not tell;
         - ``accuracy``, ``accuracy_std``: mean and standard deviation over splits, of
-          the score named "accuracy" or else of the only score;
+          the score named "accuracy" or else of the only score, if that is the accuracy
+          (see Notes);
         - ``training_time_s``, ``training_time_std``: the same, in seconds;
         - ``epochs``, ``n_parameters``: means over splits, where known;
         - ``iter``, ``n_resources``: of a halving search, whose table keeps each
@@ -178,6 +78,15 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     sklearn.exceptions.NotFittedError
         If the search is not fitted.
 
+    Notes
+    -----
+    A fitted search knows its scorer: one that is not the accuracy is refused, and so
+    is an estimator's own ``score`` that may be something else, as a regressor's is.
+    The result of ``cross_validate`` and a bare ``cv_results_`` do not know. Their only
+    score (``test_score``) is taken for what the default scoring of a classifier gives,
+    the accuracy, unless it leaves 0 to 1. Where it is another, do not hand it in:
+    score the accuracy too, ``scoring=["accuracy", "f1_macro"]``.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -193,14 +102,13 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     """
     cv_results = getattr(results, "cv_results_", None)
     if isinstance(cv_results, Mapping):
-        scoring = getattr(results, "scoring", None)
-        if isinstance(scoring, str) and scoring != "accuracy":
-            raise _no_accuracy("the search", [scoring])
+        _check_search(results, _scores(cv_results, "mean_"))
         return _search_table(cv_results, getattr(results, "estimator", None))
     if isinstance(results, BaseSearchCV):
         check_is_fitted(results, "cv_results_")
     if isinstance(results, Mapping):
         if isinstance(results.get("params"), Sequence | np.ndarray):
+            _check_result("results", _scores(results, "mean_"))
             return _search_table(results, None)
         if results and all(isinstance(row, Mapping) for row in results.values()):
             return _mapping_table(results)
@@ -231,16 +139,16 @@ def _mapping_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
     rows = []
     for name, result in results.items():
-        if "test_score" in result:
-            result = {"test_accuracy": result["test_score"], **result}
-        if "test_accuracy" not in result:
-            raise _no_accuracy(repr(name), [k for k in result if k.startswith("test_")])
+        scores = _scores(result)
+        _check_result(repr(name), scores)
+        scores.setdefault("test_accuracy", scores.get("test_score"))
+        if "fit_time" in result:
+            scores["fit_time"] = result["fit_time"]
         row = {}
-        for key in result:
-            if key == "fit_time" or key.startswith("test_"):
-                splits = np.asarray(result[key], dtype=float)
-                row[f"mean_{key}"] = splits.mean()
-                row[f"std_{key}"] = splits.std()
+        for key, values in scores.items():
+            splits = np.asarray(values, dtype=float)
+            row[f"mean_{key}"] = splits.mean()
+            row[f"std_{key}"] = splits.std()
         rows.append(row)
     # In the form of cv_results_; what only some rows know is nan in the others.
     return pd.DataFrame({"model": list(results), **_measures(pd.DataFrame(rows))})
@@ -248,10 +156,7 @@ def _mapping_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 def _measures(cv_results: Any) -> dict[str, np.ndarray]:
     """Columns of `cv_results_` (or of a frame like it) that were measured."""
-    scores = [key for key in cv_results if key.startswith("mean_test_")]
-    score = "accuracy" if "mean_test_accuracy" in scores else "score"
-    if f"mean_test_{score}" not in scores:
-        raise _no_accuracy("results", [key.removeprefix("mean_") for key in scores])
+    score = "accuracy" if "mean_test_accuracy" in cv_results else "score"
 
     def column(name: str) -> np.ndarray:
         nothing = np.full(len(cv_results[f"mean_test_{score}"]), math.nan)
@@ -291,11 +196,7 @@ def _model_name(estimator: Any, params: Mapping[str, Any]) -> str:
             return "model"
         outermost = min(models, key=lambda key: key.count("__"))
         estimator, prefix = models[outermost], f"{outermost}__"
-    while isinstance(estimator, Pipeline):
-        step, estimator = estimator.steps[-1]
-        estimator = params.get(prefix + step, estimator)
-        prefix += f"{step}__"
-    return type(estimator).__name__
+    return type(last_step(estimator, params, prefix)).__name__
 
 
 def _hyper_parameters(
@@ -342,10 +243,41 @@ def _short_names(values: list[Any]) -> list[Any]:
     ]
 
 
-def _no_accuracy(owner: str, metrics: list[str]) -> ValueError:
+def _scores(results: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Find the scores in results: "test_..." -> values."""
+    return {
+        key.removeprefix(prefix): values
+        for key, values in results.items()
+        if key.startswith(f"{prefix}test_")
+    }
+
+
+def _check_search(search: Any, scores: Mapping[str, Any]) -> None:
+    """Refuse a fitted search that did not score the accuracy."""
+    names = [name for name in ("accuracy", "score") if f"test_{name}" in scores]
+    if not names:
+        raise _no_accuracy("results", scores)
+    if not search_scores_accuracy(search, names[0]):
+        raise _no_accuracy("the search", [describe_scoring(search, names[0])])
+
+
+def _check_result(owner: str, scores: Mapping[str, Any]) -> None:
+    """Refuse a result without the accuracy, whose scorer is not known."""
+    if "test_accuracy" in scores:
+        return
+    if list(scores) != ["test_score"]:
+        raise _no_accuracy(owner, scores)
+    values = np.asarray(scores["test_score"], dtype=float)
+    if np.any((values < 0) | (values > 1)):
+        first = ", ".join(f"{value:.3g}" for value in values[:3])
+        raise _no_accuracy(owner, [f"test_score with values such as {first}"])
+
+
+def _no_accuracy(owner: str, scores: Iterable[str]) -> ValueError:
     return ValueError(
-        f"{owner} must hold an accuracy to tabulate; got {metrics}. Cross-validate "
-        "with scoring=benchmark_scoring() (a search also with refit='accuracy')."
+        f"{owner} must hold an accuracy to tabulate; got {list(scores)}. "
+        "Cross-validate with scoring='accuracy' or, to tell epochs and parameters "
+        "too, with scoring=benchmark_scoring() (a search also with refit='accuracy')."
     )
 
 

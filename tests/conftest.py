@@ -2,9 +2,11 @@
 
 import random
 
+import joblib
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from fmnist_sklearn import (
     LeNet5Classifier,
@@ -12,8 +14,18 @@ from fmnist_sklearn import (
     load_fashion_mnist_sample,
 )
 
-# Small batches gain nothing from more threads, and lose much on a busy machine.
+# Small batches and small matrices gain nothing from more threads, and lose much where
+# other processes compute.
 torch.set_num_threads(1)
+threadpool_limits(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what is marked ``cuda`` where there is no CUDA device."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(autouse=True)
@@ -58,28 +70,34 @@ def y_test():
     return load_fashion_mnist_sample(subset="test", return_X_y=True)[1][:120]
 
 
+# What makes a fit short, and nothing else: all the rest is as users have it.
 QUICK = {
     "lr": 0.01,
     "batch_size": 32,
     "max_epochs": 2,
     "validation_fraction": 0.2,
-    # What the network is after the last step, and what it was trained on, unaltered.
-    "label_smoothing": 0.0,
-    "ema_decay": None,
-    "device": "cpu",
     "random_state": 0,
 }
 
 
 @pytest.fixture
 def quick():
-    """Settings of a fit that takes a tenth of a second."""
+    """Settings of a fit that takes a tenth of a second, at the defaults otherwise."""
     return dict(QUICK)
+
+
+@pytest.fixture
+def plain(quick):
+    """As ``quick``, for tests of what the last step left, and of the loss itself.
+
+    By default the weights are averages over many steps, and the targets smoothed.
+    """
+    return quick | {"ema_decay": None, "label_smoothing": 0.0}
 
 
 @pytest.fixture(scope="session")
 def lenet5(sample):
-    """A fitted LeNet5Classifier; not to change (copy it first)."""
+    """A LeNet5Classifier fitted with ``quick``; not to change (copy it first)."""
     return LeNet5Classifier(**QUICK).fit(*sample)
 
 
@@ -94,6 +112,13 @@ def mini_vgg(sample):
 def kind(request):
     """Each of the two classes."""
     return request.param
+
+
+@pytest.fixture
+def two_processes():
+    """Processes of a thread each for ``n_jobs=2``, started once for all tests."""
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        yield
 
 
 @pytest.fixture(scope="session")

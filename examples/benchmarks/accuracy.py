@@ -24,7 +24,7 @@ from skorch.callbacks import Callback
 from fmnist_sklearn import RECIPES
 from fmnist_sklearn.benchmark.data import Images, load_data
 from fmnist_sklearn.benchmark.fits import fit_holdout
-from fmnist_sklearn.benchmark.run import make_estimator
+from fmnist_sklearn.models import find_model
 
 
 class TestReading(Callback):
@@ -51,12 +51,12 @@ def train(
 ) -> dict[str, Any]:
     """Run one fit; the history holds the test accuracy of each epoch as well."""
     reading = TestReading(images)
-    estimator = make_estimator(
-        model, recipe, batch_size=batch_size, random_state=seed, callbacks=[reading]
+    estimator = find_model(model).make(
+        recipe, batch_size=batch_size, random_state=seed, callbacks=[reading]
     )
-    [fit] = fit_holdout(estimator, images)
-    for row, accuracy in zip(fit.history, reading.accuracies, strict=True):
-        row["test_acc"] = accuracy
+    fit = fit_holdout(estimator, images)
+    for epoch, accuracy in zip(fit.history, reading.accuracies, strict=True):
+        epoch["test_acc"] = accuracy
     estimator.set_params(predict_flip=True)
     return {
         **vars(fit),

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
-from fmnist_sklearn.benchmark.environment import describe_hardware, describe_versions
+from fmnist_sklearn.benchmark import describe_hardware, describe_versions
+from fmnist_sklearn.models import MODELS
 
 
 def plain_lenet5(hidden_units: tuple[int, int] = (120, 84)) -> nn.Module:
@@ -60,7 +60,7 @@ def plain_mini_vgg() -> nn.Module:
     )
 
 
-ESTIMATORS = {"lenet5": LeNet5Classifier, "minivgg": MiniVGGClassifier}
+ESTIMATORS = {name.lower(): model.cls for name, model in MODELS.items()}
 PLAIN_NETWORKS = {"lenet5": plain_lenet5, "minivgg": plain_mini_vgg}
 
 

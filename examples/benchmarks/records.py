@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fmnist_sklearn.benchmark.environment import describe_hardware, describe_versions
+from fmnist_sklearn.benchmark import describe_hardware, describe_versions
 from fmnist_sklearn.benchmark.results import to_jsonable
+from fmnist_sklearn.models import MODELS
 from fmnist_sklearn.storage.files import atomic_write
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,7 +27,8 @@ RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # from recipe_choice.py
 SAME_ACCURACY = DOCS / "same_accuracy.csv"  # from same_accuracy.py
 SMALL_DATA = DOCS / "small_data.csv"  # from small_data.py
 
-MODEL_NAMES = {"lenet5": "LeNet5", "minivgg": "MiniVGG"}
+# As the scripts' arguments and files have it -> as tables have it.
+MODEL_NAMES = {name.lower(): name for name in MODELS}
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:

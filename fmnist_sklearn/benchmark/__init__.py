@@ -1,6 +1,17 @@
 """The main job: train models, and tell their accuracy and training time."""
 
+from .data import load_data
+from .environment import describe_hardware, describe_versions
+from .progress import RunProgress, Work
 from .results import BenchmarkResult
 from .run import run_benchmark
 
-__all__ = ["BenchmarkResult", "run_benchmark"]
+__all__ = [
+    "BenchmarkResult",
+    "RunProgress",
+    "Work",
+    "describe_hardware",
+    "describe_versions",
+    "load_data",
+    "run_benchmark",
+]

@@ -1,26 +1,30 @@
-"""One row of the benchmark: trained by holdout or cross-validation, and summed up."""
+"""The trials of a benchmark: planned, fitted by holdout or folds, and summed up."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
-from ..training.preparation import split_rows
+from ..models import Model
+from ..training import split_rows
 from .data import Images
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the table, before anything is trained."""
+class Trial:
+    """A model with its parameters, planned: what becomes a row of the table."""
 
     name: str
-    model: str
+    model: Model
     lr: float
     batch_size: int
-    estimator: Any
+    estimator: Any  # not fitted; its parameters are those of the record
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,20 @@ class Fit:
     history: list[dict[str, float]]
 
 
-def fit_holdout(estimator: Any, images: Images) -> list[Fit]:
+# Fits -------------------------------------------------------------------------------
+
+
+def fit_holdout(estimator: Any, images: Images) -> Fit:
     """Fit once; the estimator's own validation part judges the weights it kept."""
     estimator.fit(images.X_train, images.y_train)
     kept = estimator.history_[estimator.best_epoch_ - 1]
-    return [_read(estimator, images, kept["valid_acc"])]
+    return _read(estimator, images, kept["valid_acc"])
 
 
 def fit_folds(
     estimator: Any, images: Images, folds: StratifiedKFold, n_jobs: int | None
 ) -> list[Fit]:
-    """Fit once a fold; the rows left out judge each model."""
+    """Fit once a fold; the images left out judge each model."""
     result = cross_validate(
         estimator,
         images.X_train,
@@ -78,37 +85,118 @@ def _read(estimator: Any, images: Images, validation_accuracy: float) -> Fit:
         n_parameters=estimator.n_parameters_,
         device=str(estimator.device_),
         precision=estimator.precision_,
-        history=[{key: row[key] for key in keys} for row in estimator.history_],
+        history=[{key: epoch[key] for key in keys} for epoch in estimator.history_],
     )
 
 
+# Holdout or folds -------------------------------------------------------------------
+
+
+class Holdout:
+    """One fit a trial, judged by the validation part that it sets aside."""
+
+    n_fits = 1
+    spread = "se"
+    in_words = "holdout"
+    note = "± is the standard error that the number of images gives an accuracy."
+
+    def train(
+        self, estimators: Iterable[Any], images: Images, n_jobs: int | None
+    ) -> Iterator[list[Fit]]:
+        """Fit the estimators; yield what the one fit of each tells."""
+        # With one job, joblib fits an estimator only when its turn is asked for. A
+        # copy: what was fitted goes, its optimizer and all, when it has been read.
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+        fits = parallel(delayed(fit_holdout)(clone(est), images) for est in estimators)
+        return ([fit] for fit in fits)
+
+    def summarize(self, fits: list[Fit], n_images: Mapping[str, int]) -> dict[str, Any]:
+        """Tell a trial's measures; `n_images` are those of each part that judges."""
+        (fit,) = fits
+        cells = {}
+        for part, n in n_images.items():
+            p = getattr(fit, f"{part}_accuracy")
+            cells[f"{part}_accuracy"] = p
+            cells[f"{part}_accuracy_se"] = np.sqrt(p * (1 - p) / n)
+        for name in ("training_time_s", "epochs", "best_epoch"):
+            cells[name] = getattr(fit, name)
+        return cells
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Cross-validation with stratified folds: a fit each, judged by what it leaves."""
+
+    n_fits: int
+    seed: int
+    spread = "std"
+
+    @property
+    def in_words(self) -> str:
+        """Name it in a line or two words."""
+        return f"{self.n_fits} folds"
+
+    @property
+    def note(self) -> str:
+        """Say what figures with a ± are."""
+        return (
+            f"Means ± standard deviations over {self.n_fits} folds; validation "
+            "accuracy is that on the fold left out."
+        )
+
+    def train(
+        self, estimators: Iterable[Any], images: Images, n_jobs: int | None
+    ) -> Iterator[list[Fit]]:
+        """Fit the estimators on all folds but one; yield what the fits of each tell."""
+        folds = StratifiedKFold(self.n_fits, shuffle=True, random_state=self.seed)
+        return (fit_folds(est, images, folds, n_jobs) for est in estimators)
+
+    def summarize(self, fits: list[Fit], n_images: Mapping[str, int]) -> dict[str, Any]:
+        """Tell the means of a trial's measures, with their standard deviations."""
+
+        def values(name: str) -> list[float]:
+            return [getattr(fit, name) for fit in fits]
+
+        cells: dict[str, Any] = {}
+        for part in n_images:
+            accuracies = values(f"{part}_accuracy")
+            cells[f"{part}_accuracy"] = np.mean(accuracies)
+            cells[f"{part}_accuracy_std"] = np.std(accuracies)
+        times = values("training_time_s")
+        cells["training_time_s"] = np.mean(times)
+        cells["training_time_std"] = np.std(times)
+        for name in ("epochs", "best_epoch"):
+            cells[name] = np.mean(values(name))
+        return cells
+
+
+def choose_validation(cv: int | str, seed: int) -> Holdout | Folds:
+    """Choose how trials are judged, by the parameter `cv` of ``run_benchmark``."""
+    return Holdout() if cv == "holdout" else Folds(int(cv), seed)
+
+
+# Summary ----------------------------------------------------------------------------
+
+
 def table_row(
-    row: Row, fits: list[Fit], images: Images, cv: int | str
+    trial: Trial, fits: list[Fit], images: Images, validation: Holdout | Folds
 ) -> dict[str, Any]:
     """Sum the fits up; BenchmarkResult tells what the columns are."""
-    cells: dict[str, Any] = {"model": row.name}
-    n_images = {"validation": _n_valid(row.estimator, images), "test": images.n_test}
-    for part, n in n_images.items():
-        name = f"{part}_accuracy"
-        values = [getattr(fit, name) for fit in fits]
-        cells[name] = np.mean(values)
-        if cv == "holdout":
-            cells[f"{name}_se"] = np.sqrt(values[0] * (1 - values[0]) / n)
-        else:
-            cells[f"{name}_std"] = np.std(values)
-    times = [fit.training_time_s for fit in fits]
-    cells["training_time_s"] = np.mean(times)
-    if cv != "holdout":
-        cells["training_time_std"] = np.std(times)
-    for name in ("epochs", "best_epoch"):
-        values = [getattr(fit, name) for fit in fits]
-        cells[name] = values[0] if cv == "holdout" else np.mean(values)
-    cells["n_parameters"] = fits[0].n_parameters
-    return {**cells, "lr": row.lr, "batch_size": row.batch_size}
+    n_images = {
+        "validation": _n_valid(trial.estimator, images),
+        "test": images.n_test,
+    }
+    return {
+        "model": trial.name,
+        **validation.summarize(fits, n_images),
+        "n_parameters": fits[0].n_parameters,
+        "lr": trial.lr,
+        "batch_size": trial.batch_size,
+    }
 
 
 def _n_valid(estimator: Any, images: Images) -> int:
-    """Count the rows that a fit sets aside to validate on."""
+    """Count the images that a fit sets aside to validate on."""
     _, valid = split_rows(
         images.y_train, estimator.validation_fraction, estimator.shuffle, seed=0
     )
@@ -119,6 +207,6 @@ def mean_history(fits: list[Fit]) -> list[dict[str, float]]:
     """Average each epoch over the fits, as far as all of them trained."""
     epochs = zip(*(fit.history for fit in fits), strict=False)
     return [
-        {key: float(np.mean([row[key] for row in epoch])) for key in epoch[0]}
+        {key: float(np.mean([of_fit[key] for of_fit in epoch])) for key in epoch[0]}
         for epoch in epochs
     ]

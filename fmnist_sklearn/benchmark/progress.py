@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 from rich.console import Console
@@ -21,14 +21,16 @@ from rich.table import Column
 from rich.text import Text
 from skorch.callbacks import Callback
 
+from ..training import followed_by
+
 
 class Work(NamedTuple):
-    """A row to be trained, as far as its duration depends on it."""
+    """What is to be trained, as far as its duration depends on it."""
 
     name: str
     n_epochs: int  # at most, of each fit
     n_fits: int = 1
-    cost: float = 1.0  # of an epoch, in any unit common to the rows
+    cost: float = 1.0  # of an epoch, in any unit common to the works
 
 
 class RunProgress:
@@ -37,7 +39,7 @@ class RunProgress:
     Parameters
     ----------
     works : sequence of Work
-        The rows, in their order.
+        What is to be trained, in this order.
     enabled : bool, default=True
         False: say nothing.
     console : rich.console.Console, default=None
@@ -68,7 +70,7 @@ class RunProgress:
 
     def __enter__(self) -> RunProgress:
         """Show the bar."""
-        self._start: float | None = None  # of the first row
+        self._start: float | None = None  # of the first work
         self._units_run = 0.0
         if self._bar is not None:
             self._bar.start()
@@ -79,15 +81,15 @@ class RunProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def begin_row(self, index: int) -> None:
-        """Tell that a row is being trained now."""
+    def begin_work(self, index: int) -> None:
+        """Tell which of the works is being done now."""
         self._index, self._fit = index, 0
         if self._start is None:
             self._start = time.monotonic()
         self._describe()
 
     def begin_fit(self) -> None:
-        """Tell that the row's first or next fit starts."""
+        """Tell that its first or next fit starts."""
         self._fit += 1
         self._describe()
 
@@ -103,13 +105,13 @@ class RunProgress:
             self._task, epoch=f"epoch {epoch}/{work.n_epochs} loss {train_loss:.3f}"
         )
 
-    def end_row(self, summary: str) -> None:
-        """Tell that the row is over, and its figures."""
+    def end_work(self, summary: str) -> None:
+        """Tell that it is over, and its figures."""
         if self._bar is not None:
-            end_of_row = self._units_before() + self._units(self.works[self._index])
+            end_of_work = self._units_before() + self._units(self.works[self._index])
             if self._fit == 0:  # trained in another process, unseen
-                self._units_run = end_of_row
-            self._move_to(end_of_row)
+                self._units_run = end_of_work
+            self._move_to(end_of_work)
         self.say(f"{self._numbered()}: {summary}")
 
     def say(self, message: str) -> None:
@@ -124,6 +126,11 @@ class RunProgress:
     def callback(self) -> Callback | None:
         """Return a skorch callback that tells of the epochs, where a bar shows them."""
         return None if self._bar is None else _Reporter(self)
+
+    def following(self) -> AbstractContextManager[None]:
+        """Be told of the fits that this thread does meanwhile."""
+        callback = self.callback()
+        return nullcontext() if callback is None else followed_by(callback)
 
     def _describe(self) -> None:
         if self._bar is None:

@@ -11,20 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..storage.files import atomic_write
-from ..tables import table_to_markdown
 from .figures import benchmark_figures, save_figures
+from .markdown import format_notes, format_table, to_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# (row, accuracy, training time in s, epochs), as published. The last row is printed
-# there with a batch size of 18.
-PUBLISHED_ROWS = (
-    ("CNN5 (lr=0.001, batch_size=64, shuffle=False)", 0.907, 542, 83),
-    ("CNN5 (lr=0.001, batch_size=128, shuffle=False)", 0.908, 592, 69),
-    ("mini_vgg (lr=0.001, batch_size=64, shuffle=False)", 0.922, 755, 67),
-    ("mini_vgg (lr=0.001, batch_size=128, shuffle=False)", 0.921, 1152, 40),
-)
 
 
 @dataclass(frozen=True)
@@ -75,26 +66,7 @@ class BenchmarkResult:
             Accuracies with their spread, the kept epoch behind the epochs run, and
             the headers in words.
         """
-        import pandas as pd
-
-        spread = "std" if "validation_accuracy_std" in self.table else "se"
-        rows = []
-        for row in self.table.to_dict("records"):
-            seconds, std = row["training_time_s"], row.get("training_time_std")
-            digits = 1 if seconds < 100 else 0
-            cells = {"model": row["model"]}
-            for part in ("validation", "test"):
-                name = f"{part}_accuracy"
-                cells[f"{part} accuracy"] = (
-                    f"{row[name]:.4f} ± {row[f'{name}_{spread}']:.4f}"
-                )
-            cells["training time (s)"] = f"{seconds:.{digits}f}" + (
-                "" if std is None else f" ± {std:.{digits}f}"
-            )
-            cells["epochs (best)"] = f"{row['epochs']:.3g} ({row['best_epoch']:.3g})"
-            cells["parameters"] = f"{row['n_parameters']:,}"
-            rows.append(cells)
-        return pd.DataFrame(rows)
+        return format_table(self.table, self.record)
 
     def format_notes(self) -> list[str]:
         """Return what a reader of the table must know, a sentence or two a line.
@@ -104,30 +76,7 @@ class BenchmarkResult:
         notes : list of str
             The best row, and what accuracies and spreads mean.
         """
-        record = self.record
-        n_test = record["data"]["n_test"]
-        notes = [
-            f"Best row, by validation accuracy: {self.best}.",
-            f"Test accuracy is that on {n_test:,} images kept out of training.",
-        ]
-        if record["cv"] == "holdout":
-            notes.append(
-                "± is the standard error that the number of images gives an accuracy."
-            )
-        else:
-            notes.append(
-                f"Means ± standard deviations over {record['cv']} folds; "
-                "validation accuracy is that on the fold left out."
-            )
-        if record["data"]["name"] == "sample":
-            notes.append(
-                "These are figures of the bundled sample, a tenth of Fashion-MNIST: "
-                "the full data gives much higher ones."
-            )
-        n_planned, n_rows = len(record["planned_rows"]), len(self.table)
-        if n_rows < n_planned:
-            notes.append(f"Unfinished: {n_rows} of {n_planned} rows.")
-        return notes
+        return format_notes(self.table, self.record)
 
     def to_markdown(self) -> str:
         """Return ``results.md``: the table, the published one, and the circumstances.
@@ -137,38 +86,7 @@ class BenchmarkResult:
         markdown : str
             A page of its own.
         """
-        import pandas as pd
-
-        record = self.record
-        data, hardware = record["data"], record["hardware"]
-        columns = ["published row", "accuracy", "training time (s)", "epochs"]
-        published = pd.DataFrame(PUBLISHED_ROWS, columns=columns)
-        gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
-        versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
-        return "\n".join(
-            [
-                "# Benchmark on Fashion-MNIST\n",
-                table_to_markdown(self.format_table()),
-                *(f"{note}\n" for note in self.format_notes()),
-                "## As published\n",
-                table_to_markdown(published),
-                "Accuracy there is validation accuracy, on the first 20 % of the "
-                "60,000 training images.\n",
-                "## How\n",
-                f"- Recipe: {record['recipe']}; validation: {record['cv']}"
-                f"{' folds' if record['cv'] != 'holdout' else ''}; "
-                f"seed: {record['seed']}",
-                f"- Data: {data['name']}, {data['n_train']:,} training and "
-                f"{data['n_test']:,} test images",
-                f"- Hardware: {hardware['cpu']}, {hardware['cores']} cores, "
-                f"{hardware['torch_threads']} torch threads{gpu}; "
-                f"{hardware['system']}",
-                f"- Trained on: {', '.join(record['devices'])}",
-                f"- Versions: {versions}",
-                f"- Date: {record['date']}",
-                "",
-            ]
-        )
+        return to_markdown(self.table, self.record)
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write all files, each whole or not at all, over those of an earlier run.

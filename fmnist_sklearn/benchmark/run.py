@@ -11,24 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ..datasets import fashion_mnist_source
-from ..estimators import LeNet5Classifier, MiniVGGClassifier
+from ..models import MODELS, find_model
 from ..recipes import RECIPES
 from .data import Images, load_data
 from .environment import describe_hardware, describe_versions
-from .fits import Fit, Row, fit_folds, fit_holdout, mean_history, table_row
+from .fits import (
+    Fit,
+    Folds,
+    Holdout,
+    Trial,
+    choose_validation,
+    mean_history,
+    table_row,
+)
 from .progress import RunProgress, Work
 from .results import BenchmarkResult
-
-MODELS = {"LeNet5": LeNet5Classifier, "MiniVGG": MiniVGGClassifier}
-
-# Of an epoch, measured on two CPU cores: the time left needs no more than this.
-_COSTS = {"LeNet5": 1.0, "MiniVGG": 6.0}
 
 
 @validate_params(
@@ -121,14 +123,19 @@ def run_benchmark(
     >>> result.best
     'LeNet5 (lr=0.01, batch_size=256)'
     """
-    rows = _make_rows(recipe, models, lr, batch_size, seed)
+    trials = _make_trials(recipe, models, lr, batch_size, seed)
     if out is not None:
         _check_folder(Path(out))
-    n_fits = 1 if cv == "holdout" else int(cv)
+    validation = choose_validation(cv, seed)
     display = RunProgress(
         [
-            Work(row.name, row.estimator.max_epochs, n_fits, _COSTS[row.model])
-            for row in rows
+            Work(
+                trial.name,
+                trial.estimator.max_epochs,
+                validation.n_fits,
+                trial.model.cost,
+            )
+            for trial in trials
         ],
         enabled=progress,
     )
@@ -139,64 +146,48 @@ def run_benchmark(
         f"{images.n_train:,} training and {images.n_test:,} test images "
         f"({images.source})"
     )
-    settings = {"recipe": recipe, "cv": cv, "n_jobs": n_jobs, "seed": seed}
-    fits_of_rows: list[list[Fit]] = []
+    settings = {
+        "recipe": recipe,
+        "cv": cv,
+        "n_jobs": n_jobs,
+        "seed": seed,
+        "planned_rows": [trial.name for trial in trials],
+    }
+    finished: list[tuple[Trial, list[Fit]]] = []
     with display:
-        for fits in _train(rows, images, cv, n_jobs, seed, display):
-            fits_of_rows.append(fits)
-            result = _summarize(rows, fits_of_rows, images, settings)
+        trained = _train(trials, images, validation, n_jobs, display)
+        for trial, fits in zip(trials, trained, strict=True):
+            finished.append((trial, fits))
+            result = _summarize(finished, images, validation, settings)
             if out is not None:
                 result.paths.extend(result.write(out))
     return result
 
 
-# The rows ---------------------------------------------------------------------------
+# The trials -------------------------------------------------------------------------
 
 
-def make_estimator(model: str, recipe: str, **params: Any) -> Any:
-    """Return an unfitted classifier with the parameters of a recipe.
-
-    Parameters
-    ----------
-    model : str
-        As in :func:`run_benchmark`.
-    recipe : str
-        Key of RECIPES.
-    **params : dict
-        Further parameters, which win over the recipe's.
-    """
-    cls = MODELS[_model_name(model)]
-    return cls(**{**RECIPES[recipe][cls.__name__], **params})
-
-
-def _model_name(model: Any) -> str:
-    for name, cls in MODELS.items():
-        if str(model).lower() in (name.lower(), cls.__name__.lower()):
-            return name
-    raise ValueError(f"models must be among {list(MODELS)}; got {model!r}.")
-
-
-def _make_rows(
+def _make_trials(
     recipe: str, models: Any, lr: Any, batch_size: Any, seed: int
-) -> list[Row]:
+) -> list[Trial]:
     if models is None:
         models = list(MODELS)
     models = [models] if isinstance(models, str) else models
     lrs = [None] if lr is None else _numbers("lr", lr, Real, "positive numbers")
     sizes = _numbers("batch_size", batch_size, Integral, "integers of at least 1")
-    rows = {}  # by name: one that was asked for twice is trained once
-    for model in map(_model_name, models):
+    trials = {}  # by name: one that was asked for twice is trained once
+    for model in map(find_model, models):
         for rate in lrs:
             for size in sizes:
                 given = {} if rate is None else {"lr": float(rate)}
-                estimator = make_estimator(
-                    model, recipe, batch_size=int(size), random_state=seed, **given
+                estimator = model.make(
+                    recipe, batch_size=int(size), random_state=seed, **given
                 )
-                name = f"{model} (lr={estimator.lr}, batch_size={size})"
-                rows[name] = Row(name, model, estimator.lr, int(size), estimator)
-    if not rows:
+                name = f"{model.name} (lr={estimator.lr}, batch_size={size})"
+                trials[name] = Trial(name, model, estimator.lr, int(size), estimator)
+    if not trials:
         raise ValueError("models must name at least one model; got none.")
-    return list(rows.values())
+    return list(trials.values())
 
 
 def _numbers(name: str, given: Any, kind: Any, expected: str) -> list[Any]:
@@ -225,36 +216,25 @@ def _check_folder(folder: Path) -> None:
 
 
 def _train(
-    rows: list[Row],
+    trials: list[Trial],
     images: Images,
-    cv: int | str,
+    validation: Holdout | Folds,
     n_jobs: int | None,
-    seed: int,
     display: RunProgress,
 ) -> Iterator[list[Fit]]:
-    """Train row after row; yield the fits of each."""
-    estimators = [row.estimator for row in rows]
+    """Train trial after trial; yield the fits of each."""
+    estimators = [trial.estimator for trial in trials]
     if effective_n_jobs(n_jobs) == 1:
         _warm_up(estimators, images)
-        # Fits in other processes have no way to tell of their epochs.
-        callback = display.callback()
-        if callback is not None:
-            for estimator in estimators:
-                estimator.set_params(callbacks=[callback])
-    if cv == "holdout":
-        # With one job, joblib trains a row only when its turn is asked for.
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        trained = parallel(delayed(fit_holdout)(est, images) for est in estimators)
-    else:
-        folds = StratifiedKFold(int(cv), shuffle=True, random_state=seed)
-        trained = (fit_folds(est, images, folds, n_jobs) for est in estimators)
-    for i, row in enumerate(rows):
-        display.begin_row(i)
+    trained = validation.train(estimators, images, n_jobs)
+    for i, trial in enumerate(trials):
+        display.begin_work(i)
         try:
-            fits = next(trained)
+            with display.following():
+                fits = next(trained)
         except ValueError as error:
-            raise ValueError(f"{row.name}: {error}") from error
-        display.end_row(_describe(fits))
+            raise ValueError(f"{trial.name}: {error}") from error
+        display.end_work(_describe(fits))
         yield fits
 
 
@@ -281,20 +261,18 @@ def _describe(fits: list[Fit]) -> str:
 
 
 def _summarize(
-    rows: list[Row],
-    fits_of_rows: list[list[Fit]],
+    finished: list[tuple[Trial, list[Fit]]],
     images: Images,
+    validation: Holdout | Folds,
     settings: dict[str, Any],
 ) -> BenchmarkResult:
-    """Tabulate the rows that are finished."""
+    """Tabulate the trials that are finished, and record all that belongs to them."""
     import pandas as pd
 
-    finished = list(zip(rows, fits_of_rows, strict=False))
     table = pd.DataFrame(
-        [table_row(row, fits, images, settings["cv"]) for row, fits in finished]
+        [table_row(trial, fits, images, validation) for trial, fits in finished]
     )
-    best = rows[int(table["validation_accuracy"].argmax())].name
-    fits = [fit for fits in fits_of_rows for fit in fits]
+    best, _ = finished[int(table["validation_accuracy"].argmax())]
     record = {
         **settings,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -304,22 +282,22 @@ def _summarize(
             "n_train": images.n_train,
             "n_test": images.n_test,
         },
-        "planned_rows": [row.name for row in rows],
-        "best": best,
+        "best": best.name,
         "rows": [
-            {**cells, "parameters": _parameters(row), "fits": list(map(asdict, fits))}
-            for cells, (row, fits) in zip(
+            {
+                **row,
+                "parameters": trial.estimator.get_params(),
+                "fits": list(map(asdict, fits)),
+            }
+            for row, (trial, fits) in zip(
                 table.to_dict("records"), finished, strict=True
             )
         ],
-        "devices": sorted({f"{fit.device} in {fit.precision}" for fit in fits}),
+        "devices": sorted(
+            {f"{fit.device} in {fit.precision}" for _, fits in finished for fit in fits}
+        ),
         "hardware": describe_hardware(),
         "versions": describe_versions(),
     }
-    curves = {row.name: mean_history(fits) for row, fits in finished}
-    return BenchmarkResult(table, best, curves, record)
-
-
-def _parameters(row: Row) -> dict[str, Any]:
-    # The progress bar's callback is no parameter of the experiment.
-    return {**row.estimator.get_params(), "callbacks": None}
+    curves = {trial.name: mean_history(fits) for trial, fits in finished}
+    return BenchmarkResult(table, best.name, curves, record)

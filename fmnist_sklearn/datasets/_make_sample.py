@@ -1,8 +1,11 @@
-"""How the bundled sample was made."""
+"""How the bundled sample was made.
+
+``np.savez_compressed("fashion_mnist_sample.npz", **sample_arrays())`` wrote the file.
+The arrays are the same wherever this runs; the compressed bytes, and with them
+``SAMPLE_SHA256``, may differ with the version of zlib.
+"""
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 
@@ -33,13 +36,3 @@ def sample_arrays() -> dict[str, np.ndarray]:
         arrays[f"X_{subset}"] = full.images[rows]
         arrays[f"y_{subset}"] = full.target[rows].astype(np.uint8)
     return arrays
-
-
-def make_sample(path: str | os.PathLike[str]) -> None:
-    """Write the sample to `path`, as ``data/fashion_mnist_sample.npz`` was written.
-
-    The arrays are the same wherever this runs; the compressed bytes, and with them
-    ``SAMPLE_SHA256``, may differ with the version of zlib.
-    """
-    # mypy takes the keys for np.savez_compressed's own keyword argument.
-    np.savez_compressed(path, **sample_arrays())  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from typing import Any
 
@@ -13,11 +14,127 @@ from torch import Tensor
 from ..modules import ImageShape
 
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: what a trailing axis of colours holds
+_PLUGGED_IN = 2  # dtype.isbuiltin of bfloat16, float8, int4, as of JAX's arrays
+
+# What an object that holds an array may offer NumPy or PyTorch to read it by.
+_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
 
 
-def to_array(X: Any) -> Any:
-    """Turn torch tensors into NumPy arrays and leave anything else as it is."""
-    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+def to_array(X: Any, *, name: str = "the array") -> Any:
+    """Turn what holds an array into one that scikit-learn reads rightly.
+
+    Parameters
+    ----------
+    X : object
+        Tensors, lists of arrays, tensors or pictures, datasets of files, and whatever
+        else hands out its values as NumPy's or PyTorch's protocols say.
+    name : str, default="the array"
+        What errors call it.
+
+    Returns
+    -------
+    ndarray or object
+        ``X`` itself where scikit-learn is to judge it: data frames and their columns,
+        sparse matrices, lists of numbers, and what holds no array.
+
+    Raises
+    ------
+    TypeError
+        If the values cannot be read.
+    ValueError
+        If some are masked, or a list's items differ in shape.
+    """
+    if isinstance(X, list | tuple):
+        return _list_to_array(X, name)
+    if isinstance(X, Tensor):
+        return _tensor_to_array(X, name)
+    if not isinstance(X, np.ndarray):
+        if _is_frame_or_sparse(X) or not _holds_array(X):
+            return X
+        X = _read_array(X, name)
+    if X.dtype.names is not None:
+        raise TypeError(
+            f"{name} is a structured array (its first field is {X.dtype.names[0]!r}); "
+            "expected plain numbers: see "
+            "numpy.lib.recfunctions.structured_to_unstructured"
+        )
+    if isinstance(X, np.ma.MaskedArray):
+        # scikit-learn would take the values below the mask.
+        if n_masked := np.ma.count_masked(X):
+            raise ValueError(
+                f"{name} has {n_masked} masked elements; give them values with "
+                "numpy.ma.filled, or leave their rows out"
+            )
+        return np.ma.getdata(X)
+    if X.dtype.isbuiltin == _PLUGGED_IN and X.dtype.kind in "fV":
+        return X.astype(np.float32)
+    return X
+
+
+def _list_to_array(X: list | tuple, name: str) -> Any:
+    """Stack a list of arrays, or one that is nested three deep or deeper."""
+    depth, first = 0, X
+    while isinstance(first, list | tuple) and first:
+        depth, first = depth + 1, first[0]
+    if depth < 3 and not _holds_array(first):
+        return X
+    arrays = [np.asarray(to_array(item, name=name)) for item in X]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        some = " and ".join(map(str, sorted(shapes)[:2]))
+        raise ValueError(
+            f"{name} is a {type(X).__name__} whose items have {len(shapes)} different "
+            f"shapes, such as {some}; expected one: bring images to the same size first"
+        )
+    return np.stack(arrays)
+
+
+def _tensor_to_array(X: Tensor, name: str) -> np.ndarray:
+    try:
+        numbers = X.detach()
+        if X.is_floating_point() and X.dtype.itemsize < 4 and X.dtype != torch.half:
+            numbers = numbers.float()  # NumPy has no bfloat16 and no float8
+        return numbers.numpy(force=True)
+    except (RuntimeError, TypeError) as error:
+        kind = "nested tensor" if X.is_nested else type(X).__name__
+        raise TypeError(
+            f"{name} is a {kind} of dtype {X.dtype} and layout {X.layout} on "
+            f"{X.device}, which NumPy cannot hold; pass a dense tensor of plain numbers"
+        ) from error
+
+
+def _is_frame_or_sparse(X: Any) -> bool:
+    return any(hasattr(type(X), mark) for mark in ("iloc", "columns", "tocsr"))
+
+
+def _holds_array(X: Any) -> bool:
+    """Whether an object is, or hands out, an array."""
+    has_protocol = any(hasattr(X, protocol) for protocol in _PROTOCOLS)
+    is_array = has_protocol or isinstance(X, memoryview) or _is_sliceable(X)
+    return is_array and not isinstance(X, np.generic)
+
+
+def _is_sliceable(X: Any) -> bool:
+    return all(hasattr(X, part) for part in ("shape", "dtype", "__getitem__"))
+
+
+def _read_array(X: Any, name: str) -> np.ndarray:
+    if getattr(X, "mode", None) in ("P", "PA"):  # a picture of PIL's
+        raise ValueError(
+            f"{name} holds a picture whose pixels are numbers of a palette; call its "
+            "method convert('L') or convert('RGB') first"
+        )
+    try:
+        if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
+            return _tensor_to_array(torch.from_dlpack(X), name)
+        if any(hasattr(X, protocol) for protocol in _PROTOCOLS):
+            return np.asanyarray(X)  # keeps a mask
+        return np.asanyarray(X[:] if _is_sliceable(X) else X)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(
+            f"{name} is a {type(X).__name__} whose values cannot be read ({error}); "
+            "pass a NumPy array or a tensor"
+        ) from error
 
 
 def flatten_images(
@@ -47,9 +164,13 @@ def flatten_images(
         For images of another shape than ``image_shape``, and for images that hold
         their channels last.
     """
-    X = to_array(X)
-    if isinstance(X, list | tuple) and np.ndim(X) in (3, 4):
-        X = np.asarray(X)
+    first = X[0] if isinstance(X, list | tuple) and X else X
+    if isinstance(first, str | os.PathLike):
+        raise ValueError(
+            f"{name} is text or a path ({first!r}); expected images: read the pictures "
+            "first, into an array of shape (n, H, W) or (n, C, H, W)"
+        )
+    X = to_array(X, name=name)
     n_dims = getattr(X, "ndim", None)
     if n_dims not in (3, 4):
         return X, None

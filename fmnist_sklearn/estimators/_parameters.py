@@ -4,69 +4,40 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Any, Self
 
-import torch
-from sklearn.utils._param_validation import (
-    Interval,
-    Options,
-    StrOptions,
-    validate_parameter_constraints,
-)
-
-from ..training.augment import make_augment
-from ..training.callbacks import SCHEDULES
-from ..training.net import TrainingNet, is_nested
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 
-class ParameterNet(TrainingNet):
-    """A net whose parameters are those of its constructor's signature.
+def is_nested(name: str) -> bool:
+    """Whether a name is one of skorch's, such as ``module__dropout``."""
+    return "__" in name and not name.startswith("_")
 
-    A subclass writes its constructor out, keyword-only, with ``**skorch__params`` for
-    the double-underscore names, and hands ``locals()`` to ``_store``.
+
+class ParametersMixin:
+    """Parameters are those of the constructor's signature, and skorch's nested ones.
+
+    A class writes its constructor out, keyword-only, with ``**skorch__params`` for the
+    double-underscore names, and hands ``locals()`` to ``_store``. A subclass may write
+    all parameters out again, as scikit-learn has it, or name its own and pass
+    ``**kwargs`` on: its constructor then takes what the one above it takes.
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Integral, {-1}),
-            StrOptions({"auto"}),
-        ],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "patience": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-            None,
-        ],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "shuffle": ["boolean"],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "optimizer": [callable],
-        "lr_schedule": [StrOptions(set(SCHEDULES)), callable, None],
-        "augment": [Mapping, callable, None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
-        "predict_flip": ["boolean"],
-        "pixel_scaling": [StrOptions({"standardize", "symmetric"})],
-        "image_shape": ["array-like", None],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "device": [str, torch.device],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "random_state": ["random_state"],
-        "warm_start": ["boolean"],
-        "callbacks": [list, tuple, StrOptions({"disable"}), None],
-        "train_split": [callable, None],
-        "iterator_train": [callable, None],
-        "iterator_valid": [callable, None],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: dict[str, list[Any]]
+    prefixes_: Any
+    module: Any
+    criterion: Any
+    optimizer: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a constructor with ``**kwargs`` show all parameters that it passes on."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            init: Any = cls.__init__
+            init.__signature__ = _whole_signature(cls)
 
     def _store(self, arguments: dict[str, Any]) -> None:
-        """Set the constructor's arguments as attributes, and nothing else."""
-        known = self._constructor_names()
+        """Set a constructor's arguments as attributes, and nothing else."""
         nested = arguments["skorch__params"]
         for name in nested:
             if not is_nested(name):
@@ -74,15 +45,26 @@ class ParameterNet(TrainingNet):
                     f"{type(self).__name__}() got an unexpected keyword argument "
                     f"{name!r}{self._likely_name(name)}"
                 )
-        for name in known:
-            setattr(self, name, arguments[name])
+        plain = arguments.keys() - {"self", "skorch__params", "__class__"}
+        for name in arguments:
+            if name in plain:
+                setattr(self, name, arguments[name])
         for name, value in nested.items():
             setattr(self, name, value)
 
     @classmethod
     def _constructor_names(cls) -> list[str]:
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        return [
+            p.name
+            for p in parameters
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        ]
+
+    @classmethod
+    def _takes_nested_names(cls) -> bool:
         parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        return any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     @classmethod
     def _likely_name(cls, name: str) -> str:
@@ -132,6 +114,12 @@ class ParameterNet(TrainingNet):
         """
         known = self._constructor_names()
         for name in params:
+            if is_nested(name) and not self._takes_nested_names():
+                raise ValueError(
+                    f"{type(self).__name__} cannot take {name!r}: its constructor has "
+                    "no **kwargs for double-underscore names, so that clone would lose "
+                    "it. Give the constructor **kwargs, and pass them to the one above."
+                )
             if name not in known and not is_nested(name):
                 raise ValueError(
                     f"Invalid parameter {name!r} for estimator {type(self).__name__}"
@@ -141,6 +129,11 @@ class ParameterNet(TrainingNet):
             setattr(self, name, value)
         return self
 
+    @property
+    def _params_to_validate(self) -> set[str]:
+        """Those names that skorch checks too."""
+        return {name for name in self.__dict__ if is_nested(name)}
+
     def _check_params(self) -> None:
         """Check all parameters' values and the double-underscore names.
 
@@ -149,18 +142,17 @@ class ParameterNet(TrainingNet):
         ValueError
             Naming the parameter, what came and what was expected.
         """
-        params = self.get_params(deep=False)
-        nested = {name: params.pop(name) for name in list(params) if is_nested(name)}
+        # A subclass may fix some of them, which its constructor then does not name.
+        params = {name: getattr(self, name) for name in self._parameter_constraints}
         validate_parameter_constraints(
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
-        make_augment(self.augment)
         accepted = {
             "module": _keyword_names(self.module),
             "criterion": _keyword_names(self.criterion) - {"reduction"},
             "optimizer": _keyword_names(self.optimizer) | {"param_groups"},
         }
-        for name in nested:
+        for name in self._params_to_validate:
             prefix, _, rest = name.partition("__")
             if prefix not in self.prefixes_:
                 raise ValueError(
@@ -175,6 +167,24 @@ class ParameterNet(TrainingNet):
                     f"{_did_you_mean(rest, names, prefix=prefix + '__')} It takes: "
                     f"{', '.join(sorted(names))}."
                 )
+
+
+def _whole_signature(cls: Any) -> inspect.Signature:
+    """Return a constructor's signature, with what its ``**kwargs`` pass on."""
+    own = inspect.signature(vars(cls)["__init__"]).parameters
+    above = inspect.signature(super(cls, cls).__init__).parameters
+    passes_on = any(
+        p.kind is p.VAR_KEYWORD and p.name != "skorch__params" for p in own.values()
+    )
+    if not passes_on or "skorch__params" not in above:
+        return inspect.Signature(list(own.values()))
+    parameters = [p for p in own.values() if p.kind is not p.VAR_KEYWORD]
+    parameters += [
+        p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY)
+        for p in list(above.values())[1:]
+        if p.name not in own
+    ]
+    return inspect.Signature(parameters)
 
 
 def _keyword_names(function: Any) -> set[str]:

@@ -1,1 +1,38 @@
-"""One training run: skorch's seams, the loop, its steps and what they read."""
+"""One training run: what it reads, its loop and steps, and skorch's seams around them.
+
+``net`` is skorch's net; ``fit`` makes a ``Training`` of it, which goes through epochs
+and batches and calls the net's steps.
+"""
+
+from .augment import make_augment
+from .batches import ImageDataset, normalise_weights, weights_as_float32
+from .callbacks import SCHEDULES
+from .loop import Training, followed_by
+from .net import TrainingNet
+from .parts import build_module
+from .preparation import (
+    Seeds,
+    pixel_statistics,
+    resolve_device,
+    resolve_precision,
+    split_rows,
+)
+from .settings import own_settings
+
+__all__ = [
+    "SCHEDULES",
+    "ImageDataset",
+    "Seeds",
+    "Training",
+    "TrainingNet",
+    "build_module",
+    "followed_by",
+    "make_augment",
+    "normalise_weights",
+    "own_settings",
+    "pixel_statistics",
+    "resolve_device",
+    "resolve_precision",
+    "split_rows",
+    "weights_as_float32",
+]

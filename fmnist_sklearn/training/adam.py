@@ -41,11 +41,21 @@ def takes_quick_step(optimizer: torch.optim.Optimizer) -> bool:
             group.get("fused") and not any(group.get(name) for name in _UNUSUAL)
             for group in groups
         )
+        and _step_is_torch_s(optimizer)
         and not optimizer._optimizer_step_pre_hooks
         and not optimizer._optimizer_step_post_hooks
         and not _global_optimizer_pre_hooks
         and not _global_optimizer_post_hooks
     )
+
+
+def _step_is_torch_s(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether nobody put a ``step`` of their own in place.
+
+    PyTorch's schedulers do, to see that steps are taken; ``quick_step`` tells them.
+    """
+    step = vars(optimizer).get("step")
+    return step is None or hasattr(step, "_wrapped_by_lr_sched")
 
 
 @torch.no_grad()
@@ -77,3 +87,4 @@ def quick_step(optimizer: torch.optim.Optimizer) -> None:
             eps=group["eps"],
             maximize=False,
         )
+    optimizer._opt_called = True  # type: ignore[attr-defined] # for schedulers

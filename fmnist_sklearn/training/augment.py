@@ -61,9 +61,14 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
     return augment_batch
 
 
+def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
+    """Draw from 0 to 1; the same numbers whatever PyTorch's default dtype is."""
+    return torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
 def random_flip(images: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Mirror each image left to right with probability ``p``."""
-    mirrored = torch.rand(len(images), generator=generator) < p
+    mirrored = _uniform(len(images), generator=generator) < p
     mirrored = mirrored.to(images.device)[:, None, None, None]
     return torch.where(mirrored, images.flip(-1), images)
 
@@ -99,6 +104,6 @@ def random_erase(
         return (position >= start[:, None]) & (position < (start + sides)[:, None])
 
     sides = torch.randint(0, side + 1, (n,), generator=generator).to(device)
-    draws = torch.rand(2, n, generator=generator).to(device)
+    draws = _uniform(2, n, generator=generator).to(device)
     square = span(h, draws[0], sides)[:, :, None] & span(w, draws[1], sides)[:, None, :]
     return images.masked_fill(square[:, None], 0)

@@ -108,7 +108,9 @@ class BatchIterator:
         base, indices = resolve_subset(self.dataset)
         device = base.images.device
         if self.shuffle:
-            order = torch.randperm(len(self.dataset), generator=self.generator)
+            order = torch.randperm(
+                len(self.dataset), generator=self.generator, device="cpu"
+            )
             indices = order if indices is None else indices[order]
         if indices is not None:
             indices = indices.to(device)
@@ -120,6 +122,32 @@ class BatchIterator:
                 images = self.augment(images, self.generator)
             weights = None if base.weights is None else _take(base.weights, index)
             yield Batch(images, _take(base.targets, index), weights)
+
+
+class LoadedBatches:
+    """The batches of a user's iterator, made ``Batch`` and augmented."""
+
+    def __init__(
+        self, loader: Any, augment: Augment | None, generator: torch.Generator
+    ) -> None:
+        self.loader, self.augment, self.generator = loader, augment, generator
+
+    def __len__(self) -> int:
+        """Count the batches."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        for batch in self.loader:
+            if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+                raise ValueError(
+                    "a dataset must give an image, its target and, at most, its "
+                    "weight; see torch.utils.data.TensorDataset"
+                )
+            images, targets, *weights = batch
+            if self.augment is not None:
+                images = self.augment(images, self.generator)
+            yield Batch(images, targets, *weights)
 
 
 def _take(values: Tensor, index: Tensor | slice) -> Tensor:
@@ -156,7 +184,9 @@ def weights_as_float32(weights: np.ndarray) -> np.ndarray:
     return np.ldexp(weights, -exponent).astype(np.float32)
 
 
-def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
+def normalise_weights(
+    dataset: Any, class_weights: Any = None, *, purpose: str = "train on"
+) -> Any:
     """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning.
 
     Parameters
@@ -165,6 +195,8 @@ def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
         Anything else is returned as it is.
     class_weights : array-like of shape (n_classes,), optional
         Factors of the weights, by class.
+    purpose : str, default="train on"
+        What the rows are for, in the error.
 
     Raises
     ------
@@ -183,9 +215,11 @@ def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
         return dataset
     part = weights if indices is None else weights[indices.to(weights.device)]
     if not part.any():
-        raise ValueError("class_weight leaves no weight to any of the rows to train on")
+        raise ValueError(
+            f"class_weight leaves no weight to any of the rows to {purpose}"
+        )
     scaled = ImageDataset(base.images, base.targets, weights / part.mean())
-    return scaled if indices is None else Subset(scaled, indices.tolist())
+    return scaled if indices is None else Subset(scaled, indices.numpy())  # type: ignore[arg-type]
 
 
 def is_resident(dataset: Any) -> bool:

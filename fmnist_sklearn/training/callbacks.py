@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from skorch.callbacks import Callback
@@ -16,7 +17,23 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-class EarlyStopping(Callback):
+class _CallbackOfOneRun(Callback):
+    """A callback whose attributes that end in ``_`` live for one training run."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of pickles and copies what belongs to a run in progress."""
+        return {k: v for k, v in self.__dict__.items() if not k.endswith("_")}
+
+
+class BestEpoch(NamedTuple):
+    """The epoch with the lowest validation loss so far, and its weights."""
+
+    loss: float
+    epoch: int | None
+    state: dict[str, Tensor] | None
+
+
+class EarlyStopping(_CallbackOfOneRun):
     """Keep the weights of the epoch with the lowest validation loss; stop in time.
 
     "Lowest" is the true minimum, without a tolerance. The weights are put back when
@@ -29,15 +46,32 @@ class EarlyStopping(Callback):
         None never stops.
     """
 
+    # As before a run.
+    best_ = BestEpoch(float("inf"), None, None)
+    waited_ = 0
+
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
-        self.best_loss_ = float("inf")
-        self.best_epoch_: int | None = None
-        self.best_state_: dict[str, Tensor] | None = None
+        self.best_ = EarlyStopping.best_
         self.waited_ = 0
+
+    @property
+    def best_loss_(self) -> float:
+        """The lowest validation loss."""
+        return self.best_.loss
+
+    @property
+    def best_epoch_(self) -> int | None:
+        """The epoch it was reached in, counted from 1; None without validation."""
+        return self.best_.epoch
+
+    @property
+    def best_state_(self) -> dict[str, Tensor] | None:
+        """A copy of the weights of that epoch, until training ends."""
+        return self.best_.state
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Copy the weights if they are the best so far, else count."""
@@ -45,9 +79,9 @@ class EarlyStopping(Callback):
         if loss is None:
             return
         if loss < self.best_loss_:
-            self.best_loss_ = loss
-            self.best_epoch_ = net.history[-1]["epoch"]
-            self.best_state_ = copy_state(net.module_)
+            # In one assignment, which no interrupt can leave half done.
+            epoch = net.history[-1]["epoch"]
+            self.best_ = BestEpoch(loss, epoch, copy_state(net.module_))
             self.waited_ = 0
         else:
             self.waited_ += 1
@@ -58,25 +92,30 @@ class EarlyStopping(Callback):
         """Put the best weights back."""
         if self.best_state_ is not None:
             net.module_.load_state_dict(self.best_state_)
-            self.best_state_ = None
+            self.best_ = self.best_._replace(state=None)
 
 
 SCHEDULES = ("one_cycle", "cosine")
 
 
-class LRSchedule(Callback):
+class LRSchedule(_CallbackOfOneRun):
     """Change the learning rate after every batch, over a planned number of steps.
 
     Parameters
     ----------
     policy : {"one_cycle", "cosine"} or callable
-        ``torch.optim.lr_scheduler.OneCycleLR`` or ``CosineAnnealingLR``, or a
-        function called as ``policy(optimizer, total_steps, **kwargs)``.
+        ``torch.optim.lr_scheduler.OneCycleLR`` or ``CosineAnnealingLR``, another class
+        of ``torch.optim.lr_scheduler``, or a function called as
+        ``policy(optimizer, total_steps, **kwargs)``.
     n_epochs : int
         Number of epochs that the schedule spans.
     kwargs : dict
         Further arguments of the scheduler.
     """
+
+    # As outside of a run.
+    scheduler_: Any = None
+    steps_left_ = 0
 
     def __init__(
         self,
@@ -92,8 +131,15 @@ class LRSchedule(Callback):
         """Build the scheduler, once the number of steps is known."""
         total_steps = self.n_epochs * steps_per_epoch
         schedulers = torch.optim.lr_scheduler
-        if callable(self.policy):
+        self.scheduler_, self.steps_left_ = None, total_steps
+        if isinstance(self.policy, type):
+            scheduler = _make_scheduler(
+                self.policy, optimizer, total_steps, self.kwargs
+            )
+        elif callable(self.policy):
             scheduler = self.policy(optimizer, total_steps, **self.kwargs)
+        elif total_steps == 1:
+            return  # one step has no course to follow: it is taken at the full rate
         elif self.policy == "one_cycle":
             has_momentum = {"momentum", "betas"} & optimizer.defaults.keys()
             kwargs = {"cycle_momentum": bool(has_momentum), **self.kwargs}
@@ -111,11 +157,11 @@ class LRSchedule(Callback):
             scheduler = schedulers.CosineAnnealingLR(
                 optimizer, total_steps, **self.kwargs
             )
-        self.scheduler_, self.steps_left_ = scheduler, total_steps
+        self.scheduler_ = scheduler
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move to the learning rate of the next step."""
-        if training:
+        if training and self.scheduler_ is not None:
             self.steps_left_ -= 1
             if self.steps_left_ > 0:
                 self.scheduler_.step()
@@ -125,7 +171,28 @@ class LRSchedule(Callback):
         self.scheduler_ = None
 
 
-class WeightAverage(Callback):
+# What classes of torch.optim.lr_scheduler call the number of steps that they span.
+_SPANS = ("total_steps", "T_max", "total_iters")
+
+
+def _make_scheduler(
+    cls: Any, optimizer: torch.optim.Optimizer, total_steps: int, kwargs: dict
+) -> Any:
+    """Build a scheduler of a class of PyTorch's, told the number of steps it spans."""
+    if issubclass(cls, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ValueError(
+            "lr_schedule=ReduceLROnPlateau follows a metric and not the steps; use "
+            "skorch.callbacks.LRScheduler(policy='ReduceLROnPlateau', "
+            "monitor='valid_loss') in callbacks instead"
+        )
+    parameters = inspect.signature(cls).parameters
+    spans: dict[str, Any] = {name: total_steps for name in _SPANS if name in parameters}
+    if "max_lr" in parameters:
+        spans["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+    return cls(optimizer, **{**spans, **kwargs})
+
+
+class WeightAverage(_CallbackOfOneRun):
     """Keep an exponential moving average of the weights, and judge the net by it.
 
     Parameters
@@ -140,19 +207,24 @@ class WeightAverage(Callback):
     Journal on Control and Optimization 30 (4), 1992.
     """
 
+    # As outside of a run.
+    tensors_: tuple[Tensor, ...] = ()
+    average_: tuple[Tensor, ...] = ()
+    n_steps_ = 0
+
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Start from the weights as they are."""
         self.tensors_ = _float_tensors(net.module_)
-        self.average_ = [tensor.clone() for tensor in self.tensors_]
+        self.average_ = tuple(tensor.clone() for tensor in self.tensors_)
         self.n_steps_ = 0
 
     @torch.no_grad()
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move the average towards the weights."""
-        if training:
+        if training and self.tensors_:
             self.n_steps_ += 1
             decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
             torch._foreach_lerp_(self.average_, self.tensors_, 1 - decay)
@@ -169,7 +241,11 @@ class WeightAverage(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Leave the average as the net's weights."""
         self._swap()
-        self.tensors_, self.average_ = [], []
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the weights, whichever are in place."""
+        self.tensors_, self.average_ = (), ()
 
     @torch.no_grad()
     def _swap(self) -> None:
@@ -179,8 +255,7 @@ class WeightAverage(Callback):
             average.copy_(kept)
 
 
-def _float_tensors(module: nn.Module) -> list[Tensor]:
+def _float_tensors(module: nn.Module) -> tuple[Tensor, ...]:
     """Parameters and floating-point buffers, batch normalisation's among them."""
-    return [
-        value for value in module.state_dict().values() if value.is_floating_point()
-    ]
+    values = module.state_dict().values()
+    return tuple(value for value in values if value.is_floating_point())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state
 from torch import Tensor
 from torch.utils.data import Subset
@@ -73,15 +74,21 @@ class Seeds:
     """
 
     def __init__(self, random_state: int | np.random.RandomState | None) -> None:
+        self.source = random_state
         if random_state is None:
             random_state = int(np.random.SeedSequence().generate_state(1)[0])
         self.rng = check_random_state(random_state)
-        self.draw()
+        self.weights, self.split, self.order, self.dropout = self._draw()
 
-    def draw(self) -> None:
-        """Draw the next seeds, for the next call of ``partial_fit``."""
-        draws = self.rng.randint(np.iinfo(np.int32).max, size=4)
-        self.weights, self.split, self.order, self.dropout = map(int, draws)
+    def _draw(self) -> list[int]:
+        return self.rng.randint(np.iinfo(np.int32).max, size=4).tolist()
+
+    def following(self) -> Seeds:
+        """Return the seeds of a call that goes on: the same split, all else anew."""
+        following = copy.copy(self)
+        following.rng = copy.deepcopy(self.rng)
+        _, _, following.order, following.dropout = following._draw()
+        return following
 
 
 def split_rows(
@@ -96,8 +103,8 @@ def split_rows(
     validation_fraction : float
         Share of the rows to validate on, rounded to at least one row.
     shuffle : bool
-        True draws a random part, stratified where every class can be in both
-        parts; False takes the leading rows.
+        True draws a random stratified part, and leaves the only row of a class to
+        train on; False takes the leading rows.
     seed : int
         Of the random part.
 
@@ -123,11 +130,31 @@ def split_rows(
         return np.arange(n_valid, n), np.arange(n_valid)
     counts = np.bincount(y)
     counts = counts[counts > 0]
-    can_stratify = counts.min() >= 2 and len(counts) <= min(n_valid, n - n_valid)
-    splitter = StratifiedShuffleSplit if can_stratify else ShuffleSplit
-    split = splitter(n_splits=1, test_size=n_valid, random_state=seed)
-    train, valid = next(split.split(np.zeros((n, 1)), y))
-    return np.sort(train), np.sort(valid)
+    if counts.min() >= 2 and len(counts) <= min(n_valid, n - n_valid):
+        splitter = StratifiedShuffleSplit(
+            n_splits=1, test_size=n_valid, random_state=seed
+        )
+        train, valid = next(splitter.split(np.zeros((n, 1)), y))
+        if len(np.unique(y[train])) == len(counts):
+            return np.sort(train), np.sort(valid)
+    order = _stratified_order(y, np.random.RandomState(seed))
+    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+
+def _stratified_order(y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Put rows in a random order, any start of which holds each class by its share.
+
+    The rows of a class of m stand at 0.5/m, 1.5/m, ... of the way: four of class a and
+    two of b make a b a a b a. Then the last row of each class goes to the end, that of
+    the rarest class last, so that what is left behind the start holds every class as
+    long as it can: a b a a, a b.
+    """
+    place = np.empty(len(y))
+    for label in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[-1]] = 1 + 1 / len(rows)
+    return np.lexsort((rng.random_sample(len(y)), place))  # ties at random
 
 
 def pixel_statistics(
@@ -167,15 +194,21 @@ def pixel_statistics(
             if low >= 0 and high <= 255:
                 low, high = 0.0, 1.0 if high <= 1 else 255.0
         half = _divisor((high - low) / 2)
-        mean, std = torch.full((n_channels,), low + half), torch.full((1,), half)
-        return mean, std.expand(n_channels).clone()
+        mean, std = (
+            torch.full((n_channels,), value, dtype=torch.float32)
+            for value in (low + half, half)
+        )
+        return mean, std
     moments = _moments_of_bytes if base.images.dtype == torch.uint8 else _moments
     means, stds = [], []
     for channel in range(n_channels):
         level, variance = moments(partial(pieces, channel))
         means.append(level)
         stds.append(_divisor(variance**0.5))
-    return torch.tensor(means), torch.tensor(stds)
+    return (
+        torch.tensor(means, dtype=torch.float32),
+        torch.tensor(stds, dtype=torch.float32),
+    )
 
 
 def _moments_of_bytes(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:

@@ -21,9 +21,9 @@ from fmnist_sklearn import (
     MiniVGGClassifier,
     load_fashion_mnist_sample,
 )
+from fmnist_sklearn.training.preparation import resolve_device
 
-NAMES = np.array(CLASS_NAMES)
-
+from . import NAMES
 
 # Fitted attributes
 
@@ -36,7 +36,7 @@ def test_fitted_attributes(lenet5, mini_vgg, kind):
     assert net.n_iter_ == len(net.history_)
     assert 1 <= net.best_epoch_ <= net.n_iter_
     assert 0 < net.fit_time_ < 600
-    assert net.device_ == torch.device("cpu")
+    assert net.device_ == resolve_device("auto")
     assert net.precision_ in ("float32", "bfloat16")
     assert not hasattr(net, "feature_names_in_")
     assert net.fit_time_ >= sum(net.history_[:, "dur"]) * 0.99
@@ -57,7 +57,7 @@ def test_nothing_is_fitted_before_fit(X, kind):
 def test_probabilities(lenet5, X):
     probabilities = lenet5.predict_proba(X)
     assert probabilities.shape == (240, 10)
-    assert probabilities.dtype == np.float32
+    assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     assert np.array_equal(lenet5.predict(X), probabilities.argmax(1))
     np.testing.assert_allclose(
@@ -568,9 +568,12 @@ def test_optimizer_state_is_pickled_only_where_training_goes_on(X, y, quick):
     assert min(sizes[1:]) > 700_000  # Adam's two moments
 
 
-def test_fitted_on_cuda_unpickles_to_the_cpu(lenet5, X, monkeypatch, same_predictions):
-    """Simulated by the device's name where there is no GPU."""
-    net = copy.deepcopy(lenet5)
+def test_fitted_on_cuda_unpickles_to_the_cpu(
+    X, y, quick, monkeypatch, same_predictions
+):
+    """Simulated by the device's name; test_cuda.py has the real thing."""
+    on_cpu = LeNet5Classifier(**quick, device="cpu").fit(X, y)
+    net = copy.deepcopy(on_cpu)
     net.device = "cuda"
     net.device_ = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -578,22 +581,21 @@ def test_fitted_on_cuda_unpickles_to_the_cpu(lenet5, X, monkeypatch, same_predic
 
     assert loaded.device == "cuda"  # the parameter stays what it was
     assert loaded.device_ == torch.device("cpu")
-    assert same_predictions(loaded, lenet5, X)
+    assert same_predictions(loaded, on_cpu, X)
 
 
 def test_device_auto_always_unpickles(X, y, quick, monkeypatch, same_predictions):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    net = LeNet5Classifier(**quick | {"device": "auto"}).fit(X, y)
+    net = LeNet5Classifier(**quick).fit(X, y)
     loaded = pickle.loads(pickle.dumps(net))
     assert loaded.device == "auto"
     assert same_predictions(loaded, net, X)
 
 
-def test_unpickles_in_another_process(lenet5, X):
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        (there,) = joblib.Parallel(n_jobs=2)(
-            [joblib.delayed(LeNet5Classifier.predict_proba)(lenet5, X)]
-        )
+def test_unpickles_in_another_process(lenet5, X, two_processes):
+    (there,) = joblib.Parallel(n_jobs=2)(
+        [joblib.delayed(LeNet5Classifier.predict_proba)(lenet5, X)]
+    )
     assert np.array_equal(there, lenet5.predict_proba(X))
 
 

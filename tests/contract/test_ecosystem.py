@@ -9,7 +9,6 @@ import sys
 import time
 import warnings
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,10 +38,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import BatchScoring, Callback
 
-from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, MiniVGGClassifier
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 
-BOTH = pytest.mark.parametrize("kind", [LeNet5Classifier, MiniVGGClassifier])
-NAMES = np.array(CLASS_NAMES)
+from . import NAMES
+
 PATHS = [path for path in sys.path if path]
 FOLDS = StratifiedKFold(2)
 
@@ -304,7 +303,6 @@ def callback():
     return pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9")
 
 
-@BOTH
 def test_scoring_monitor(X, y, quick, kind, callback):
     monitor = callback.ScoringMonitor(scoring="accuracy")
     net = kind(**quick).set_callbacks(monitor).fit(X[:80], y[:80])
@@ -334,12 +332,11 @@ def test_scoring_monitor_sees_the_epoch_s_weights(X, y, quick, callback):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_scoring_monitor_in_a_grid_search(X, y, quick, callback, n_jobs):
+def test_scoring_monitor_in_a_grid_search(X, y, quick, callback, n_jobs, two_processes):
     monitor = callback.ScoringMonitor(scoring="accuracy")
     net = LeNet5Classifier(**quick).set_callbacks(monitor)
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        search = GridSearchCV(net, {"lr": [0.01, 0.001]}, cv=FOLDS, n_jobs=n_jobs)
-        search.fit(X, y)
+    search = GridSearchCV(net, {"lr": [0.01, 0.001]}, cv=FOLDS, n_jobs=n_jobs)
+    search.fit(X, y)
     epochs = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert len(epochs) == 2 * (2 * 2 + 1)  # epochs x (candidates x folds + refit)
     assert all(0 <= row["accuracy"] <= 1 for row in epochs)
@@ -355,12 +352,13 @@ def test_progress_bar(X, y, quick, callback, capsys, weights):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_progress_bar_in_a_grid_search(X, y, quick, callback, capsys, n_jobs):
+def test_progress_bar_in_a_grid_search(
+    X, y, quick, callback, capsys, n_jobs, two_processes
+):
     search = GridSearchCV(
         LeNet5Classifier(**quick), {"lr": [0.01, 0.001]}, cv=FOLDS, n_jobs=n_jobs
     ).set_callbacks(callback.ProgressBar(max_propagation_depth=None))
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        search.fit(X, y)
+    search.fit(X, y)
     shown = capsys.readouterr().out
     assert "GridSearchCV - fit" in shown
     assert "LeNet5Classifier" in shown

@@ -7,21 +7,14 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import classification_report
-from sklearn.model_selection import (
-    GridSearchCV,
-    cross_validate,
-)
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
-from fmnist_sklearn import (
-    CLASS_NAMES,
-    LeNet5Classifier,
-)
+from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier
 from fmnist_sklearn.tables import benchmark_scoring, benchmark_table
 
-NAMES = np.array(CLASS_NAMES)
-
+from . import NAMES
 
 # Parameter counts (the published tables)
 
@@ -33,7 +26,7 @@ def test_numbers_of_parameters(lenet5, mini_vgg, quick):
     assert wide.n_parameters_ == 62_850
 
 
-# The main ways of use, at full defaults but for the epochs
+# The main ways of use
 
 
 def test_classification_report(X, y, X_test, y_test):

@@ -305,13 +305,14 @@ PARAMETERS = {
 def parameters(draw, spoilt=None):
     """Draw a few parameters; the others keep their defaults, but for short fits."""
     names = st.lists(st.sampled_from(list(PARAMETERS)), max_size=5, unique=True)
-    values = {"max_epochs": 1, "lr": 0.01, "device": "cpu"}
+    values = {"max_epochs": 1, "lr": 0.01}
     values |= {name: draw(st.sampled_from(PARAMETERS[name][0])) for name in draw(names)}
     if spoilt == "parameter":
         name = draw(st.sampled_from(list(PARAMETERS)))
         values[name] = draw(st.sampled_from(PARAMETERS[name][1]))
     # A RandomState is changed by its use, so each draw needs one of its own.
-    good = [0, 2**32 - 1, np.int64(3), None, np.random.RandomState(0)]
+    # The largest is what a C long holds everywhere.
+    good = [0, 2**31 - 1, np.int64(3), None, np.random.RandomState(0)]
     bad = [-1, "seed", 0.5, np.random.default_rng(0)]
     chosen = st.sampled_from(range(len(bad if spoilt == "seed" else good)))
     values["random_state"] = (bad if spoilt == "seed" else good)[draw(chosen)]
@@ -447,7 +448,7 @@ def check_predictions(net, X):
     probabilities = net.predict_proba(X)
     labels, logs = net.predict(X), net.predict_log_proba(X)
     assert probabilities.shape == logs.shape == (len(X), len(net.classes_))
-    assert probabilities.dtype == logs.dtype == np.float32
+    assert probabilities.dtype == logs.dtype == np.float64
     assert np.isfinite(probabilities).all()
     assert np.isfinite(logs).all()
     assert (probabilities >= 0).all()

@@ -3,7 +3,6 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 
-import joblib
 import numpy as np
 import torch
 from sklearn.model_selection import (
@@ -81,10 +80,9 @@ def test_fits_in_threads_do_not_disturb_each_other(X, y, quick, same_predictions
         assert same_predictions(first, second, X)
 
 
-def test_worker_processes_give_the_same(X, y, quick):
+def test_worker_processes_give_the_same(X, y, quick, two_processes):
     net = LeNet5Classifier(**quick)
     folds = StratifiedKFold(2)
     here = cross_val_predict(net, X, y, cv=folds, method="predict_proba")
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        there = cross_val_predict(net, X, y, cv=folds, method="predict_proba", n_jobs=2)
+    there = cross_val_predict(net, X, y, cv=folds, method="predict_proba", n_jobs=2)
     assert np.array_equal(here, there)

@@ -7,8 +7,8 @@ from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 
 # What differs from the defaults only makes the training short.
 ESTIMATORS = [
-    LeNet5Classifier(max_epochs=20, lr=0.01, random_state=0),
-    MiniVGGClassifier(max_epochs=10, lr=0.003, random_state=0),
+    LeNet5Classifier(max_epochs=4, lr=0.03, random_state=0),
+    MiniVGGClassifier(max_epochs=4, lr=0.003, random_state=0),
 ]
 
 EXPECTED_FAILURES = {

@@ -2,43 +2,28 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fmnist_sklearn.benchmark.data import Images
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def scripts(monkeypatch):
-    """The two modules of the accuracy benchmark, which lie beside each other."""
-    monkeypatch.syspath_prepend(ROOT / "examples" / "benchmarks")
-    import accuracy
-    import accuracy_records
-
-    yield accuracy, accuracy_records
-    for name in ("accuracy", "accuracy_records", "records"):
-        del sys.modules[name]
 
 
 def test_time_to_an_accuracy(scripts):
     history = {"dur": [2.0, 3.0, 4.0], "test_acc": [0.5, 0.8, 0.7]}
-    seconds_to = scripts[1].seconds_to
+    seconds_to = scripts("accuracy_records").seconds_to
     assert seconds_to(history, 0.4) == 2
     assert seconds_to(history, 0.75) == 5
     assert np.isnan(seconds_to(history, 0.9))
 
 
 def test_mean_and_spread_over_seeds(scripts):
-    assert scripts[1].spread([0.91]) == "0.9100"
-    assert scripts[1].spread([0.90, 0.92]) == "0.9100 ± 0.0141"
+    spread = scripts("accuracy_records").spread
+    assert spread([0.91]) == "0.9100"
+    assert spread([0.90, 0.92]) == "0.9100 ± 0.0141"
 
 
 def test_a_finished_run_is_not_repeated(scripts, X, y, tmp_path, monkeypatch, capsys):
-    accuracy, records = scripts
+    accuracy, records = scripts("accuracy"), scripts("accuracy_records")
     images = Images("sample", "memory", X, y, X[:50], y[:50])
     monkeypatch.setattr(records, "RECORDS", tmp_path)
     monkeypatch.setattr(accuracy, "load_data", lambda *args: images)

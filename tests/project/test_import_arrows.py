@@ -1,134 +1,166 @@
-"""Imports inside the package point down only; what is slow to load loads late."""
+"""Who imports whom: the picture that the docs print, held to rules."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
+from graphlib import CycleError
 
 import pytest
 
-import fmnist_sklearn
+from . import ROOT
 
-PACKAGE = Path(fmnist_sklearn.__file__).parent
-
-# From the bottom up: a module may import modules of lower floors only. A new module
-# gets its place here.
-FLOORS = [
-    {
-        "_allocator",
-        "_files",
-        "adam",
-        "environment",
-        "image_conv",
-        "kernels",
-        "photos",
-        "progress",
-        "recipes",
-    },
-    {"conv_pool", "sklearn_callbacks"},
-    {"_container", "datasets", "modules", "plots", "tables"},
-    {"batches", "benchmark_data", "callbacks", "fitcache", "images", "results"},
-    {"preparation"},
-    {"training"},
-    {"_parameters"},
-    {"_base"},
-    {"estimators"},
-    {"fits", "persistence"},
-    {"report"},
-    {"benchmark", "search"},
-    {"cli"},
-    {"__main__"},
-]
-FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
-
-# Those that keep to themselves, for any estimator's results or any torch module.
-ALLOWED = {
-    "_allocator": set(),
-    "_files": set(),
-    "adam": set(),
-    "conv_pool": {"kernels"},
-    "image_conv": set(),
-    "kernels": set(),
+# The arrows that are meant to be, from the top down; one may skip steps. A new room
+# gets its line here. A file with a leading underscore beside the rooms is a small
+# helper for any of them, and so knows none.
+ARROWS = {
+    "__main__": {"cli"},
+    "cli": {"benchmark", "search", "persistence", "export", "output"},
+    "output": set(),
+    "results": {"benchmark"},
+    "benchmark": {"models", "tables", "plots", "datasets"},
+    "search": {"models", "tables", "plots", "datasets"},
+    "persistence": {"models"},
+    "export": {"models"},
+    "models": {"estimators", "recipes"},
+    "estimators": {"training"},
+    "training": {"modules", "storage"},
+    "modules": {"modules.cpu"},
+    "modules.cpu": set(),
+    "tables": {"scoring", "storage"},
+    "scoring": set(),
+    "plots": {"storage"},
+    "datasets": {"storage", "photos"},
+    "photos": set(),
     "recipes": set(),
-    "modules": {"conv_pool", "image_conv", "kernels"},
-    "tables": {"_files"},
-    "plots": {"_files"},
-    "datasets": {"_files"},
+    "storage": set(),
 }
 
 
-def modules():
-    """Names of the modules and subpackages, and the files of each."""
-    found = {path.stem: [path] for path in PACKAGE.glob("*.py")}
-    for folder in PACKAGE.iterdir():
-        if (folder / "__init__.py").exists():
-            found[folder.name] = sorted(folder.rglob("*.py"))
-    del found["__init__"]
-    return found
+def is_helper(room):
+    return room.startswith("_") and room not in ARROWS
 
 
-MODULES = modules()
+def reached_from(room):
+    """Return all that lies below a room."""
+    below = set()
+    for lower in ARROWS[room]:
+        below |= {lower} | reached_from(lower)
+    return below
 
 
-def imports_of(path, within=PACKAGE):
-    """Names of our own modules that a file imports, wherever in it."""
-    depth = len(path.relative_to(within).parts)  # 1 in the package itself
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == depth:
-            base = f"fmnist_sklearn.{node.module or ''}".rstrip(".")
-            names = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue  # no import, or one within a subpackage
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "fmnist_sklearn":
-                yield rest.partition(".")[0]
+@pytest.fixture
+def layout(import_from):
+    """The module that reads the package."""
+    return import_from("docs", "layout")
 
 
-def imported_by(name):
-    found = {imported for path in MODULES[name] for imported in imports_of(path)}
-    return found - {name, "__version__"}
+def test_arrows_between_rooms_point_down(layout):
+    picture = layout.read_picture()
+    assert {"cli", "estimators", "modules.cpu"} < set(picture)
+    for room, imported in picture.items():
+        assert room in ARROWS or is_helper(room), f"give {room} its place in ARROWS"
+        allowed = set() if is_helper(room) else reached_from(room)
+        wrong = {other for other in imported - allowed if not is_helper(other)}
+        assert not wrong, f"{room} must not import {wrong}"
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_arrows_point_down(name):
-    assert name in FLOOR, f"give {name} its place in FLOORS"
-    for imported in imported_by(name):
-        assert imported in FLOOR, f"{name} imports {imported!r} of the whole package"
-        assert FLOOR[imported] < FLOOR[name], f"{name} must not import {imported}"
+def test_files_import_each_other_in_no_ring(layout):
+    """Across the package, and so within training and within estimators."""
+    imports = layout.read_imports()
+    assert imports["training"] | imports["estimators"]
+    whole = [name for name, imported in imports.items() if "" in imported]
+    assert not whole, f"{whole} import the package as a whole, which imports them"
+    layout.top_down(imports)
 
 
-@pytest.mark.parametrize("name", sorted(ALLOWED))
-def test_modules_that_keep_to_themselves(name):
-    assert imported_by(name) <= ALLOWED[name]
+def test_every_file_says_what_it_is_for(layout):
+    silent = [
+        name
+        for name, path in layout.read_files().items()
+        if not layout.summary(path).endswith(".")
+    ]
+    assert not silent
 
 
-def test_imports_are_found(tmp_path):
-    source = (
-        "import os, fmnist_sklearn.tables\n"
-        "from . import images, __version__\n"
-        "from .datasets._sources import FILES\n"
-        "from fmnist_sklearn import report\n"
-        "def late():\n"
-        "    from .plots import draw\n"
+def test_the_page_prints_the_picture(layout):
+    page = (ROOT / "docs" / "contributing.rst").read_text(encoding="utf-8")
+    for written in ("layout.tree_text()", "layout.arrows_text()"):
+        assert f".. computed-text:: {written}\n" in page
+    tree, arrows = layout.tree_text(), layout.arrows_text()
+    for room in layout.read_picture():
+        assert f"{room.rpartition('.')[2]}/" in tree or f"{room}.py" in tree
+        assert any(line.split()[0] == room for line in arrows.splitlines())
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A function that writes a package of given files."""
+
+    def write(files):
+        for name, source in {"__init__.py": "", **files}.items():
+            path = tmp_path / "fmnist_sklearn" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        return tmp_path / "fmnist_sklearn"
+
+    return write
+
+
+def test_imports_are_found_wherever_they_stand(layout, package):
+    folder = package(
+        {
+            "top.py": (
+                "import os, fmnist_sklearn.tables\n"
+                "from . import low, __version__\n"
+                "from .sub._part import FILES\n"
+                "from fmnist_sklearn import sub\n"
+                "from elsewhere.fmnist_sklearn import nothing\n"
+                "def late():\n"
+                "    from .plots import draw\n"
+            ),
+            "low.py": "",
+            "plots.py": "from os import path",
+            "tables.py": "",
+            "sub/__init__.py": "from ._part import FILES\n",
+            "sub/_part.py": "from .other import x\nfrom ..low import y\n",
+            "sub/other.py": "from .. import tables\n",
+        }
     )
-    (tmp_path / "module.py").write_text(source)
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "part.py").write_text(
-        "from .other import x\nfrom .._files import y\n"
-    )
-    assert set(imports_of(tmp_path / "module.py", tmp_path)) == {
-        *("tables", "images", "__version__", "datasets", "report", "plots"),
+    assert layout.read_imports(folder) == {
+        "": set(),
+        "top": {"tables", "low", "", "sub._part", "sub", "plots"},
+        "low": set(),
+        "plots": set(),
+        "tables": set(),
+        "sub": {"sub._part"},
+        "sub._part": {"sub.other", "low"},
+        "sub.other": {"tables"},
     }
-    assert set(imports_of(tmp_path / "sub" / "part.py", tmp_path)) == {"_files"}
+    picture = layout.read_picture(folder)
+    assert picture["sub"] == {"low", "tables"}
+    assert picture["top"] == {"tables", "low", "", "sub", "plots"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "a.py": "from . import b",
+            "b.py": "from . import c",
+            "c.py": "from . import a",
+        },
+        {"sub/__init__.py": "from ._a import x", "sub/_a.py": "from . import x"},
+        {"a.py": "from .b import x", "b.py": "def late():\n    from .a import y"},
+    ],
+)
+def test_rings_are_found(layout, package, files):
+    with pytest.raises(CycleError, match="nodes are in a cycle"):
+        layout.top_down(layout.read_imports(package(files)))
 
 
 def test_what_is_slow_to_load_loads_late():
-    program = "import sys, fmnist_sklearn; print(*sys.modules)"
+    """In a process of its own, where pandas cannot even be found."""
+    program = "import sys; sys.modules['pandas'] = None; import fmnist_sklearn; "
+    program += "print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout.split()

@@ -1,22 +1,8 @@
 """The speed comparisons: timed in turn in processes, recorded, told as they are."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-NAMES = ("accuracy_records", "contenders", "readme_tables", "records", "speed_records")
-
-
-@pytest.fixture
-def scripts(monkeypatch):
-    """Import the benchmarks' modules, which lie beside each other, for one test."""
-    monkeypatch.syspath_prepend(ROOT / "examples" / "benchmarks")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield __import__
-    for name in NAMES:
-        sys.modules.pop(name, None)
+from . import ROOT
 
 
 @pytest.fixture

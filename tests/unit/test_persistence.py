@@ -13,27 +13,17 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from fmnist_sklearn import (
-    LeNet5Classifier,
-    MiniVGGClassifier,
-    load_fashion_mnist_sample,
-)
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.persistence import load_model, save_model
 from fmnist_sklearn.storage.container import read_container, write_container
 
 QUICK = {"max_epochs": 2, "patience": None, "random_state": 0}
 
 
-@pytest.fixture(scope="module")
-def data():
-    X, y = load_fashion_mnist_sample(return_X_y=True)
-    return X[:500], y[:500]
-
-
-@pytest.fixture(scope="module", params=[LeNet5Classifier, MiniVGGClassifier])
-def net(request, data):
-    """A fitted net; not to be changed."""
-    return request.param(**QUICK).fit(*data)
+@pytest.fixture(params=["lenet5", "mini_vgg"])
+def net(request):
+    """Each of the shared nets; not to be changed."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +66,8 @@ def tamper(path, change):
 # Round trips ----------------------------------------------------------------------
 
 
-def test_predictions_are_the_same_to_the_bit(net, data, path):
+def test_predictions_are_the_same_to_the_bit(net, X, y, path):
     loaded = round_trip(net, path)
-    X, y = data
     assert type(loaded) is type(net)
     np.testing.assert_array_equal(
         loaded.predict_proba(X), net.predict_proba(X), strict=True

@@ -1,9 +1,17 @@
+import copy
+import json
+import operator
+import pickle
+
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
 from fmnist_sklearn.recipes import RECIPES
 
+ACCURATE = RECIPES["accurate"]["LeNet5Classifier"]
 CLASSES = {cls.__name__: cls for cls in (LeNet5Classifier, MiniVGGClassifier)}
 
 
@@ -43,3 +51,74 @@ def test_recipes_are_read_only():
         RECIPES["fast"]["LeNet5Classifier"]["lr"] = 1.0
     with pytest.raises(TypeError, match="does not support item assignment"):
         RECIPES["fast"]["LeNet5Classifier"] = {}
+
+
+def leaves(value):
+    """All that is in a value, however deep."""
+    inner = value.values() if isinstance(value, dict) else ()
+    return [value, *(leaf for item in inner for leaf in leaves(item))]
+
+
+def test_nothing_in_the_recipes_can_be_changed():
+    for value in leaves(RECIPES):
+        if isinstance(value, dict):
+            with pytest.raises(TypeError, match="read-only"):
+                value["shift"] = 3
+        else:
+            hash(value)  # lists and sets have none
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda augment: augment.update(shift=3),
+        lambda augment: augment.pop("shift"),
+        lambda augment: augment.popitem(),
+        lambda augment: augment.setdefault("flip", 0.5),
+        lambda augment: augment.clear(),
+        lambda augment: operator.ior(augment, {"flip": 0.5}),
+        lambda augment: operator.delitem(augment, "shift"),
+    ],
+)
+def test_a_nested_value_refuses_every_change(change):
+    augment = LeNet5Classifier(**ACCURATE).augment
+    with pytest.raises(TypeError, match="change a copy"):
+        change(augment)
+    assert ACCURATE["augment"] == {"shift": 1, "erase": 4}
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda recipe: pickle.loads(pickle.dumps(recipe)),
+        lambda recipe: {**recipe, "augment": {**recipe["augment"]}},
+        lambda recipe: recipe | {"augment": recipe["augment"] | {}},
+        lambda recipe: {**recipe, "augment": recipe["augment"].copy()},
+    ],
+)
+def test_copies_are_plain_dicts_of_ones_own(copied):
+    own = copied(RECIPES["accurate"]["MiniVGGClassifier"])
+    assert own == RECIPES["accurate"]["MiniVGGClassifier"]
+    own["augment"] = dict(own["augment"], flip=0.5)
+    own["lr"] = 1.0
+    assert RECIPES["accurate"]["MiniVGGClassifier"]["augment"] == {"shift": 1}
+    assert RECIPES["accurate"]["MiniVGGClassifier"]["lr"] != 1.0
+
+
+def test_an_estimator_made_by_a_recipe_goes_everywhere(X, y, tmp_path):
+    few = {"max_epochs": 1, "batch_size": 32, "random_state": 0}
+    net = LeNet5Classifier(**{**ACCURATE, **few})
+    expected = {"shift": 1, "erase": 4}
+    assert clone(net).augment == expected
+    assert "augment={'erase': 4, 'shift': 1}" in repr(net)
+    search = GridSearchCV(net, {"augment": [ACCURATE["augment"], None]}, cv=2, n_jobs=2)
+    search.fit(X, y)
+    assert search.cv_results_["params"][0] == {"augment": expected}
+    net.fit(X, y)
+    assert pickle.loads(pickle.dumps(net)).augment == expected
+    save_model(net, tmp_path / "net")
+    assert load_model(tmp_path / "net").augment == expected
+    assert net.set_params(augment={"flip": 0.5}).augment == {"flip": 0.5}
+    assert json.loads(json.dumps(ACCURATE["augment"])) == expected

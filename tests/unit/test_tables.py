@@ -1,26 +1,24 @@
 import json
 import math
-import pickle
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
-from sklearn.dummy import DummyClassifier
-from sklearn.exceptions import ConvergenceWarning, FitFailedWarning, NotFittedError
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import get_scorer, make_scorer, recall_score
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
     RandomizedSearchCV,
     cross_validate,
 )
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
@@ -61,108 +59,6 @@ class Net(ClassifierMixin, BaseEstimator):
 def grid_search(estimator, grid, **kwargs):
     kwargs = {"scoring": benchmark_scoring(), "refit": "accuracy", "cv": 3, **kwargs}
     return GridSearchCV(estimator, grid, **kwargs).fit(X, y)
-
-
-def score(name, estimator):
-    return benchmark_scoring()[name](estimator, X, y)
-
-
-# benchmark_scoring
-
-
-def test_scoring_reads_the_fit():
-    net = Net(width=2).fit(X, y)
-    assert score("training_time_s", net) == 200
-    assert score("epochs", net) == 7
-    assert score("n_parameters", net) == 20
-    assert score("accuracy", net) == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("estimator", "expected"),
-    [
-        (LogisticRegression(max_iter=1000), 15),
-        (RidgeClassifier(fit_intercept=False), 12),
-        (SVC(kernel="linear"), 15),
-        (SVC(), math.nan),
-        (DummyClassifier(), math.nan),
-    ],
-)
-def test_n_parameters_of_any_estimator(estimator, expected):
-    found = score("n_parameters", estimator.fit(X, y))
-    assert found == pytest.approx(expected, nan_ok=True)
-
-
-def test_scoring_of_a_multilayer_perceptron():
-    mlp = MLPClassifier((5,), max_iter=3, random_state=0)
-    with pytest.warns(ConvergenceWarning):
-        mlp.fit(X, y)
-    assert score("epochs", mlp) == 3
-    assert score("n_parameters", mlp) == 4 * 5 + 5 + 5 * 3 + 3
-    assert math.isnan(score("training_time_s", mlp))
-
-
-@pytest.mark.parametrize(
-    ("n_iter", "expected"),
-    [(np.array([3, 5, 4]), 5), (None, math.nan), (np.array([]), math.nan)],
-)
-def test_epochs_from_any_n_iter(n_iter, expected):
-    net = Net().fit(X, y)
-    net.n_iter_ = n_iter
-    assert score("epochs", net) == pytest.approx(expected, nan_ok=True)
-
-
-def test_scoring_looks_inside_pipelines_and_searches():
-    search = GridSearchCV(make_pipeline(StandardScaler(), Net()), {"net__width": [3]})
-    pipeline = make_pipeline("passthrough", search).fit(X, y)
-    assert score("n_parameters", pipeline) == 30
-    assert score("epochs", pipeline) == 7
-    # What the search took is not what its best estimator took.
-    assert math.isnan(score("training_time_s", pipeline))
-    assert score("training_time_s", search.best_estimator_) == 300
-
-
-def test_cross_validate_takes_unknown_values_without_a_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = cross_validate(DummyClassifier(), X, y, scoring=benchmark_scoring())
-    assert np.isnan(result["test_epochs"]).all()
-
-
-def test_scorers_travel_to_other_processes():
-    for scorer in pickle.loads(pickle.dumps(benchmark_scoring())).values():
-        assert scorer(Net().fit(X, y), X, y) > 0
-    # scikit-learn warns of the training time, which the estimator does not say.
-    with pytest.warns(UserWarning, match="non-finite"):
-        search = grid_search(LogisticRegression(max_iter=1000), {"C": [1, 2]}, n_jobs=2)
-    assert search.cv_results_["mean_test_n_parameters"].tolist() == [15, 15]
-
-
-def test_a_weighted_search_takes_the_scorers_without_a_warning():
-    search = GridSearchCV(
-        Net(), {"width": [1]}, scoring=benchmark_scoring(), refit="accuracy", cv=3
-    )
-    weight = np.where(y == 0, 8.0, 1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        search.fit(X, y, sample_weight=weight)
-    assert search.cv_results_["mean_test_epochs"].tolist() == [7]
-
-
-def test_scoring_under_metadata_routing():
-    weight = np.where(y == 0, 8.0, 1.0)
-    with config_context(enable_metadata_routing=True):
-        scoring = benchmark_scoring()
-        scoring["accuracy"].set_score_request(sample_weight=True)
-        net = Net().set_fit_request(sample_weight=True)
-        result = cross_validate(
-            net, X, y, scoring=scoring, cv=3, params={"sample_weight": weight}
-        )
-        # The request above was one caller's.
-        request = benchmark_scoring()["accuracy"].get_metadata_routing()
-        assert request.score.requests.get("sample_weight") is None
-    assert result["test_accuracy"] == pytest.approx(0.8, abs=0.01)
-    assert result["test_n_parameters"].tolist() == [10, 10, 10]
 
 
 # benchmark_table
@@ -340,6 +236,75 @@ def test_results_without_accuracy():
         )
     with pytest.raises(ValueError, match=r"'row' must .* got \['test_r2'\]"):
         benchmark_table({"row": {"fit_time": [1.0], "test_r2": [0.5]}})
+
+
+@pytest.mark.parametrize(
+    ("search", "got"),
+    [
+        (GridSearchCV(Net(), {}, scoring="balanced_accuracy"), "'balanced_accuracy'"),
+        (GridSearchCV(Net(), {}, scoring=get_scorer("f1_macro")), "f1_score"),
+        (
+            RandomizedSearchCV(
+                Net(), {"width": [1]}, n_iter=1, scoring=make_scorer(recall_score)
+            ),
+            "recall_score",
+        ),
+        (
+            HalvingGridSearchCV(Net(), {"width": [1]}, scoring=lambda est, X, y: 0.5),
+            "lambda",
+        ),
+        (GridSearchCV(DummyRegressor(), {}), "DummyRegressor.score"),
+        (GridSearchCV(make_pipeline(DummyRegressor()), {}), "Pipeline.score"),
+        (
+            GridSearchCV(Net(), {}, scoring={"accuracy": "f1_macro"}, refit="accuracy"),
+            "f1_score",
+        ),
+        (
+            GridSearchCV(
+                Net(), {}, scoring={"score": "f1_macro", "f2": "f1"}, refit="score"
+            ),
+            "f1_score",
+        ),
+    ],
+)
+def test_a_search_by_another_score_is_refused(search, got):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some scores are for two classes
+        search.fit(X, y)
+    with pytest.raises(ValueError, match=f"the search must .*{got}.*scoring='accuracy"):
+        benchmark_table(search)
+
+
+def test_accuracy_is_tabulated_where_another_score_refits():
+    search = grid_search(
+        Net(), {"width": [1, 2]}, scoring=["f1_macro", "accuracy"], refit="f1_macro"
+    )
+    table = benchmark_table(search)
+    expected = search.cv_results_["mean_test_accuracy"].tolist()
+    assert table["accuracy"].tolist() == expected
+
+
+def test_an_only_score_of_unknown_origin_must_be_able_to_be_an_accuracy():
+    dummy = DummyClassifier()
+    losses = cross_validate(dummy, X, y, scoring="neg_log_loss", cv=3)
+    with pytest.raises(ValueError, match=r"'row' must .*with values such as -1\.1"):
+        benchmark_table({"row": losses})
+    search = grid_search(dummy, {}, scoring="neg_log_loss", refit=True)
+    with pytest.raises(ValueError, match=r"results must .*with values such as -1\.1"):
+        benchmark_table(search.cv_results_)
+    # "score" among several is a name of the caller's.
+    several = {"score": "f1_macro", "recall": "recall_macro"}
+    named = cross_validate(dummy, X, y, scoring=several, cv=3)
+    with pytest.raises(ValueError, match=r"got \['test_score', 'test_recall'\]"):
+        benchmark_table({"row": named})
+    searched = grid_search(dummy, {}, scoring=several, refit="score").cv_results_
+    with pytest.raises(ValueError, match=r"got \['test_score', 'test_recall'\]"):
+        benchmark_table(searched)
+
+
+def test_failed_fits_leave_an_only_score_possible():
+    result = {"fit_time": [1.0, 1.0], "test_score": [math.nan, 0.5]}
+    assert benchmark_table({"row": result})["accuracy"].isna().all()
 
 
 @pytest.mark.parametrize(

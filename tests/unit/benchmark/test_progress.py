@@ -1,10 +1,12 @@
 import io
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
 from sklearn.base import clone
+from sklearn.model_selection import cross_validate
 
 from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.benchmark.progress import RunProgress, Work
@@ -20,7 +22,7 @@ def test_bar_shows_row_fold_epoch_loss_and_time_left():
     console = terminal()
     works = [Work("small", n_epochs=4, n_fits=2), Work("large", n_epochs=4, cost=9)]
     with RunProgress(works, console=console) as progress:
-        progress.begin_row(0)
+        progress.begin_work(0)
         progress.begin_fit()
         progress.begin_fit()
         progress.end_epoch(3, 0.25)
@@ -28,7 +30,7 @@ def test_bar_shows_row_fold_epoch_loss_and_time_left():
         (task,) = progress._bar.tasks
         assert task.completed == 7  # of 8 epochs in this row
         assert task.total == 8 + 36
-        progress.end_row("done")
+        progress.end_work("done")
     shown = console.file.getvalue()
     for text in ("1 of 2 small, fold 2 of 2", "epoch 3/4 loss 0.250", " left"):
         assert text in shown
@@ -42,11 +44,11 @@ def test_epochs_saved_by_early_stopping_do_not_count_as_fast_ones(monkeypatch):
     )
     works = [Work("a", n_epochs=100), Work("b", n_epochs=10)]
     with RunProgress(works, console=terminal()) as progress:
-        progress.begin_row(0)
+        progress.begin_work(0)
         progress.begin_fit()
         now[0] = 20.0
         progress.end_epoch(1, 1.0)
-        progress.end_row("stopped early")
+        progress.end_work("stopped early")
         (task,) = progress._bar.tasks
         assert task.completed == 100
         assert task.fields["end"] == 20.0 + 10 * 20.0
@@ -58,7 +60,7 @@ def test_callback_follows_a_fit_through_clones():
     rng = np.random.default_rng(0)
     X, y = rng.integers(256, size=(40, 64)), np.arange(40) % 2
     with RunProgress([Work("net", n_epochs=2)], console=terminal()) as progress:
-        progress.begin_row(0)
+        progress.begin_work(0)
         net = LeNet5Classifier(
             max_epochs=2, patience=None, callbacks=[progress.callback()]
         )
@@ -67,12 +69,45 @@ def test_callback_follows_a_fit_through_clones():
         assert task.completed == 2
 
 
+def test_fits_are_followed_without_a_trace_in_the_estimator(X, y, quick):
+    net = LeNet5Classifier(**quick)
+    with RunProgress([Work("net", 2, n_fits=3)], console=terminal()) as progress:
+        progress.begin_work(0)
+        (task,) = progress._bar.tasks
+        with progress.following():
+            net.fit(X, y)
+            assert task.completed == 2
+            cross_validate(net, X, y, cv=2)
+            assert task.completed == 6
+        net.fit(X, y)
+        assert task.completed == 6
+    assert net.callbacks is None
+    assert len(net.callbacks_) == len(LeNet5Classifier(**quick).fit(X, y).callbacks_)
+
+
+def test_a_fit_in_another_thread_is_not_followed(X, y, quick):
+    net = LeNet5Classifier(**quick)
+    with RunProgress([Work("net", n_epochs=2)], console=terminal()) as progress:
+        progress.begin_work(0)
+        with progress.following(), ThreadPoolExecutor(1) as pool:
+            pool.submit(net.fit, X, y).result()
+        assert progress._bar.tasks[0].completed == 0
+
+
+def test_without_a_bar_nothing_follows(X, y, quick):
+    console = Console(file=io.StringIO(), force_terminal=False)
+    progress = RunProgress([Work("net", n_epochs=2)], console=console)
+    with progress, progress.following():
+        LeNet5Classifier(**quick).fit(X, y)
+    assert console.file.getvalue() == ""
+
+
 def test_no_terminal_no_bar_but_a_line_a_row():
     console = Console(file=io.StringIO(), force_terminal=False)
     with RunProgress([Work("net", n_epochs=2)], console=console) as progress:
         assert progress.callback() is None
-        progress.begin_row(0)
-        progress.end_row("accuracy 0.9")
+        progress.begin_work(0)
+        progress.end_work("accuracy 0.9")
     assert console.file.getvalue() == "1 of 1 net: accuracy 0.9\n"
 
 
@@ -80,7 +115,7 @@ def test_no_terminal_no_bar_but_a_line_a_row():
 def test_a_narrow_terminal_loses_nothing(width):
     work = Work("MiniVGG (lr=0.001, batch_size=128)", n_epochs=150, n_fits=5)
     with RunProgress([work] * 8, console=terminal(width)) as progress:
-        progress.begin_row(3)
+        progress.begin_work(3)
         progress.begin_fit()
         progress.end_epoch(113, 0.25)
         plain = Console(file=io.StringIO(), width=width, color_system=None)
@@ -105,8 +140,8 @@ def test_a_stderr_that_takes_nothing_does_not_cost_the_run(monkeypatch, stream):
         monkeypatch.setattr(sys, "stderr", open("/dev/full", "w"))  # noqa: SIM115
     with RunProgress([Work("net", n_epochs=2)]) as progress:
         assert progress.callback() is None
-        progress.begin_row(0)
-        progress.end_row("accuracy 0.9")
+        progress.begin_work(0)
+        progress.end_work("accuracy 0.9")
         progress.say("done")
 
 

@@ -1,18 +1,19 @@
+import io
 import json
 import os
-import warnings
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from fmnist_sklearn import load_fashion_mnist_sample
-from fmnist_sklearn.benchmark import data as benchmark_data
+from fmnist_sklearn import models
+from fmnist_sklearn.benchmark import fits as fits_module
+from fmnist_sklearn.benchmark import progress as progress_module
 from fmnist_sklearn.benchmark import run as benchmark
 from fmnist_sklearn.benchmark import run_benchmark
-from fmnist_sklearn.benchmark.data import Images, load_data
-from fmnist_sklearn.benchmark.fits import Fit, mean_history
+from fmnist_sklearn.models import find_model
 from fmnist_sklearn.recipes import RECIPES
 
 FILES = {
@@ -33,20 +34,8 @@ ROWS = [
 ]
 
 
-def few_images(n_train=600, n_test=200):
-    train, test = (load_fashion_mnist_sample(subset=s) for s in ("train", "test"))
-    return Images(
-        "sample",
-        train.source,
-        train.data[:n_train],
-        train.target[:n_train],
-        test.data[:n_test],
-        test.target[:n_test],
-    )
-
-
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path_factory):
+def small(monkeypatch, tmp_path_factory, few_images):
     """Few images, two epochs, and a working folder that must stay empty."""
     recipes = {
         recipe: {name: {**kwargs, "max_epochs": 2} for name, kwargs in models.items()}
@@ -55,39 +44,12 @@ def small(monkeypatch, tmp_path_factory):
     # The names of the rows below do not depend on the recipe's tuning.
     recipes["fast"]["LeNet5Classifier"]["lr"] = 0.01
     recipes["fast"]["MiniVGGClassifier"]["lr"] = 0.003
-    monkeypatch.setattr(benchmark, "RECIPES", recipes)
-    monkeypatch.setattr(benchmark, "load_data", lambda *args: few_images())
+    monkeypatch.setattr(models, "RECIPES", recipes)
+    monkeypatch.setattr(benchmark, "load_data", lambda *args: few_images)
     working_folder = tmp_path_factory.mktemp("working_folder")
     monkeypatch.chdir(working_folder)
     yield
     assert os.listdir(working_folder) == []
-
-
-def make_fit(validation_accuracy, test_accuracy=0.5, **kwargs):
-    history = [
-        {
-            "epoch": epoch,
-            "train_loss": 1 / epoch,
-            "valid_loss": 1 / epoch,
-            "valid_acc": validation_accuracy,
-            "dur": 1.0,
-        }
-        for epoch in (1, 2)
-    ]
-    return Fit(
-        **{
-            "validation_accuracy": validation_accuracy,
-            "test_accuracy": test_accuracy,
-            "training_time_s": 2.0,
-            "epochs": 2,
-            "best_epoch": 2,
-            "n_parameters": 61750,
-            "device": "cpu",
-            "precision": "float32",
-            "history": history,
-            **kwargs,
-        }
-    )
 
 
 @pytest.fixture
@@ -101,9 +63,9 @@ def fake_fits(monkeypatch):
             fit = next(given)
             if isinstance(fit, BaseException):
                 raise fit
-            return [fit]
+            return fit
 
-        monkeypatch.setattr(benchmark, "fit_holdout", fit_holdout)
+        monkeypatch.setattr(fits_module, "fit_holdout", fit_holdout)
         monkeypatch.setattr(benchmark, "_warm_up", lambda *args: None)
 
     return use
@@ -158,12 +120,10 @@ def test_default_rows_and_files(tmp_path):
         assert row["parameters"]["random_state"] == 0
 
 
-def test_validation_and_test_accuracy_are_those_of_the_estimator():
+def test_validation_and_test_accuracy_are_those_of_the_estimator(few_images):
     run = partial(run_benchmark, models="LeNet5", batch_size=32, progress=False)
-    images = few_images()
-    estimator = benchmark.make_estimator(
-        "lenet5", "fast", batch_size=32, random_state=3
-    )
+    images = few_images
+    estimator = find_model("lenet5").make("fast", batch_size=32, random_state=3)
     estimator.fit(images.X_train, images.y_train)
     row = run(seed=3).table.iloc[0]
     assert row["test_accuracy"] == estimator.score(images.X_test, images.y_test)
@@ -203,7 +163,7 @@ def test_jobs_change_the_time_only(cv):
     )
 
 
-def test_the_best_row_is_chosen_by_validation_accuracy(fake_fits, tmp_path):
+def test_the_best_row_is_chosen_by_validation_accuracy(fake_fits, tmp_path, make_fit):
     fake_fits(make_fit(0.7, 0.9), make_fit(0.9, 0.6), make_fit(0.8, 0.95))
     result = run_benchmark(
         models="minivgg", batch_size=[8, 16, 32], out=tmp_path, progress=False
@@ -213,7 +173,7 @@ def test_the_best_row_is_chosen_by_validation_accuracy(fake_fits, tmp_path):
     assert "Best row, by validation accuracy: MiniVGG (lr=0.003, batch_size=16)" in text
 
 
-def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits):
+def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits, make_fit):
     fake_fits(*[make_fit(0.5)] * 8)
     result = run_benchmark(
         models=["MiniVGGClassifier", "lenet5", "minivgg"],
@@ -229,7 +189,7 @@ def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits):
     ]
 
 
-def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path):
+def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path, make_fit):
     fake_fits(make_fit(0.7), make_fit(0.8), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run_benchmark(out=tmp_path, progress=False)
@@ -246,14 +206,14 @@ def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path):
     assert set(os.listdir(tmp_path)) == FILES
 
 
-def test_a_training_that_diverges_names_its_row(fake_fits):
+def test_a_training_that_diverges_names_its_row(fake_fits, make_fit):
     fake_fits(make_fit(0.7), ValueError("train_loss became nan in epoch 1"))
     with pytest.raises(ValueError, match=r"batch_size=128\): train_loss became nan"):
         run_benchmark(progress=False)
 
 
 def test_progress_is_a_line_a_row_on_stderr_where_there_is_no_terminal(
-    fake_fits, capsys
+    fake_fits, capsys, make_fit
 ):
     fake_fits(make_fit(0.7, 0.6), make_fit(0.8))
     run_benchmark(data="sample", models="lenet5")
@@ -266,7 +226,7 @@ def test_progress_is_a_line_a_row_on_stderr_where_there_is_no_terminal(
     ]
 
 
-def test_progress_false_is_silent(fake_fits, capsys):
+def test_progress_false_is_silent(fake_fits, capsys, make_fit):
     fake_fits(make_fit(0.7))
     run_benchmark(models="lenet5", batch_size=8, progress=False)
     assert capsys.readouterr() == ("", "")
@@ -305,50 +265,13 @@ def test_out_is_checked_before_the_training(fake_fits, tmp_path):
         run_benchmark(out=tmp_path / "file", progress=False)
 
 
-def test_curves_of_folds_are_averaged_as_far_as_all_trained():
-    long, short = make_fit(0.5), make_fit(0.7)
-    short.history.pop()
-    (epoch,) = mean_history([long, short])
-    assert epoch["epoch"] == 1
-    assert epoch["valid_acc"] == pytest.approx(0.6)
-
-
-# Data -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_full_data(monkeypatch):
-    def fail(**kwargs):
-        raise OSError("no network. To get the data, install a package.")
-
-    monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fail)
-
-
-def test_auto_says_how_to_get_the_full_data_and_uses_the_sample(no_full_data):
-    with pytest.warns(UserWarning, match="bundled sample .*To get the data, install"):
-        images = load_data("auto")
-    assert (images.name, images.n_train, images.n_test) == ("sample", 6000, 1000)
-
-
-def test_full_insists(no_full_data):
-    with pytest.raises(OSError, match="To get the data, install"):
-        load_data("full")
-
-
-def test_sample_asks_for_nothing(no_full_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load_data("sample").X_train.shape == (6000, 784)
-
-
-@pytest.mark.parametrize("data", ["auto", "full"])
-def test_full_data_where_it_can_be_had(monkeypatch, tmp_path, data):
-    asked = []
-
-    def fetch(subset, data_home, **kwargs):
-        asked.append((subset, data_home))
-        return load_fashion_mnist_sample(subset=subset)
-
-    monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fetch)
-    assert load_data(data, tmp_path).name == "full"
-    assert asked == [("train", tmp_path), ("test", tmp_path)]
+def test_a_bar_changes_nothing_of_what_is_trained_and_recorded(monkeypatch):
+    run = partial(run_benchmark, models="lenet5", batch_size=32, seed=5)
+    unseen = run(progress=False)
+    console = Console(file=io.StringIO(), force_terminal=True, force_interactive=True)
+    monkeypatch.setattr(progress_module, "_StderrConsole", lambda: console)
+    seen = run(progress=True)
+    assert "epoch 2/2 loss" in console.file.getvalue()
+    for key in ("parameters", "test_accuracy", "validation_accuracy"):
+        assert seen.record["rows"][0][key] == unseen.record["rows"][0][key]
+    assert seen.record["rows"][0]["parameters"]["callbacks"] is None

@@ -1,8 +1,12 @@
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
+from PIL import Image
 
 from fmnist_sklearn.estimators._images import (
     check_image_shape,
@@ -40,7 +44,7 @@ def test_image_shape_settles_what_looks_like_channels_last():
     assert flatten_images(X, (2, 4, 3))[1] == (2, 4, 3)
 
 
-@pytest.mark.parametrize("X", [np.zeros((5, 24)), [[1, 2], [3, 4]], "text", None])
+@pytest.mark.parametrize("X", [np.zeros((5, 24)), [[1, 2], [3, 4]], 3.0, None])
 def test_what_is_not_images_passes_through(X):
     rows, shape = flatten_images(X, (1, 4, 6))
     assert rows is X
@@ -60,6 +64,228 @@ def test_torch_tensors():
     assert shape == (1, 3, 4)
     assert isinstance(to_array(x), np.ndarray)
     assert to_array("else") == "else"
+
+
+@pytest.mark.parametrize("X", ["images", Path("images"), ["a.png"], (Path("a.png"),)])
+def test_paths_are_no_images(X):
+    with pytest.raises(ValueError, match=r"X is text or a path \(.*read the pictures"):
+        flatten_images(X, None)
+
+
+# Arrays that are not NumPy's
+
+
+class Holder:
+    """Hands out an array by one protocol and no other."""
+
+    def __init__(self, array, protocol):
+        self.array = array
+        if protocol == "__array_interface__":
+            self.__array_interface__ = array.__array_interface__
+
+
+class ByArray(Holder):
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+class ByDLPack(Holder):
+    def __dlpack__(self, **kwargs):
+        return self.array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+class BySlices(Holder):
+    """As PyTables' arrays are."""
+
+    def __init__(self, array, protocol=None):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, key):
+        return self.array[key]
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda array: ByArray(array, None),
+        lambda array: Holder(array, "__array_interface__"),
+        lambda array: ByDLPack(array, None),
+        lambda array: ByDLPack(torch.from_numpy(array).bfloat16(), None),
+        BySlices,
+        memoryview,
+        np.ma.array,
+        lambda array: np.ma.array(array, mask=np.zeros_like(array, bool)),
+        lambda array: [ByArray(item, None) for item in array],
+        lambda array: tuple(torch.from_numpy(array).bfloat16()),
+    ],
+    ids=[
+        *("array", "interface", "dlpack", "dlpack of bfloat16", "slices", "buffer"),
+        *("masked array", "no mask set", "list", "tuple of bfloat16"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(4, 6), (4, 2, 3), (4, 1, 2, 3)])
+def test_whatever_hands_out_an_array(hold, shape):
+    array = np.arange(24, dtype=np.uint8).reshape(shape)
+    rows = to_array(hold(array))
+    assert type(rows) is np.ndarray
+    assert np.array_equal(rows, array)
+    rows, image_shape = flatten_images(hold(array), None)
+    assert rows.shape == (4, 6)
+    assert image_shape == (None if len(shape) == 2 else (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2),
+        *(torch.float64, torch.bool, torch.int8, torch.uint16, torch.int64),
+    ],
+    ids=str,
+)
+def test_tensors_of_every_real_dtype(dtype):
+    numbers = torch.tensor([[0.0, 1.0, 1.5, 6.0]]).to(dtype)
+    array = to_array(numbers)
+    assert array.tolist() == numbers.double().tolist()
+    assert array.dtype.kind in "fiub"
+
+
+def test_bfloat16_is_exact_up_to_its_ends():
+    info = torch.finfo(torch.bfloat16)
+    ends = torch.tensor([[info.max, info.min, info.tiny, float("nan")]]).bfloat16()
+    assert np.array_equal(
+        to_array(ends), [[info.max, info.min, info.tiny, np.nan]], equal_nan=True
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x.clone().requires_grad_() * 1,
+        torch.nn.Parameter,
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x.repeat_interleave(2, dim=3)[..., ::2],
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: torch.complex(x, -x).conj().imag,  # marked as to be negated
+    ],
+    ids=["grad", "parameter", "channels last", "strided", "transposed", "negated"],
+)
+def test_tensors_as_they_lie(make):
+    x = torch.arange(60.0).view(2, 2, 3, 5)
+    rows, shape = flatten_images(make(x), None)
+    assert np.array_equal(rows, x.flatten(1))
+    assert shape == (2, 3, 5)
+
+
+def test_dtypes_that_plug_into_numpy():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for name in ("bfloat16", "float8_e5m2", "float8_e4m3fn", "int4"):
+        array = np.array([[0, 1, 2]]).astype(getattr(ml_dtypes, name))
+        assert to_array(array).dtype == np.float32
+        assert to_array(array).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch.Tensor.to_sparse,
+        torch.Tensor.to_sparse_csr,
+        lambda x: x.to("meta"),
+        lambda x: x.to(torch.complex32),
+        lambda x: torch.nested.nested_tensor(list(x)),
+    ],
+    ids=["sparse", "csr", "meta", "complex32", "nested"],
+)
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of prototypes
+def test_tensors_that_numpy_cannot_hold(make):
+    match = r"X is a .*[tT]ensor of dtype torch\..*on (cpu|meta).*pass a dense tensor"
+    with pytest.raises(TypeError, match=match):
+        flatten_images(make(torch.ones(2, 4)), None)
+
+
+class Refuses:
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+
+class OfAMaskedArray:
+    """As netCDF4's variables are."""
+
+    def __array__(self, dtype=None, copy=None):
+        return MASKED
+
+
+class OnAnotherDevice(Holder):
+    def __dlpack__(self, **kwargs):
+        raise BufferError("the device is not the CPU")
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+MASKED = np.ma.array(np.arange(24.0).reshape(2, 3, 4), mask=np.arange(24) % 9 == 2)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "match"),
+    [
+        (Refuses(), TypeError, r"X is a Refuses .* cannot be read \(Implicit"),
+        (OnAnotherDevice(np.ones(3), None), TypeError, r"read \(the device is not"),
+        (MASKED, ValueError, "X has 3 masked elements; give them values"),
+        (MASKED.reshape(2, 12), ValueError, "X has 3 masked elements"),
+        (OfAMaskedArray(), ValueError, "X has 3 masked elements"),
+        ([np.ones((3, 4)), MASKED[0]], ValueError, "X has 2 masked elements"),
+        (np.zeros(3, [("a", int), ("b", float)]), TypeError, "X is a structured array"),
+        ([Image.new("P", (4, 3))], ValueError, r"palette; .*convert\('L'\)"),
+        (
+            [Image.new("L", (4, 3)), Image.new("L", (5, 3))],
+            ValueError,
+            r"X is a list .* 2 different shapes, such as \(3, 4\) and \(3, 5\)",
+        ),
+        (
+            (torch.ones(3, 4), np.ones((1, 3, 4))),
+            ValueError,
+            r"X is a tuple .* 2 different shapes, such as \(1, 3, 4\) and \(3, 4\)",
+        ),
+        ([[[1, 2], [3, 4]], [[1, 2]]], ValueError, r"shapes, such as \(1, 2\) and"),
+        ([[[1, 2], [3]]], ValueError, "inhomogeneous shape"),
+    ],
+    ids=[
+        *("refuses", "device", "mask", "mask of rows", "mask handed out"),
+        *("mask in a list", "structured", "palette", "sizes", "shapes"),
+        *("nested sizes", "ragged"),
+    ],
+)
+def test_what_makes_no_array(X, error, match):
+    with pytest.raises(error, match=match):
+        flatten_images(X, None)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pd.DataFrame({"a": [1], "b": [2]}),
+        pd.Series(["a", None], dtype="string"),
+        scipy.sparse.eye_array(3, format="csr"),
+        *(["a", "b"], [1, 2], [[1], [2, 3]], [np.float32(1)], [None], [], {"X": 1}),
+        *("text", b"bytes", np.float32(2), 2, None, {1, 2}),
+    ],
+    ids=lambda X: type(X).__name__,
+)
+def test_what_scikit_learn_is_to_judge(X):
+    assert to_array(X) is X
+
+
+def test_a_memory_map_is_not_copied(tmp_path):
+    np.save(tmp_path / "X.npy", np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    rows, _ = flatten_images(mapped, None)
+    assert rows.ctypes.data == mapped.ctypes.data
+
+
+# Channels
 
 
 @pytest.mark.parametrize("n_channels", [1, 3, 4])

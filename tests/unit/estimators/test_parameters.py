@@ -63,7 +63,7 @@ def test_set_params_only_stores(lenet5, X):
         "augment": {"flip": 0.5},
         "batch_size": 3,
         "iterator_train": DataLoader,
-        "device": "auto",
+        "device": "cpu",
     }
     assert net.set_params(**changes) is net
     assert net.get_params() == lenet5.get_params() | changes

@@ -85,7 +85,9 @@ def test_fit_is_the_same_with_either_step(monkeypatch, lr_schedule):
         return net.fit(X, y).module_.state_dict()
 
     quick = fitted()
-    monkeypatch.setattr("fmnist_sklearn.training.net.takes_quick_step", lambda _: False)
+    monkeypatch.setattr(
+        "fmnist_sklearn.training.steps.takes_quick_step", lambda _: False
+    )
     for name, value in fitted().items():
         assert torch.equal(value, quick[name])
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import StratifiedShuffleSplit
 from torch.utils.data import Subset
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
@@ -34,14 +35,16 @@ def test_seeds_follow_random_state():
 
 def test_seeds_are_drawn_anew():
     seeds = Seeds(7)
-    first = values(seeds)
-    seeds.draw()
-    second = values(seeds)
-    again = Seeds(7)
-    again.draw()
+    first = seeds.order, seeds.dropout
+    following = seeds.following()
+    second = following.order, following.dropout
+    third = following.following()
+    again = Seeds(7).following()
 
-    assert not set(first) & set(second)
-    assert values(again) == second
+    assert len({*first, *second, third.order, third.dropout}) == 6
+    assert (again.order, again.dropout) == second
+    assert following.split == seeds.split
+    assert (seeds.order, seeds.dropout) == first
 
 
 def test_a_random_state_is_drawn_from():
@@ -95,6 +98,87 @@ def test_split_is_stratified():
 def test_split_where_strata_are_impossible(counts):
     _, valid = split_rows(labels(*counts), 0.2, True, seed=0)
     assert len(valid) == 4
+
+
+def counts_of_split(counts, fraction, seed, *, order=None):
+    y = labels(*counts)
+    y = y if order is None else np.random.default_rng(order).permutation(y)
+    return [
+        np.bincount(y[part], minlength=len(counts)).tolist()
+        for part in split_rows(y, fraction, True, seed)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "expected"),
+    [
+        ((150, 49, 1), 0.1, [15, 5, 0]),
+        ((1, 20, 1, 20, 1), 0.2, [0, 4, 0, 5, 0]),  # 8.6 of 43 rows
+        ((50, 1), 0.1, [5, 0]),
+        ((1, 1, 2, 2), 0.3, [0, 0, 1, 1]),
+        ((3,) + (1,) * 7, 0.2, [2] + [0] * 7),
+    ],
+)
+def test_the_only_row_of_a_class_is_trained_on(counts, fraction, expected):
+    """And the others stay stratified, in whatever order they come."""
+    for seed in range(20):
+        train, valid = counts_of_split(counts, fraction, seed, order=seed)
+        assert sorted(valid) == sorted(expected)
+        assert [v for v, n in zip(valid, counts, strict=True) if n == 1] == [
+            0 for n in counts if n == 1
+        ]
+        assert min(train) >= 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction"),
+    [
+        ((2,) * 10, 0.2),  # more classes than rows to validate on
+        ((3,) * 30, 0.1),
+        ((40, 2, 2, 2), 0.08),
+        ((5, 2), 0.1),
+        ((2, 1), 0.2),
+        ((100, 2), 0.9),  # strata would leave no row of the second class
+        ((30, 2, 2), 0.9),
+    ],
+)
+def test_every_class_is_trained_on_where_it_can_be(counts, fraction):
+    for seed in range(20):
+        train, valid = counts_of_split(counts, fraction, seed, order=seed)
+        assert min(train) >= 1
+        assert sum(valid) == max(round(fraction * sum(counts)), 1)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 50])
+def test_split_of_classes_of_one_row_each(n):
+    train, valid = counts_of_split((1,) * n, 0.2, seed=0)
+    assert sum(valid) == max(round(0.2 * n), 1)
+    assert sum(train) == n - sum(valid)
+
+
+def test_where_rows_are_short_rare_classes_are_trained_on_first():
+    assert counts_of_split((7, 1), 0.9, seed=3) == [[0, 1], [7, 0]]
+    assert counts_of_split((6, 3, 1), 0.8, seed=3) == [[0, 1, 1], [6, 2, 0]]
+
+
+def test_rows_are_drawn_at_random_where_a_class_is_rare():
+    y = labels(30, 1, 9)
+    first = split_rows(y, 0.2, True, seed=0)
+    assert all(map(np.array_equal, split_rows(y, 0.2, True, seed=0), first))
+    drawn = {row for seed in range(60) for row in split_rows(y, 0.2, True, seed)[1]}
+    assert drawn == set(range(40)) - {30}
+
+
+@pytest.mark.parametrize("counts", [(60, 30, 10), (2, 2, 6), (20,), (400, 3, 97)])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_splits_without_rare_classes_are_scikit_learn_s(counts, seed):
+    """They stay bit for bit what they were, and with them the fits."""
+    y = np.random.default_rng(0).permutation(labels(*counts))
+    n_valid = round(0.3 * len(y))
+    reference = StratifiedShuffleSplit(1, test_size=n_valid, random_state=seed)
+    expected = next(reference.split(y, y))
+    split = split_rows(y, 0.3, True, seed)
+    assert all(map(np.array_equal, split, map(np.sort, expected)))
 
 
 def test_split_with_class_numbers_left_out():
@@ -309,7 +393,7 @@ def test_bfloat16_trains_float32_weights(X, y, quick, estimator):
 
     assert net.precision_ == "bfloat16"
     assert {p.dtype for p in net.module_.parameters()} == {torch.float32}
-    assert net.predict_proba(X[:5]).dtype == np.float32
+    assert net.forward(X[:5]).dtype == torch.float32
     float32 = estimator(**quick | {"max_epochs": 1}, precision="float32")
     float32.fit(X[:60], y[:60])
     assert float32.history_[0, "train_loss"] != net.history_[0, "train_loss"]

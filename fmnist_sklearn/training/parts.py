@@ -1,0 +1,217 @@
+"""The parts of a net, built from its parameters: network, loss, optimizer, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
+from skorch.history import History
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..modules import reset_parameters
+from .augment import make_augment
+from .batches import BatchIterator, LoadedBatches, automatic_batch_size, is_resident
+from .callbacks import EarlyStopping, LRSchedule, WeightAverage
+from .losses import CrossEntropy
+
+PREDICTION_BATCH_SIZE = 160
+DEFAULT_PATIENCE = 10
+
+_FUSED_OPTIMIZERS = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.SGD,
+    torch.optim.Adagrad,
+)
+
+
+def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
+    """Build a network without memory for its weights, in float32.
+
+    Parameters
+    ----------
+    cls : class
+        LeNet5, MiniVGG or a subclass.
+    kwargs : dict
+        Its arguments.
+
+    Returns
+    -------
+    torch.nn.Module
+        On the "meta" device, so that no weights are drawn and no global random state
+        is read; float32, whatever PyTorch's default dtype is.
+    """
+    with torch.device("meta"):
+        return cls(**kwargs).to(torch.float32)
+
+
+class BuildsParts(NeuralNetClassifier):
+    """How a net makes each of its parts; skorch's names, so that it calls them."""
+
+    def initialize_module(self) -> Any:
+        """Build the network without touching the global random state."""
+        module = build_module(self.module, self._module_arguments())
+        module.to_empty(device="cpu")
+        reset_parameters(
+            module, torch.Generator("cpu").manual_seed(self._seeds.weights)
+        )
+        self.module_: Any = module
+        return self.place_module()
+
+    def _module_arguments(self) -> dict[str, Any]:
+        """Return the network's arguments: those of the data, then the user's own."""
+        data = {"image_shape": self.image_shape_, "n_classes": len(self.classes_)}
+        given = self.get_params_for("module")
+        for name, value in data.items():
+            if name in given and not np.array_equal(given[name], value):
+                raise ValueError(
+                    f"module__{name}={given[name]!r} does not fit the data, which have "
+                    f"{name} = {value!r}"
+                )
+        return {**data, "dropout": self.dropout, **given}
+
+    def place_module(self) -> Any:
+        """Move the network to the device, in the memory format that suits it."""
+        self.module_.to(self.device_, memory_format=self._memory_format)
+        return self
+
+    def initialize_criterion(self) -> Any:
+        """Build the loss; ``get_loss`` averages it, where weights come in."""
+        kwargs = {
+            "label_smoothing": self.label_smoothing,
+            **self.get_params_for("criterion"),
+        }
+        if not issubclass(self.criterion, CrossEntropy):
+            kwargs["reduction"] = "none"
+        self.criterion_ = self.criterion(**kwargs).to(self.device_)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Any:
+        """Build the optimizer, with one fused step for all weights where it has one."""
+        args, kwargs = self.get_params_for_optimizer(
+            "optimizer", self.get_all_learnable_params()
+        )
+        chosen = {"fused", "foreach", "capturable", "differentiable"} & kwargs.keys()
+        if self.optimizer in _FUSED_OPTIMIZERS and not chosen:
+            kwargs["fused"] = True
+        self.optimizer_ = self.optimizer(*args, **kwargs)
+        return self
+
+    def initialize_history(self) -> Any:
+        """Start a new history; an earlier one may be in someone's hands."""
+        self.history_ = History()
+        return self
+
+    # skorch would print what it initializes anew, and register it.
+
+    def _initialize_module(self, reason: Any = None) -> Any:
+        return self.initialize_module()
+
+    def _initialize_criterion(self, reason: Any = None) -> Any:
+        return self.initialize_criterion()
+
+    def _initialize_optimizer(self, reason: Any = None) -> Any:
+        return self.initialize_optimizer()
+
+    # Callbacks ------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        callbacks: list[tuple[str, Callback]] = [("epoch_timer", EpochTimer())]
+        if not self._is_partial_fit:
+            callbacks += self._callbacks_of_fit()
+        return [*callbacks, ("print_log", PrintLog())]
+
+    def _callbacks_of_fit(self) -> Iterator[tuple[str, Callback]]:
+        if self.lr_schedule is not None:
+            schedule = LRSchedule(
+                self.lr_schedule, self.max_epochs, self.get_params_for("lr_schedule")
+            )
+            yield "lr_schedule", schedule
+        if self.ema_decay is not None:
+            yield "weight_average", WeightAverage(self.ema_decay)
+        yield "early_stopping", EarlyStopping(self._patience())
+
+    def _patience(self) -> int | None:
+        if self.patience != "auto":
+            return self.patience
+        return DEFAULT_PATIENCE if self.lr_schedule is None else None
+
+    def _initialize_callbacks(self) -> Any:
+        super()._initialize_callbacks()
+        for name, callback in self.callbacks_:
+            if isinstance(callback, BatchScoring):
+                raise TypeError(
+                    f"callback {name!r} is a {type(callback).__name__}, which needs "
+                    "the history to hold a row for each batch; use EpochScoring"
+                )
+        return self
+
+    # Batches --------------------------------------------------------------------
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return batches of a dataset: whole ones, unless an iterator class is given.
+
+        Parameters
+        ----------
+        dataset : torch.utils.data.Dataset
+            Items (image, class index) or (image, class index, weight).
+        training : bool, default=False
+            Whether to shuffle, augment and use ``iterator_train``'s parameters.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        kwargs = self.get_params_for(prefix)
+        iterator = self.iterator_train if training else self.iterator_valid
+        if iterator is None and not is_resident(dataset):
+            iterator = DataLoader
+        kwargs.setdefault(
+            "batch_size", self.batch_size if training else PREDICTION_BATCH_SIZE
+        )
+        kwargs["batch_size"] = _batch_size(prefix, kwargs["batch_size"], len(dataset))
+        if training:
+            kwargs.setdefault("shuffle", True)
+        elif kwargs.get("shuffle"):
+            raise ValueError(
+                "iterator_valid__shuffle=True would return predictions in another "
+                "order than that of X; leave it out"
+            )
+        # Without one of its own a DataLoader reads the global generator.
+        seed = self._seeds.order if training else 0
+        generator = torch.Generator("cpu").manual_seed(seed)
+        augment = make_augment(self.augment) if training else None
+        if iterator is None:
+            _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
+            return BatchIterator(
+                dataset, augment=augment, generator=generator, **kwargs
+            )
+        if isinstance(iterator, type) and issubclass(iterator, DataLoader):
+            kwargs.setdefault("generator", generator)
+        return LoadedBatches(iterator(dataset, **kwargs), augment, generator)
+
+
+def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:
+    """Turn a batch size as parameters give it into a number of rows."""
+    if isinstance(size, str) and size == "auto":
+        return automatic_batch_size(n_rows)
+    is_number = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if size is not None and not (is_number and (size > 0 or size == -1)):
+        raise ValueError(
+            f"{prefix}__batch_size must be an integer of at least 1, -1 for all rows "
+            f'or "auto", got {size!r}'
+        )
+    return n_rows if size == -1 else size
+
+
+def _check_keywords(prefix: str, kwargs: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(kwargs.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"{prefix}__{unknown[0]} is not known to the default iterator, which takes "
+            f"{', '.join(sorted(known))}; pass {prefix}=torch.utils.data.DataLoader to "
+            "use the parameters of that"
+        )

@@ -1,0 +1,178 @@
+"""After any exception at any line: as before the call, or whole epochs, told as such.
+
+``python tests/contract/test_interrupts.py 1000`` tries as many lines of each way to
+train; the suite tries a few.
+"""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fmnist_sklearn
+from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+
+PACKAGE = str(Path(fmnist_sklearn.__file__).parent)
+N_EPOCHS = 3
+SETTINGS = {
+    "lr": 0.02,
+    "batch_size": 16,
+    "max_epochs": N_EPOCHS,
+    "validation_fraction": 0.25,
+    "random_state": 0,
+    "device": "cpu",
+}
+
+
+def images():
+    X, y = load_fashion_mnist_sample(return_X_y=True)
+    return X[:60], y[:60] % 3
+
+
+def animals(y):
+    """Other labels for the same images, in another order."""
+    return np.array(["cow", "cat", "ant"])[y]
+
+
+# Each way: the estimator before the call, and the call with so many epochs at most.
+
+
+def first_fit():
+    X, y = images()
+    net = LeNet5Classifier(**SETTINGS)
+    return net, lambda net: net.fit(X, y)
+
+
+def second_fit():
+    X, y = images()
+    net = LeNet5Classifier(**SETTINGS | {"max_epochs": 1}).fit(X, animals(y))
+    net.set_params(max_epochs=N_EPOCHS, pixel_scaling="symmetric")
+    return net, lambda net: net.fit(X, y)
+
+
+def warm_fit():
+    X, y = images()
+    net = LeNet5Classifier(**SETTINGS | {"max_epochs": 1}, warm_start=True).fit(X, y)
+    net.set_params(max_epochs=N_EPOCHS, lr=0.01, dropout=0.1)
+    return net, lambda net: net.fit(X, y)
+
+
+def fit_without_validation():
+    X, y = images()
+    settings = SETTINGS | {"validation_fraction": 0, "ema_decay": None}
+    net = LeNet5Classifier(**settings).fit(X[:40], y[:40])
+    return net, lambda net: net.fit(X, y)
+
+
+def partial_fit():
+    X, y = images()
+    net = LeNet5Classifier(**SETTINGS).partial_fit(X, y, classes=range(3))
+    return net, lambda net: net.set_params(lr=0.5).partial_fit(X, y)
+
+
+WAYS = (first_fit, second_fit, warm_fit, fit_without_validation, partial_fit)
+
+
+class RaiseAtLine:
+    """Raise an exception at the n-th line of ours that is run."""
+
+    def __init__(self, number, error=KeyboardInterrupt):
+        self.left, self.error = number, error
+        self.place = None
+
+    def trace(self, frame, event, arg):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                self.place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                raise self.error("injected")
+        return self.trace
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *exc_info):
+        sys.settrace(self.before)
+
+
+def answers(net):
+    """What a user sees of a fitted net."""
+    X, _ = images()
+    return net.classes_.tolist(), net.n_iter_, net.predict_proba(X)
+
+
+def same(first, second):
+    return first[:2] == second[:2] and np.array_equal(first[2], second[2])
+
+
+def outcomes(way):
+    """The states that the call may leave: as before, and after each whole epoch."""
+    net, call = way()
+    before = answers(net) if net.__sklearn_is_fitted__() else None
+    after = []
+    for n_epochs in range(1, N_EPOCHS + 1):
+        trained = copy.deepcopy(net).set_params(max_epochs=n_epochs)
+        after.append(answers(call(trained)))
+    return before, after
+
+
+def attack(way, n_tries, error, seed):
+    """Interrupt the call at random lines; return what went wrong, as texts."""
+    before, after = outcomes(way)
+    net, call = way()
+    counter = RaiseAtLine(-1)
+    with counter:
+        call(copy.deepcopy(net))
+    n_lines = -1 - counter.left
+    faults = []
+    for number in np.random.default_rng(seed).integers(1, n_lines, n_tries):
+        attacked = copy.deepcopy(net)
+        injected = RaiseAtLine(number, error)
+        try:
+            with injected:
+                call(attacked)
+        except error:
+            pass
+        else:
+            continue  # the line was in code whose errors are caught on purpose
+        where = f"{way.__name__}, {error.__name__} at {injected.place}: "
+        if not attacked.__sklearn_is_fitted__():
+            if before is not None:
+                faults.append(where + "the earlier fit is lost")
+            elif vars(attacked).keys() != attacked.get_params().keys():
+                faults.append(where + "an unfitted net has fitted attributes")
+            continue
+        state = answers(attacked)
+        allowed = (
+            [before, *after] if error is KeyboardInterrupt else [before, after[-1]]
+        )
+        if not any(same(state, each) for each in allowed if each is not None):
+            faults.append(where + f"neither as before nor {state[1]} whole epochs")
+    return faults
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("way", WAYS)
+def test_after_an_exception_at_any_line(way, error):
+    assert not attack(way, 10, error, seed=0)
+
+
+if __name__ == "__main__":
+    import warnings
+
+    warnings.simplefilter("ignore")
+    found = [
+        fault
+        for way in WAYS
+        for error in (KeyboardInterrupt, MemoryError)
+        for fault in attack(way, int(sys.argv[1]) // len(WAYS) // 2, error, seed=1)
+    ]
+    print(*found, f"{len(found)} faults in {sys.argv[1]} tries", sep="\n")
+    sys.exit(bool(found))

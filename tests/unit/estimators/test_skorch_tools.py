@@ -1,0 +1,206 @@
+"""skorch's tools over (net, X, y) work as skorch documents, at the defaults."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import (
+    EpochScoring,
+    Freezer,
+    Initializer,
+    ParamMapper,
+    PassthroughScoring,
+    ProgressBar,
+    TensorBoard,
+    TrainEndCheckpoint,
+    Unfreezer,
+)
+from skorch.helper import SliceDataset
+from skorch.scoring import loss_scoring
+from skorch.utils import to_numpy
+
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
+
+NAMES = np.array([f"class {digit}" for digit in range(10)])
+FEW = {"max_epochs": 2, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def net(X, y):
+    """A net fitted at the defaults, on labels that are words."""
+    return LeNet5Classifier(**FEW).fit(X, NAMES[y])
+
+
+def test_loss_scoring(net, X, y):
+    losses = loss_scoring(net, X, NAMES[y])
+    expected = log_loss(NAMES[y], net.predict_proba(X))
+    assert np.mean(losses) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_search_by_loss_scoring(X, y):
+    search = GridSearchCV(
+        LeNet5Classifier(**FEW),
+        {"lr": [0.001, 0.01]},
+        cv=2,
+        scoring=lambda net, X, y: -float(np.mean(loss_scoring(net, X, y))),
+        error_score="raise",
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_the_criterion_is_the_mean_that_it_says(net):
+    logits, targets = torch.randn(6, 10), torch.arange(6)
+    assert net.criterion_.reduction == "mean"
+    loss = net.criterion_(logits, targets)
+    assert loss.shape == ()
+    assert loss == pytest.approx(net.get_loss(logits, targets, training=True))
+
+
+def test_get_dataset_has_the_targets(net, X, y):
+    dataset = net.get_dataset(X, NAMES[y])
+    assert [int(dataset[i][1]) for i in range(20)] == y[:20].tolist()
+    assert np.array_equal(to_numpy(torch.stack(list(SliceDataset(dataset, 1)))), y)
+    assert net.get_dataset(dataset) is dataset
+    with pytest.raises(ValueError, match="not among the classes"):
+        net.get_dataset(X, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        net.get_dataset(X, NAMES[y][:5])
+
+
+def test_validation_steps_over_a_dataset(net, X, y):
+    total = 0.0
+    for batch in net.get_iterator(net.get_dataset(X, NAMES[y])):
+        total += net.validation_step(batch)["loss"].item() * len(batch[1])
+    expected = log_loss(NAMES[y], net.predict_proba(X))
+    assert total / len(X) == pytest.approx(expected, rel=1e-4)
+
+
+def test_get_split_datasets_splits_as_fit_does(net, X, y):
+    seen = []
+
+    class Look(PassthroughScoring):
+        def __init__(self):
+            super().__init__("train_loss")
+
+        def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+            seen.append((dataset_train.indices, dataset_valid.indices))
+
+        def on_epoch_end(self, net, **kwargs):
+            pass
+
+    again = LeNet5Classifier(**FEW | {"max_epochs": 1}, callbacks=[Look()])
+    again.fit(X, NAMES[y])
+    parts = again.get_split_datasets(X, NAMES[y])
+    for part, expected in zip(parts, seen[0], strict=True):
+        assert np.array_equal(part.indices, expected)
+    whole = LeNet5Classifier(**FEW, validation_fraction=0).fit(X, y)
+    assert whole.get_split_datasets(X, y)[1] is None
+
+
+@pytest.mark.parametrize("on_train", [False, True])
+@pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss", "f1_macro", None])
+def test_epoch_scoring(X, y, scoring, on_train):
+    score = EpochScoring(scoring, on_train=on_train, name="score")
+    net = LeNet5Classifier(**FEW, callbacks=[score]).fit(X, NAMES[y])
+    assert np.isfinite(net.history_[:, "score"]).all()
+    if scoring == "accuracy" and not on_train:
+        assert net.history_[:, "score"] == pytest.approx(net.history_[:, "valid_acc"])
+
+
+def test_epoch_scoring_by_a_function(X, y):
+    def score(net, dataset, targets):
+        return accuracy_score(targets, net.predict(dataset))
+
+    scores = EpochScoring(score, lower_is_better=False, name="score")
+    net = MiniVGGClassifier(
+        **FEW, module__hidden_units=8, callbacks=[scores], iterator_valid__batch_size=9
+    ).fit(X[:100], NAMES[y[:100]])
+    assert net.history_[:, "score"] == pytest.approx(net.history_[:, "valid_acc"])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"batch_size": 64},
+        {"batch_size": -1},
+        {"iterator_train__drop_last": True},
+        {"iterator_valid__batch_size": 5},
+        {"validation_fraction": 0},
+    ],
+)
+@pytest.mark.parametrize("batches_per_epoch", ["auto", "count"])
+def test_progress_bar_counts_the_batches(X, y, params, batches_per_epoch):
+    counts = []
+
+    class Bar(ProgressBar):
+        def on_epoch_end(self, net, **kwargs):
+            counts.append((self.pbar_.total, self.pbar_.n))
+            super().on_epoch_end(net, **kwargs)
+
+    bar = Bar(batches_per_epoch=batches_per_epoch)
+    with contextlib.redirect_stderr(io.StringIO()):
+        LeNet5Classifier(**FEW, callbacks=[bar], **params).fit(X, y)
+    assert len(counts) == 2
+    assert all(total == n for total, n in counts)
+    assert bar.batches_per_epoch == batches_per_epoch
+
+
+class Writer:
+    """As much of a SummaryWriter as is needed."""
+
+    def __init__(self):
+        self.tags = set()
+
+    def add_scalar(self, tag, scalar_value, global_step=None, **kwargs):
+        self.tags.add(tag)
+
+    def close(self):
+        pass
+
+
+def test_tensor_board(X, y):
+    writer = Writer()
+    LeNet5Classifier(**FEW, callbacks=[TensorBoard(writer)]).fit(X, y)
+    assert {"Loss/train_loss", "Loss/valid_loss"} <= writer.tags
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        Freezer("c1.*"),
+        Unfreezer("c1.*", at=2),
+        Freezer(["*.norm.*", "head.f5.*"]),
+        ParamMapper("head.*", fn=torch.nn.init.normal_),
+    ],
+)
+def test_parameters_are_mapped(X, y, callback):
+    net = LeNet5Classifier(**FEW, callbacks=[("map", callback)]).fit(X, y)
+    assert np.isfinite(net.predict_proba(X)).all()
+    if isinstance(callback, Freezer):
+        frozen = [n for n, p in net.module_.named_parameters() if not p.requires_grad]
+        assert frozen
+        initial = LeNet5Classifier(**FEW).initialize().module_.state_dict()
+        for name in frozen:
+            assert torch.equal(net.module_.state_dict()[name], initial[name])
+
+
+def test_initializer(X, y):
+    ones = Initializer("head.out.bias", fn=torch.nn.init.ones_)
+    net = LeNet5Classifier(**FEW | {"lr": 1e-9}, callbacks=[ones]).fit(X, y)
+    torch.testing.assert_close(net.module_.head.out.bias.detach(), torch.ones(10))
+
+
+def test_train_end_checkpoint(X, y, tmp_path):
+    checkpoint = TrainEndCheckpoint(dirname=str(tmp_path))
+    net = LeNet5Classifier(**FEW, callbacks=[checkpoint]).fit(X, y)
+    saved = torch.load(tmp_path / "train_end_params.pt", weights_only=True)
+    state = net.module_.state_dict()
+    assert all(torch.equal(saved[name], state[name]) for name in state)
+    history = json.loads((tmp_path / "train_end_history.json").read_text())
+    assert len(history) == 2

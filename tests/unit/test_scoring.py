@@ -1,0 +1,304 @@
+import math
+import pickle
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    Ridge,
+    RidgeClassifier,
+)
+from sklearn.metrics import (
+    accuracy_score,
+    check_scoring,
+    f1_score,
+    get_scorer,
+    make_scorer,
+)
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.svm import SVC
+
+from fmnist_sklearn import LeNet5Classifier
+from fmnist_sklearn.scoring import (
+    benchmark_scoring,
+    describe_scoring,
+    search_scores_accuracy,
+)
+
+X, y = load_iris(return_X_y=True)
+
+
+class Net(ClassifierMixin, BaseEstimator):
+    """Says about its fit what our estimators say."""
+
+    def __init__(self, width=1):
+        self.width = width
+
+    def fit(self, X, y, sample_weight=None):
+        self.classes_ = np.unique(y)
+        self.fit_time_ = 100.0 * self.width
+        self.n_iter_ = 7
+        self.n_parameters_ = 10 * self.width
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+def score(name, estimator):
+    return benchmark_scoring()[name](estimator, X, y)
+
+
+def test_scoring_reads_the_fit():
+    net = Net(width=2).fit(X, y)
+    assert score("training_time_s", net) == 200
+    assert score("epochs", net) == 7
+    assert score("n_parameters", net) == 20
+    assert score("accuracy", net) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (LogisticRegression(max_iter=1000), 15),
+        (RidgeClassifier(fit_intercept=False), 12),
+        (SVC(kernel="linear"), 15),
+        (SVC(), math.nan),
+        (DummyClassifier(), math.nan),
+    ],
+)
+def test_n_parameters_of_any_estimator(estimator, expected):
+    found = score("n_parameters", estimator.fit(X, y))
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_scoring_of_a_multilayer_perceptron():
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        mlp.fit(X, y)
+    assert score("epochs", mlp) == 3
+    assert score("n_parameters", mlp) == 4 * 5 + 5 + 5 * 3 + 3
+    assert math.isnan(score("training_time_s", mlp))
+
+
+@pytest.mark.parametrize(
+    ("n_iter", "expected"),
+    [(np.array([3, 5, 4]), 5), (None, math.nan), (np.array([]), math.nan)],
+)
+def test_epochs_from_any_n_iter(n_iter, expected):
+    net = Net().fit(X, y)
+    net.n_iter_ = n_iter
+    assert score("epochs", net) == pytest.approx(expected, nan_ok=True)
+
+
+def test_scoring_looks_inside_pipelines_and_searches():
+    search = GridSearchCV(make_pipeline(StandardScaler(), Net()), {"net__width": [3]})
+    pipeline = make_pipeline("passthrough", search).fit(X, y)
+    assert score("n_parameters", pipeline) == 30
+    assert score("epochs", pipeline) == 7
+    # What the search took is not what its best estimator took.
+    assert math.isnan(score("training_time_s", pipeline))
+    assert score("training_time_s", search.best_estimator_) == 300
+
+
+def test_cross_validate_takes_unknown_values_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = cross_validate(DummyClassifier(), X, y, scoring=benchmark_scoring())
+    assert np.isnan(result["test_epochs"]).all()
+
+
+def test_scorers_travel_to_other_processes(two_processes):
+    for scorer in pickle.loads(pickle.dumps(benchmark_scoring())).values():
+        assert scorer(Net().fit(X, y), X, y) > 0
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": [1, 2]},
+        scoring=benchmark_scoring(),
+        refit="accuracy",
+        cv=3,
+        n_jobs=2,
+    )
+    # scikit-learn warns of the training time, which the estimator does not say.
+    with pytest.warns(UserWarning, match="non-finite"):
+        search.fit(X, y)
+    assert search.cv_results_["mean_test_n_parameters"].tolist() == [15, 15]
+
+
+def test_a_weighted_search_takes_the_scorers_without_a_warning():
+    search = GridSearchCV(
+        Net(), {"width": [1]}, scoring=benchmark_scoring(), refit="accuracy", cv=3
+    )
+    weight = np.where(y == 0, 8.0, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.fit(X, y, sample_weight=weight)
+    assert search.cv_results_["mean_test_epochs"].tolist() == [7]
+
+
+def test_scoring_under_metadata_routing():
+    weight = np.where(y == 0, 8.0, 1.0)
+    with config_context(enable_metadata_routing=True):
+        scoring = benchmark_scoring()
+        scoring["accuracy"].set_score_request(sample_weight=True)
+        net = Net().set_fit_request(sample_weight=True)
+        result = cross_validate(
+            net, X, y, scoring=scoring, cv=3, params={"sample_weight": weight}
+        )
+        # The request above was one caller's.
+        request = benchmark_scoring()["accuracy"].get_metadata_routing()
+        assert request.score.requests.get("sample_weight") is None
+    assert result["test_accuracy"] == pytest.approx(0.8, abs=0.01)
+    assert result["test_n_parameters"].tolist() == [10, 10, 10]
+
+
+# Which scores are the accuracy
+
+
+class OwnScore(Net):
+    """Scores by a measure of its own."""
+
+    def score(self, X, y):
+        return 0.5
+
+
+def searched(estimator, scoring=None, grid=None):
+    grid = grid or {}
+    return GridSearchCV(
+        estimator, grid, scoring=scoring, cv=2, refit=False, error_score="raise"
+    ).fit(X, y)
+
+
+def unfitted_search(estimator):
+    """What is asked of a search with the default scoring, without the fits."""
+    return SimpleNamespace(
+        estimator=estimator,
+        scorer_=check_scoring(estimator),
+        cv_results_={"params": [{}]},
+    )
+
+
+def share_right(estimator, X, y):
+    return (estimator.predict(X) == y).mean()
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Net(),
+        LeNet5Classifier(),
+        KNeighborsClassifier(),  # with a `score` of its own, which calls the mixin's
+        HistGradientBoostingClassifier(),  # whose `scoring` is for something else
+        LogisticRegressionCV(scoring="accuracy"),
+        make_pipeline(StandardScaler(), Net()),
+        make_pipeline("passthrough", make_pipeline("passthrough", DummyClassifier())),
+        GridSearchCV(make_pipeline(Net()), {}),
+        SelfTrainingClassifier(DummyClassifier()),
+    ],
+)
+def test_default_score_that_is_the_accuracy(estimator):
+    assert search_scores_accuracy(unfitted_search(estimator), "score")
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Ridge(),
+        OwnScore(),
+        make_pipeline(StandardScaler(), OwnScore()),
+        make_pipeline("passthrough", Ridge()),
+        LogisticRegressionCV(scoring="neg_log_loss"),
+        GridSearchCV(Net(), {}, scoring="f1_macro"),
+        GridSearchCV(make_pipeline(OwnScore()), {}),
+        SelfTrainingClassifier(OwnScore()),
+        KMeans(2),
+    ],
+)
+def test_default_score_that_may_be_something_else(estimator):
+    search = unfitted_search(estimator)
+    assert not search_scores_accuracy(search, "score")
+    assert describe_scoring(search, "score").endswith(".score")
+
+
+def test_default_score_of_every_candidate_counts():
+    pipeline = Pipeline([("net", Net())])
+    same = searched(pipeline, grid={"net": [Net(1), DummyClassifier()]})
+    mixed = searched(pipeline, grid={"net": [Net(), OwnScore()]})
+    assert search_scores_accuracy(same, "score")
+    assert not search_scores_accuracy(mixed, "score")
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        "accuracy",
+        get_scorer("accuracy"),
+        make_scorer(accuracy_score),
+        {"score": "accuracy", "f1": "f1_macro"},
+    ],
+)
+def test_scorer_that_is_the_accuracy(scoring):
+    assert search_scores_accuracy(searched(Net(), scoring), "score")
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        "balanced_accuracy",
+        "f1_macro",
+        get_scorer("balanced_accuracy"),
+        make_scorer(f1_score, average="macro"),
+        make_scorer(accuracy_score, normalize=False),
+        make_scorer(accuracy_score, greater_is_better=False),
+        share_right,  # who knows?
+        lambda estimator, X, y: {"score": 0.5},
+        {"score": "f1_macro", "time": benchmark_scoring()["training_time_s"]},
+    ],
+)
+def test_scorer_that_is_not_the_accuracy(scoring):
+    assert not search_scores_accuracy(searched(Net(), scoring), "score")
+
+
+@pytest.mark.parametrize(
+    ("scoring", "trusted"),
+    [
+        (["accuracy", "f1_macro"], True),
+        ({"accuracy": "accuracy"}, True),
+        ({"accuracy": share_right}, True),
+        (lambda estimator, X, y: {"accuracy": 0.5}, True),
+        ({"accuracy": "balanced_accuracy"}, False),
+        ({"accuracy": make_scorer(f1_score, average="micro")}, False),
+    ],
+)
+def test_a_name_is_trusted_unless_the_scorer_is_another(scoring, trusted):
+    search = searched(Net(), scoring)
+    assert search_scores_accuracy(search, "accuracy") is trusted
+
+
+def test_a_request_for_weights_leaves_the_scorer_the_accuracy():
+    with config_context(enable_metadata_routing=True):
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        search = searched(Net().set_fit_request(sample_weight=True), scorer)
+        assert search_scores_accuracy(search, "score")
+
+
+def test_scoring_is_told_by_its_name_or_else_by_its_scorer():
+    assert describe_scoring(searched(Net(), "f1_macro"), "score") == "f1_macro"
+    scorer = make_scorer(f1_score, average="macro")
+    assert "make_scorer(f1_score" in describe_scoring(searched(Net(), scorer), "score")
+    assert describe_scoring(searched(OwnScore()), "score") == "OwnScore.score"
