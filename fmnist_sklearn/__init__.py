@@ -1,15 +1,14 @@
 """Small convolutional networks for small images, as scikit-learn estimators."""
 
+from ._version import __version__ as __version__
 from .benchmark import run_benchmark
 from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 from .estimators import LeNet5Classifier, MiniVGGClassifier
 from .modules import LeNet5, MiniVGG, layer_table
-from .persistence import load_model, save_model
+from .persistence import inspect_model, load_model, save_model
 from .plots import TrainingCurvesDisplay
 from .recipes import RECIPES
 from .tables import benchmark_scoring, benchmark_table
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CLASS_NAMES",
@@ -22,6 +21,7 @@ __all__ = [
     "benchmark_scoring",
     "benchmark_table",
     "fetch_fashion_mnist",
+    "inspect_model",
     "layer_table",
     "load_fashion_mnist_sample",
     "load_model",

@@ -1,46 +1,72 @@
-"""Trained networks in files that hold no pickle: ``save_model``, ``load_model``."""
+"""Trained networks in files that hold no pickle: save, load, inspect."""
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 import torch
+from msgspec import UNSET, Meta, Struct
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
-from skorch.history import History
-from torch import nn
 
+from ._version import __version__
 from .estimators import ImageClassifier
+from .estimators._format_1 import upgrade
+from .estimators._plain import from_plain, to_plain
+from .estimators._schema import State, check, check_labels
+from .estimators._usable import check_usable
 from .models import MODELS
-from .modules import Dropout, LeNet5
-from .storage import read_container, write_container
-from .training import Seeds, build_module
+from .storage import (
+    bounded,
+    decode_items,
+    encode_items,
+    open_container,
+    write_container,
+)
+from .training import resolve_device
 
 _CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
-_LABEL_KINDS = "biufUO"
-_FITTED = (
-    "n_features_in_",
-    "image_shape_",
-    "best_epoch_",
-    "fit_time_",
-    "precision_",
-    "_is_partial_fit",
-)
+
+Preparation = Literal["clothing", "resize"] | None
 
 
-_SEEDS = ("weights", "split", "order", "dropout")
+class _Model(Struct, forbid_unknown_fields=True):
+    """What a file of format 2 holds beside arrays."""
+
+    class_: str = msgspec.field(name="class")
+    params: dict[str, Any]
+    state: State
+    versions: dict[str, Annotated[str, Meta(max_length=100)]]
+    preparation: Preparation
+    metadata: Annotated[
+        dict[
+            Annotated[str, Meta(max_length=200)],
+            bool | int | float | Annotated[str, Meta(max_length=10_000)] | None,
+        ],
+        Meta(max_length=100),
+    ]
 
 
-def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None:
+def save_model(
+    estimator: ImageClassifier,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    preparation: Preparation = None,
+    on_unstorable: str = "warn",
+) -> None:
     """Write a fitted classifier to one file without a pickle in it.
 
     The file (safetensors, with a checksum) holds the weights, the labels, the history
     and the parameters. The state of the optimizer is left out, so that ``partial_fit``
-    and ``warm_start`` go on from the weights with a new optimizer.
+    and ``warm_start`` go on from the weights with a new optimizer. Saved twice, a
+    classifier gives the same bytes: the date in the file is that of the fit.
 
     Parameters
     ----------
@@ -48,27 +74,43 @@ def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None
         A fitted one.
     path : str or path-like
         The file to write; one that exists is replaced, as a whole or not at all.
+    metadata : mapping of str to str, number, bool or None, optional
+        What else the file shall say, such as ``{"data": "shoes-3"}``: up to 100 names
+        of up to 200 characters, strings of up to 10,000. ``inspect_model`` returns it.
+    preparation : {"clothing", "resize"} or None, default=None
+        How a picture of any size becomes an image such as the classifier was trained
+        on: "clothing" cuts out one article on a plain background, "resize" fits all of
+        it in. For ``fmnist-sklearn predict``; None says nothing.
+    on_unstorable : {"warn", "raise"}, default="warn"
+        What to do about parameters that are objects, such as callbacks and functions,
+        and what belongs to them (``callbacks__...``): leave them out with a warning, or
+        write nothing. No prediction depends on them, only a next fit; an error by
+        default would come after hours of training, to a script that then ends without
+        its network.
 
     Raises
     ------
     TypeError
-        For another kind of estimator, and for labels other than numbers, booleans
-        and strings.
+        For another kind of estimator; for labels other than numbers, booleans and
+        strings; for a network whose layers were changed; and with
+        ``on_unstorable="raise"`` for parameters that only a pickle could hold.
     ValueError
-        For parameters set since the fit that ``fit`` would not take.
+        For parameters set since the fit that ``fit`` would not take, for weights that
+        are not finite, and for `metadata` beyond its bounds.
+    OSError
+        If the file cannot be written, or `path` is a device or a folder.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
 
     Warns
     -----
     UserWarning
-        For parameters that are objects, such as callbacks and functions: the file
-        leaves them out, with what belongs to them (``callbacks__...``), and the
-        loaded estimator has their defaults.
+        For parameters that are left out: the loaded estimator has their defaults.
 
     See Also
     --------
     load_model : Read the file.
+    inspect_model : What the file says of itself.
 
     Examples
     --------
@@ -84,46 +126,39 @@ def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None
     >>> bool((loaded.predict(X) == net.predict(X)).all())
     True
     """
-    name = type(estimator).__name__
-    if type(estimator) is not _CLASSES.get(name):
-        raise TypeError(
-            f"save_model stores a {' or a '.join(_CLASSES)}, got an object of class "
-            f"{name}"
+    _check_class(estimator)
+    if on_unstorable not in ("warn", "raise"):
+        raise ValueError(
+            f'on_unstorable must be "warn" or "raise", got {on_unstorable!r}'
         )
     check_is_fitted(estimator)
     estimator._check_params()
-    params, left_out = _encode_items(estimator.get_params())
+    params, left_out = encode_items(estimator.get_params())
     # iterator_train__num_workers means nothing without its iterator_train.
     orphans = {key for key in params if key.partition("__")[0] in left_out}
-    left_out |= orphans
-    params = {key: value for key, value in params.items() if key not in orphans}
-    rows = []
-    for row in estimator.history_:
-        encoded, unstored = _encode_items({**row, "batches": [{}]})
-        left_out |= {f"history_[:, {column!r}]" for column in unstored}
-        rows.append(encoded)
-    module = estimator.module_
-    seeds = estimator._seeds
-    rng = copy.deepcopy(seeds.rng)
-    fitted = {
-        key: getattr(estimator, key) for key in _FITTED if hasattr(estimator, key)
-    }
+    state = to_plain(estimator)
+    left_out |= orphans | state.left_out
+    if left_out and on_unstorable == "raise":
+        raise TypeError(
+            f"only a pickle could hold {', '.join(sorted(left_out))}; pass "
+            'on_unstorable="warn" to leave it out of the file'
+        )
     meta = {
-        "class": name,
-        "params": params,
-        "module": _encode(_architecture(module)),
-        "frozen": [n for n, p in module.named_parameters() if not p.requires_grad],
-        "classes": _encode_labels(estimator.classes_),
-        "fitted": _encode(fitted),
-        "history": rows,
-        # What the next partial_fit would draw from stands in for the generator.
-        "random_state": int(rng.randint(np.iinfo(np.int32).max)),
-        "seeds": {name: getattr(seeds, name) for name in _SEEDS},
+        "class": type(estimator).__name__,
+        "params": {key: params[key] for key in sorted(params.keys() - orphans)},
+        "state": state.values,
+        "versions": {"fmnist_sklearn": __version__, "torch": str(torch.__version__)},
+        "preparation": preparation,
+        "metadata": dict(metadata or {}),
     }
-    if hasattr(estimator, "feature_names_in_"):
-        meta["feature_names"] = estimator.feature_names_in_.tolist()
-    arrays = {key: value.cpu().numpy() for key, value in module.state_dict().items()}
-    write_container(path, arrays, meta, kind="model")
+    try:
+        check(meta, _Model)
+        _read_estimator(state.arrays, meta)
+    except Exception as error:
+        raise ValueError(
+            f"load_model would refuse the file: {bounded(error)}"
+        ) from error
+    write_container(path, state.arrays, meta, kind="model")
     if left_out:
         warnings.warn(
             f"{path} leaves out what only a pickle could hold: "
@@ -133,13 +168,17 @@ def save_model(estimator: ImageClassifier, path: str | os.PathLike[str]) -> None
         )
 
 
-def load_model(path: str | os.PathLike[str]) -> ImageClassifier:
+def load_model(
+    path: str | os.PathLike[str], *, device: str | torch.device | None = None
+) -> ImageClassifier:
     """Read a classifier that ``save_model`` wrote; nothing in the file is executed.
 
     Parameters
     ----------
     path : str or path-like
         The file.
+    device : str, torch.device or None, default=None
+        Takes the place of the parameter ``device`` that the file has.
 
     Returns
     -------
@@ -153,175 +192,185 @@ def load_model(path: str | os.PathLike[str]) -> ImageClassifier:
         If the file cannot be read; ``FileNotFoundError`` where there is none.
     ValueError
         If the file is not one of ours, damaged, or holds what this version does not
-        know.
+        know or ``fit`` would not take; if this machine has not the `device` asked for.
 
     See Also
     --------
     save_model : Write the file, with an example.
     """
-    arrays, meta = read_container(path, kind="model")
-    try:
-        estimator, state = _read_estimator(arrays, meta)
+    if device is not None:
+        resolve_device(device)
+    container = open_container(path, kind="model")
     # A file with a sound checksum that is not from save_model can bring about any.
+    try:
+        arrays, meta = _newest(container)
+        return _read_estimator(arrays, meta, device)
     except Exception as error:
-        raise ValueError(f"{path} holds no model to be loaded: {error}") from error
-    estimator.__setstate__(state)
-    return estimator.initialize_criterion()
+        raise _refusal(path, error) from None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a model file says of itself; ``print`` shows it in lines."""
+
+    path: str
+    model: str  # the class
+    n_parameters: int  # learnable ones
+    image_shape: tuple[int, int, int]  # channels, height, width
+    classes: list[Any]
+    n_epochs: int
+    best_epoch: int | None  # the one whose weights are kept
+    accuracy: float | None  # of that epoch, on the validation part
+    fit_time: float | None  # seconds
+    fit_ended: str | None  # date, UTC
+    preparation: Preparation  # of pictures
+    versions: dict[str, str]  # of what wrote the file, and of its format
+    size: int  # bytes
+    sha256: str
+    metadata: dict[str, Any]
+    params: dict[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        """Show what is known in aligned lines, without control characters."""
+        lines = []
+        for each in fields(self):
+            value: Any = getattr(self, each.name)
+            text = str(value)
+            if isinstance(value, dict):
+                text = ", ".join(f"{k}={v!r}" for k, v in value.items())
+            elif isinstance(value, list):
+                text = ", ".join(map(str, value))
+            elif isinstance(value, int):
+                text = f"{value:,}"
+            if value is not None and text:
+                lines.append(f"{each.name:<12}  {bounded(text)}")
+        return "\n".join(lines)
+
+
+def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
+    """Tell what a model file says of itself, without building a network.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ``save_model`` wrote.
+
+    Returns
+    -------
+    summary : ModelSummary
+        With ``model`` (the class), ``n_parameters``, ``image_shape``, ``classes``,
+        ``n_epochs``, ``best_epoch``, ``accuracy`` (of the validation part in that
+        epoch), ``fit_time``, ``fit_ended``, ``preparation``, ``versions``, ``size``,
+        ``sha256``, ``metadata`` and ``params``. ``print`` shows them.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not one of ours, damaged or of unknown content.
+
+    See Also
+    --------
+    load_model : Read the classifier.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn import inspect_model
+    >>> print(inspect_model("net.safetensors"))  # doctest: +SKIP
+    path          net.safetensors
+    model         LeNet5Classifier
+    n_parameters  61,750
+    """
+    container = open_container(path, kind="model")
+    try:
+        arrays, meta = _newest(container)
+        model = check(meta, _Model)
+        state = model.state
+        n_classes = state.module.get("n_classes")
+        best = None if state.fitted.best_epoch_ is UNSET else state.fitted.best_epoch_
+        row = decode_items(state.history[best - 1]) if best else {}
+        return ModelSummary(
+            path=os.fspath(path),
+            model=_find_class(model.class_).__name__,
+            n_parameters=sum(
+                array.size
+                for name, array in arrays.items()
+                if name.endswith((".weight", ".bias")) and name not in state.frozen
+            ),
+            image_shape=state.image_shape,
+            classes=check_labels(state.classes, n_classes).tolist(),
+            n_epochs=len(state.history),
+            best_epoch=best,
+            accuracy=row.get("valid_acc"),
+            fit_time=_or_none(state.fitted.fit_time_),
+            fit_ended=_or_none(state.fitted._fit_ended),
+            preparation=model.preparation,
+            versions={**model.versions, "format": str(container.version)},
+            size=container.size,
+            sha256=container.sha256,
+            metadata=model.metadata,
+            params=decode_items(model.params),
+        )
+    except Exception as error:
+        raise _refusal(path, error) from None
+
+
+def _or_none(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _refusal(path: Any, error: Exception) -> ValueError:
+    return ValueError(f"{path} holds no model to be loaded: {bounded(error)}")
+
+
+def _check_class(estimator: Any) -> None:
+    """Refuse what is not exactly one of ours, and say what to save instead."""
+    name = type(estimator).__name__
+    if type(estimator) is _CLASSES.get(name):
+        return
+    advice = ""
+    if hasattr(estimator, "best_estimator_"):
+        inner = "[-1]" if isinstance(estimator.best_estimator_, Pipeline) else ""
+        advice = f": save its attribute best_estimator_{inner}"
+    elif hasattr(estimator, "refit"):
+        advice = ": fit it with refit=True, and save its attribute best_estimator_"
+    elif isinstance(estimator, Pipeline):
+        advice = (
+            ": save its last step, pipeline[-1]; a whole Pipeline is left to skops or "
+            "joblib, see the page on files in the documentation"
+        )
+    elif isinstance(estimator, ImageClassifier):
+        advice = ": a class of your own is left to joblib"
+    raise TypeError(
+        f"save_model stores a {' or a '.join(_CLASSES)}, got an object of class "
+        f"{name}{advice}"
+    )
+
+
+def _find_class(name: Any) -> Any:
+    if not isinstance(name, str) or name not in _CLASSES:
+        raise ValueError(f"its class is {name!r}, expected one of {list(_CLASSES)}")
+    return _CLASSES[name]
 
 
 def _read_estimator(
-    arrays: dict[str, np.ndarray], meta: dict[str, Any]
-) -> tuple[ImageClassifier, dict[str, Any]]:
-    """Make an estimator with the parameters of a file, and its fitted state."""
-    if meta["class"] not in _CLASSES:
-        raise ValueError(
-            f"its class is {meta['class']!r}, expected one of {list(_CLASSES)}"
-        )
-    estimator = _CLASSES[meta["class"]](**_decode_items(meta["params"]))
+    arrays: dict[str, np.ndarray], meta: dict[str, Any], device: Any = None
+) -> ImageClassifier:
+    """Make a fitted estimator of what a file holds."""
+    cls, model = _find_class(meta.get("class")), check(meta, _Model)
+    params = decode_items(model.params)
+    if device is not None:
+        params["device"] = device
+    estimator = cls(**params)
     estimator._check_params()
-    kwargs = _decode(meta["module"])
-    module = _build_module(estimator.module, kwargs, arrays)
-    for name in meta["frozen"]:
-        module.get_parameter(name).requires_grad_(False)
-    classes = _decode_labels(meta["classes"])
-    if len(classes) != kwargs["n_classes"]:
-        raise ValueError(
-            f"it has {len(classes)} labels for {kwargs['n_classes']} classes"
-        )
-    seeds = Seeds(meta["random_state"])
-    seeds.source = estimator.random_state
-    for name in _SEEDS:
-        setattr(seeds, name, int(meta["seeds"][name]))
-    fitted = _decode(meta["fitted"])
-    state = {name: fitted[name] for name in _FITTED if name in fitted}
-    state |= {
-        "_classes": classes,
-        "_seeds": seeds,
-        "history_": History(_decode_items(row) for row in meta["history"]),
-        "module_": module,
-        "initialized_": True,
-    }
-    if "feature_names" in meta:
-        state["feature_names_in_"] = np.array(meta["feature_names"], dtype=object)
-    return estimator, state
+    from_plain(estimator, arrays, meta["state"])
+    check_usable(estimator, model.state.module)
+    return estimator
 
 
-# The network ----------------------------------------------------------------------
-
-
-def _architecture(module: Any) -> dict[str, Any]:
-    """Read a network's arguments off its layers.
-
-    The estimator's parameters may have been set anew since the fit.
-    """
-    dropout = [layer.p for layer in module.modules() if isinstance(layer, Dropout)]
-    kwargs: dict[str, Any] = {
-        "image_shape": module.image_shape,
-        "n_classes": module.head.out.out_features,
-        "dropout": dropout[0] if dropout else 0.0,
-    }
-    if isinstance(module, LeNet5):
-        dense = [layer for layer in module.head if isinstance(layer, nn.Linear)]
-        kwargs["hidden_units"] = [layer.out_features for layer in dense[:-1]]
-    else:
-        kwargs["hidden_units"] = module.head.hidden.out_features
-        kwargs["widths"] = [
-            "M" if isinstance(layer, nn.MaxPool2d) else layer.out_channels
-            for layer in module.features
-            if isinstance(layer, nn.MaxPool2d | nn.Conv2d)
-        ]
-    return kwargs
-
-
-def _build_module(
-    cls: type[nn.Module], kwargs: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> nn.Module:
-    """Build the network around the arrays, if they are exactly its weights."""
-    module = build_module(cls, kwargs)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    expected = {(n, t.shape, t.dtype) for n, t in module.state_dict().items()}
-    found = {(n, t.shape, t.dtype) for n, t in tensors.items()}
-    if expected != found:
-        names = sorted({name for name, *_ in expected ^ found})
-        raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
-    module.load_state_dict(tensors, assign=True)
-    return module.eval()
-
-
-# Values as JSON -------------------------------------------------------------------
-
-
-def _encode_items(items: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """Encode those values that can be; return the names of the others, too."""
-    encoded, left_out = {}, set()
-    for name, value in items.items():
-        try:
-            encoded[name] = _encode(value)
-        except TypeError:
-            left_out.add(name)
-    return encoded, left_out
-
-
-def _decode_items(items: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _decode(value) for name, value in items.items()}
-
-
-def _encode(value: Any) -> Any:
-    """Turn a value into JSON. An object with one key names what JSON does not have."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, torch.device):
-        return str(value)
-    if isinstance(value, list):
-        return [_encode(item) for item in value]
-    if isinstance(value, tuple):
-        return {"tuple": [_encode(item) for item in value]}
-    if isinstance(value, Mapping):
-        return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
-    name = getattr(value, "__name__", None)
-    if isinstance(name, str) and value is _find_optimizer(name):
-        return {"optimizer": name}
-    raise TypeError(f"cannot store an object of class {type(value).__name__}")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tuple":
-        return tuple(_decode(content))
-    if kind == "dict":
-        return {_decode(key): _decode(item) for key, item in content}
-    optimizer = _find_optimizer(content) if kind == "optimizer" else None
-    if optimizer is None:
-        raise ValueError(f"it names {content!r} as {kind}, which is not known")
-    return optimizer
-
-
-def _find_optimizer(name: str) -> type[torch.optim.Optimizer] | None:
-    """Look a class up among the names of torch.optim; nothing is imported."""
-    found = vars(torch.optim).get(name)
-    is_optimizer = isinstance(found, type) and issubclass(found, torch.optim.Optimizer)
-    return found if is_optimizer else None
-
-
-def _encode_labels(classes: np.ndarray) -> dict[str, Any]:
-    labels = classes.tolist()
-    plain = all(isinstance(label, bool | int | float | str) for label in labels)
-    if classes.dtype.kind not in _LABEL_KINDS or not plain:
-        raise TypeError(
-            "save_model stores labels that are numbers, booleans or strings, got "
-            f"classes_={classes!r}"
-        )
-    return {"dtype": classes.dtype.str, "labels": [_encode(label) for label in labels]}
-
-
-def _decode_labels(stored: dict[str, Any]) -> np.ndarray:
-    dtype = np.dtype(stored["dtype"])
-    if dtype.kind not in _LABEL_KINDS:
-        raise ValueError(f"its labels have dtype {dtype}")
-    return np.array(stored["labels"], dtype=dtype)
+def _newest(container: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return arrays and JSON as the newest format has them."""
+    if container.version == 1:
+        return upgrade(container.arrays, container.meta)
+    return container.arrays, container.meta

@@ -1,6 +1,20 @@
 """Files: written whole or not at all, and read only where their checksum holds."""
 
-from .container import read_container, write_container
+from .container import bounded, open_container, read_container, write_container
 from .files import atomic_write, file_lock, sha256
+from .values import UnstorableError, decode, decode_items, encode, encode_items
 
-__all__ = ["atomic_write", "file_lock", "read_container", "sha256", "write_container"]
+__all__ = [
+    "UnstorableError",
+    "atomic_write",
+    "bounded",
+    "decode",
+    "decode_items",
+    "encode",
+    "encode_items",
+    "file_lock",
+    "open_container",
+    "read_container",
+    "sha256",
+    "write_container",
+]

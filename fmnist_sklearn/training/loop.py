@@ -221,6 +221,7 @@ class Training:
         May be called again, should an interrupt have cut the first call off.
         """
         self.net.fit_time_ = time.perf_counter() - self.started
+        self.net._fit_ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.average is not None:
             self.average.forget()
         if self.kept is not None:

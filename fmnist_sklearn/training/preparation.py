@@ -40,7 +40,9 @@ def resolve_device(device: Any) -> torch.device:
         )
     try:
         torch.empty(0, device=resolved).cpu()
-    except (RuntimeError, NotImplementedError) as error:
+    # Each back-end that is not there says so in its own way, with AssertionError,
+    # ImportError and AttributeError among others.
+    except Exception as error:
         raise ValueError(
             f"device={device!r} cannot hold a network here; use device='auto'"
         ) from error

@@ -478,7 +478,8 @@ def test_keyboard_interrupt_leaves_nothing(mirrors, cache, monkeypatch, where):
     assert names(cache) == []
     # The lock is free again.
     monkeypatch.undo()
-    assert storage.files.file_lock(cache).acquire(timeout=0)
+    with storage.files.file_lock(cache, timeout=0):
+        pass
 
 
 def test_concurrent_fetches_download_once(mirrors, contents):

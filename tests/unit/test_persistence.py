@@ -1,20 +1,27 @@
 import copy
 import json
 import pickle
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 import skorch.callbacks
 import torch
+import torch.nn.utils.prune
 from safetensors.numpy import save_file
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
+import fmnist_sklearn
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
-from fmnist_sklearn.persistence import load_model, save_model
+from fmnist_sklearn.persistence import inspect_model, load_model, save_model
 from fmnist_sklearn.storage.container import read_container, write_container
 
 QUICK = {"max_epochs": 2, "patience": None, "random_state": 0}
@@ -437,17 +444,19 @@ def test_optimizer_must_be_one_of_torch(small, path, name):
         ({"params": {"lr": {"eval": "1"}}}, "'1' as eval, which is not known"),
         ({"params": {"lr": "big"}}, "'lr' parameter"),
         ({"params": 3}, "model"),
-        ({"module": {"dict": [["n_classes", -3]]}}, "model"),
-        ({"frozen": ["nothing"]}, "nothing"),
-        ({"classes": {"dtype": "<i8", "labels": [1, 2]}}, "2 labels for 3 classes"),
-        ({"classes": {"dtype": "M8[D]", "labels": [1, 2, 3]}}, "dtype datetime64"),
-        ({"seeds": {}}, "model"),
-        ({"history": [1]}, "model"),
+        ({"state": {"module": {"n_classes": -3}}}, "for -3 classes"),
+        ({"state": {"frozen": ["nothing"]}}, "freezes 'nothing'"),
+        ({"state": {"frozen": ["scaling"]}}, "freezes 'scaling'"),
+        ({"state": {"classes": {"dtype": "<i8", "labels": [1, 2]}}}, "2 labels for 3"),
+        ({"state": {"classes": {"dtype": "M8[D]", "labels": [1]}}}, r"classes\.dtype"),
+        ({"state": {"seeds": {}}}, "missing required"),
+        ({"state": {"history": [1]}}, r"state\.history\[0\]"),
     ],
 )
 def test_tampered_content(small, path, change, message):
     save_model(small, path)
-    tamper(path, lambda meta: meta.update(change))
+    state = change.pop("state", {})
+    tamper(path, lambda meta: meta.update(change) or meta["state"].update(state))
     with pytest.raises(ValueError, match=rf"(?s)net\.safetensors holds no.*{message}"):
         load_model(path)
 
@@ -471,6 +480,273 @@ def test_weights_that_do_not_fit(small, path, change):
         ValueError, match=r"net\.safetensors .*do not fit the network: c1\.conv\.bias"
     ):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "advice"),
+    [
+        (
+            lambda net: make_pipeline(net),
+            r"save its last step, pipeline\[-1\]; .*skops",
+        ),
+        (
+            lambda net: searched(net),
+            r"GridSearchCV: save its attribute best_estimator_$",
+        ),
+        (lambda net: searched(make_pipeline(net)), r"attribute best_estimator_\[-1\]$"),
+        (lambda net: GridSearchCV(net, {}), "fit it with refit=True, and save its"),
+        (lambda net: VotingClassifier([("a", net)]), "class VotingClassifier$"),
+    ],
+)
+def test_wrappers_are_told_what_to_save(small, path, wrap, advice):
+    with pytest.raises(TypeError, match=advice):
+        save_model(wrap(small), path)
+    assert not path.exists()
+
+
+def searched(estimator):
+    """Return a search that has found the estimator."""
+    search = GridSearchCV(estimator, {})
+    search.best_estimator_ = estimator
+    return search
+
+
+def test_a_network_of_other_layers_is_refused(small, path):
+    def swap(net):
+        net.module_.c1.activation = torch.nn.ReLU()
+
+    def prune(net):
+        torch.nn.utils.prune.l1_unstructured(net.module_.c3.conv, "weight", 0.3)
+
+    def stride(net):
+        net.module_.c1.norm.momentum = 0.5
+
+    for change in (swap, prune, stride):
+        net = copy.deepcopy(small)
+        change(net)
+        with pytest.raises(TypeError, match=r"layers were changed .* pickle or joblib"):
+            save_model(net, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.head.out.bias.fill_(np.nan), r"head\.out\.bias holds NaN"),
+        (lambda m: m.c1.conv.weight.fill_(np.inf), r"c1\.conv\.weight holds NaN"),
+        (lambda m: m.c1.norm.running_var.fill_(-1), r"running_var holds NaN or other"),
+        (lambda m: m.scaling.std.zero_(), r"scaling\.std holds NaN or other"),
+        (lambda m: m.double(), "do not fit the network"),
+    ],
+)
+def test_weights_that_predict_nothing_are_refused(small, path, change, message):
+    net = copy.deepcopy(small)
+    with torch.no_grad():
+        change(net.module_)
+    with pytest.raises(ValueError, match=message):
+        save_model(net, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"optimizer__betas": (2.0, 0.9)}, "Invalid beta"),
+        ({"optimizer__weight_decay": -1.0}, "Invalid weight_decay"),
+        ({"criterion__weight": [1.0, 2.0, 3.0]}, "refuse the file"),
+        ({"criterion__label_smoothing": 3.0}, "label_smoothing"),
+        ({"iterator_train__num_workers": 3}, "not known to the default iterator"),
+        ({"iterator_train__batch_size": 0}, "batch_size must be an integer"),
+        ({"iterator_valid__shuffle": True}, "another order"),
+        ({"lr_schedule": "one_cycle", "lr_schedule__pct_start": 7.0}, "pct_start"),
+        ({"class_weight": {"coat": 2.0}}, "class_weight names"),
+        ({"module__hidden_units": (0, 8)}, r"`int` >= 1 .*hidden_units\[0\]"),
+        ({"module__hidden_units": [1] * 100}, "hidden_units"),
+        ({"batch_size": 10**15}, "batch_size holds an integer of more than 32 bits"),
+        ({"augment": {"shift": 10**6}}, r"augment\['shift'\]=1000000 is far beyond"),
+        ({"image_shape": (1, 10**5, 10**5)}, "far beyond small images"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_parameters_that_fit_would_refuse_are_refused(small, path, params, message):
+    net = copy.deepcopy(small).set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        save_model(net, path)
+    assert not path.exists()
+
+
+# What else a file says -------------------------------------------------------------
+
+
+def test_saves_of_one_net_are_the_same_bytes(net, tmp_path):
+    first, second, third = (tmp_path / name for name in "abc")
+    save_model(net, first)
+    save_model(pickle.loads(pickle.dumps(net)), second)
+    save_model(load_model(first), third)
+    assert first.read_bytes() == second.read_bytes() == third.read_bytes()
+
+
+def test_summary(lenet5, y, path):
+    metadata = {"data": "shoes", "version": 3, "share": 0.5, "old": None, "new": True}
+    save_model(lenet5, path, metadata=metadata, preparation="clothing")
+    summary = inspect_model(path)
+    assert summary.model == "LeNet5Classifier"
+    assert summary.n_parameters == lenet5.n_parameters_ == 61_750
+    assert summary.image_shape == (1, 28, 28)
+    assert summary.classes == np.unique(y).tolist()
+    assert summary.n_epochs == lenet5.n_iter_
+    assert summary.best_epoch == lenet5.best_epoch_
+    assert summary.accuracy == lenet5.history_[lenet5.best_epoch_ - 1, "valid_acc"]
+    assert summary.fit_time == lenet5.fit_time_
+    assert summary.preparation == "clothing"
+    assert summary.metadata == metadata
+    assert summary.versions["torch"] == torch.__version__
+    assert summary.versions["fmnist_sklearn"] == fmnist_sklearn.__version__
+    assert summary.versions["format"] == "2"
+    assert summary.size == path.stat().st_size
+    assert len(summary.sha256) == 64
+    assert summary.params == lenet5.get_params()
+    lines = str(summary).splitlines()
+    assert lines[1].split() == ["model", "LeNet5Classifier"]
+    assert "n_parameters  61,750" in lines
+    assert re.fullmatch(r"fit_ended +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", lines[9])
+
+
+def test_summary_of_a_net_that_was_only_begun(small_X, path):
+    net = LeNet5Classifier(random_state=0)
+    net.partial_fit(small_X, np.arange(24) % 3, classes=[0, 1, 2])
+    save_model(net, path)
+    summary = inspect_model(path)
+    assert summary.accuracy is None
+    assert "accuracy" not in str(summary)
+    save_model(LeNet5Classifier(random_state=0).initialize(), path)
+    assert inspect_model(path).n_epochs == 0
+
+
+def test_summary_is_safe_to_print(small, path):
+    metadata = {"\x1b[31m": "\x1b]0;title\x07" + "x" * 5000}
+    save_model(small, path, metadata=metadata)
+    text = str(inspect_model(path))
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) < 500
+
+
+def test_summary_builds_no_network(small, path, monkeypatch):
+    save_model(small, path)
+    monkeypatch.setattr("fmnist_sklearn.estimators._schema.build_module", None)
+    assert inspect_model(path).n_parameters == small.n_parameters_
+    with pytest.raises(ValueError, match="holds no model"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": [1]},
+        {"a": float("nan")},
+        {1: "a"},
+        {"a": "x" * 10_001},
+        {"a" * 201: 1},
+        {str(i): i for i in range(101)},
+        {"a": b"x"},
+    ],
+    ids=range(7),
+)
+def test_metadata_out_of_bounds(small, path, metadata):
+    with pytest.raises(ValueError, match=r"load_model would refuse|JSON compliant"):
+        save_model(small, path, metadata=metadata)
+    assert not path.exists()
+
+
+def test_arguments_of_save_model(small, path):
+    with pytest.raises(ValueError, match=r"refuse.*preparation"):
+        save_model(small, path, preparation="crop")
+    with pytest.raises(ValueError, match='on_unstorable must be "warn" or "raise"'):
+        save_model(small, path, on_unstorable="ignore")
+
+
+def test_what_cannot_be_stored_is_refused_by_name(small, path):
+    net = copy.deepcopy(small).set_params(
+        callbacks=[skorch.callbacks.EpochTimer()], augment=lambda images, rng: images
+    )
+    with pytest.raises(TypeError, match="could hold augment, callbacks; pass on_un"):
+        save_model(net, path, on_unstorable="raise")
+    assert not path.exists()
+
+
+# Devices ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "device", ["mps", "xpu", "hpu", "xla", "meta", "privateuseone", "cuda:7", "vulkan"]
+)
+def test_devices_of_other_machines(small, small_X, path, same_predictions, device):
+    net = copy.deepcopy(small).set_params(device=device)
+    loaded = round_trip(net, path)
+    for each in (loaded, pickle.loads(pickle.dumps(net))):
+        assert each.device == device
+        assert same_predictions(each, small, small_X)
+    here = load_model(path, device="cpu")
+    assert here.device == "cpu"
+    assert here.fit(small_X, np.arange(24) % 3).n_iter_ == 2
+
+
+def test_device_asked_for(small, path):
+    save_model(small, path)
+    assert load_model(path, device=torch.device("cpu")).device == torch.device("cpu")
+    for device in ("xpu", "nonsense", 3.5):
+        with pytest.raises(ValueError, match="device"):
+            load_model(path, device=device)
+
+
+# Format 1 --------------------------------------------------------------------------
+
+FORMAT_1 = Path(__file__).parent / "data"
+
+
+def test_a_lenet5_of_format_1():
+    net = load_model(FORMAT_1 / "format_1_lenet5.safetensors")
+    arrays = safetensors.numpy.load_file(FORMAT_1 / "format_1_lenet5.safetensors")
+    for name, value in net.module_.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), arrays[name], strict=True)
+    params = {
+        "batch_size": 8,
+        "max_epochs": 2,
+        "device": "cpu",
+        "optimizer": torch.optim.SGD,
+        "optimizer__momentum": 0.9,
+        "module__hidden_units": (10, 6),
+        "augment": {"flip": 0.5, "shift": 1},
+        "class_weight": {"bag": 2.0, "coat": 1.0, "shoe": 1.0},
+        "random_state": 0,
+    }
+    assert net.get_params() == LeNet5Classifier(**params).get_params()
+    assert net.classes_.tolist() == ["bag", "coat", "shoe"]
+    assert net.n_iter_ == 2
+    assert np.isnan(net.history_[-1, "odd"])
+    X = np.random.default_rng(0).integers(0, 256, (24, 64), dtype=np.uint8)
+    expected = [
+        [0.22886877, 0.52839957, 0.24273166],
+        [0.22728333, 0.52728645, 0.24543022],
+    ]
+    np.testing.assert_allclose(net.predict_proba(X)[:2], expected, atol=1e-6)
+    net.partial_fit(X, net.classes_[np.arange(24) % 3])
+
+
+def test_a_minivgg_of_format_1(tmp_path, same_predictions):
+    path = FORMAT_1 / "format_1_minivgg.safetensors"
+    net = load_model(path)
+    Z = np.random.default_rng(0)
+    Z.integers(0, 256, (24, 64), dtype=np.uint8)
+    Z = Z.random((24, 3, 6, 9))
+    expected = [[0.59129492, 0.40870508], [0.59435723, 0.40564277]]
+    np.testing.assert_allclose(net.predict_proba(Z)[:2], expected, atol=1e-6)
+    summary = inspect_model(path)
+    assert summary.versions == {"format": "1"}
+    assert summary.n_parameters == net.n_parameters_
+    save_model(net, tmp_path / "again")
+    assert inspect_model(tmp_path / "again").versions["format"] == "2"
+    assert same_predictions(load_model(tmp_path / "again"), net, Z)
 
 
 # Side effects ---------------------------------------------------------------------
