@@ -8,11 +8,13 @@ from .modules import LeNet5, MiniVGG, layer_table
 from .persistence import inspect_model, load_model, save_model
 from .plots import TrainingCurvesDisplay
 from .recipes import RECIPES
+from .storage import FitCache
 from .tables import benchmark_scoring, benchmark_table
 
 __all__ = [
     "CLASS_NAMES",
     "RECIPES",
+    "FitCache",
     "LeNet5",
     "LeNet5Classifier",
     "MiniVGG",

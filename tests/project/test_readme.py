@@ -32,7 +32,8 @@ def python_blocks(name):
 
 
 @pytest.mark.parametrize(
-    ("page", "n_blocks"), [("README.md", 8), ("docs/scikit_learn.rst", 12)]
+    ("page", "n_blocks"),
+    [("README.md", 8), ("docs/scikit_learn.rst", 12), ("docs/searches.rst", 2)],
 )
 def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
