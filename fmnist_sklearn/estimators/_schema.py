@@ -17,6 +17,7 @@ from ..training import build_module
 # takes the memory or the time of the machine.
 MAX_LAYERS = 64
 MAX_VALUES = 2**24  # of one image, in any layer
+MAX_EPOCHS = 100_000
 MAX_LABEL_BYTES = 2**24  # all labels together, as NumPy keeps them
 
 Width = Annotated[int, Meta(ge=1, le=MAX_VALUES)]
@@ -71,7 +72,7 @@ class State(Struct, forbid_unknown_fields=True):
     image_shape: tuple[Width, Width, Width]
     fitted: Fitted
     partial_fit: bool
-    history: list[dict[str, Any]]
+    history: Annotated[list[dict[str, Any]], Meta(max_length=MAX_EPOCHS)]
     seeds: RandomSeeds
     rng: Generator
     built_with: dict[BuiltWith, Any] | UnsetType = UNSET
@@ -160,7 +161,11 @@ def check_labels(stored: Labels, n_classes: int) -> np.ndarray:
         classes = np.array(labels, dtype=dtype)
     except OverflowError:
         raise ValueError(f"its labels do not fit dtype {dtype}") from None
-    if dtype != classes.dtype or classes.tolist() != labels or len(set(labels)) != len(labels):
+    if (
+        dtype != classes.dtype
+        or classes.tolist() != labels
+        or len(set(labels)) != len(labels)
+    ):
         raise ValueError(f"its labels are not different ones of dtype {dtype}")
     if dtype.kind != "O" and not (classes[:-1] < classes[1:]).all():
         raise ValueError("its labels are not in order")

@@ -39,9 +39,8 @@ def check_usable(net: Any, architecture: dict[str, Any]) -> None:
         if isinstance(value, type) and name != "optimizer":
             raise ValueError(f"{name} is a class of optimizers")
     _check_device(net.device)
-    given = {"dropout": net.dropout, **net.get_params_for("module")}
-    shape = given.pop("image_shape", net.image_shape_)
-    check_network(net.module, shape, {**architecture, **given})
+    given = net._module_arguments()
+    check_network(net.module, given.pop("image_shape"), {**architecture, **given})
     if net.image_shape is not None:
         shape = images.check_image_shape(net.image_shape, math.prod(net.image_shape))
         if math.prod(shape) > MAX_VALUES:

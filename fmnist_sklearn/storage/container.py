@@ -7,6 +7,7 @@ over all of the file. The same content gives the same bytes.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
@@ -233,12 +234,19 @@ def parse_json(text: str | bytes, *, strict: bool = True) -> Any:
             raise ValueError("it has a number that is too large")
         return float(digits)
 
+    # A million lists would have the garbage collector go through all there is, again
+    # and again; there can be no garbage yet.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         return json.loads(
             text, object_pairs_hook=unique, parse_constant=constant, parse_float=number
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _as_native(name: str, array: np.ndarray) -> np.ndarray:

@@ -12,11 +12,11 @@ from fmnist_sklearn import RECIPES, LeNet5Classifier, MiniVGGClassifier
 # What differs from the defaults only makes the training short.
 SHORT = {"max_epochs": 4, "lr": 0.03, "random_state": 0}
 SMALL_VGG = {
-    "max_epochs": 10,
-    "lr": 0.01,
+    "max_epochs": 20,
+    "lr": 0.03,
     "random_state": 0,
-    "module__widths": (4, "M", 4, "M"),
-    "module__hidden_units": 8,
+    "module__widths": (8, "M", 8, "M"),
+    "module__hidden_units": 32,
 }
 ESTIMATORS = [
     LeNet5Classifier(**SHORT),
@@ -35,7 +35,12 @@ ESTIMATORS = [
         **{**RECIPES["accurate"]["LeNet5Classifier"], "max_epochs": 60}, random_state=0
     ),
     MiniVGGClassifier(
-        **{**RECIPES["accurate"]["MiniVGGClassifier"], **SMALL_VGG, "max_epochs": 20}
+        **{
+            **RECIPES["accurate"]["MiniVGGClassifier"],
+            **SMALL_VGG,
+            "max_epochs": 30,
+            "lr": 0.01,
+        }
     ),
 ]
 
