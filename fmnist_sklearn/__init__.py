@@ -3,6 +3,7 @@
 from .benchmark import run_benchmark
 from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 from .estimators import LeNet5Classifier, MiniVGGClassifier
+from .export import export_onnx
 from .modules import LeNet5, MiniVGG, layer_table
 from .persistence import load_model, save_model
 from .plots import TrainingCurvesDisplay
@@ -21,6 +22,7 @@ __all__ = [
     "TrainingCurvesDisplay",
     "benchmark_scoring",
     "benchmark_table",
+    "export_onnx",
     "fetch_fashion_mnist",
     "layer_table",
     "load_fashion_mnist_sample",
