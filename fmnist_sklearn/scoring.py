@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -149,12 +150,13 @@ def _is_accuracy(scorer: Any) -> bool:
 def _scores_accuracy(estimator: Any) -> bool:
     """Whether an estimator's own ``score`` is known to be the accuracy.
 
-    It is where it comes from ``ClassifierMixin``, and for scikit-learn's classifiers,
-    unless their ``scoring``, or what they hand the question on to, says otherwise.
+    It is where it comes from ``ClassifierMixin``, as it is or wrapped, and for
+    scikit-learn's classifiers, unless their ``scoring``, or what they hand the question
+    on to, says otherwise.
     """
     classes = (cls for cls in type(estimator).__mro__ if "score" in vars(cls))
     source = next(classes, object)
-    if source is ClassifierMixin:
+    if inspect.unwrap(vars(source).get("score", object)) is ClassifierMixin.score:
         return True
     if not (source.__module__.startswith("sklearn.") and is_classifier(estimator)):
         return False

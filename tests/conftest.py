@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from fmnist_sklearn import (
     LeNet5Classifier,
@@ -13,8 +14,10 @@ from fmnist_sklearn import (
     load_fashion_mnist_sample,
 )
 
-# Small batches gain nothing from more threads, and lose much on a busy machine.
+# Small batches and small matrices gain nothing from more threads, and lose much where
+# other processes compute.
 torch.set_num_threads(1)
+threadpool_limits(1)
 
 
 def pytest_collection_modifyitems(items):

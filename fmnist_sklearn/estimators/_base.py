@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.validation import column_or_1d
@@ -39,6 +40,9 @@ from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
 from ._skorch_tools import SkorchToolsMixin
 from ._state import FittedAttributes, PicklesMixin, Snapshot
+
+# Marks a method as scikit-learn's own, with its text, for those who look behind it.
+_accuracy: Any = wraps(ClassifierMixin.score)
 
 
 class ImageClassifier(
@@ -305,23 +309,8 @@ class ImageClassifier(
         self.module_.scaling.mean.copy_(mean)
         self.module_.scaling.std.copy_(std)
 
+    @_accuracy
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy on images and their labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
-            Images of the shape that was fitted.
-        y : array-like of shape (n,)
-            Their labels.
-        sample_weight : array-like of shape (n,), optional
-            Weights of the rows.
-
-        Returns
-        -------
-        float
-            Share of the images, by weight, whose label is predicted.
-        """
         y = to_array(y, name="y")
         sample_weight = to_array(sample_weight, name="sample_weight")
         return super().score(X, y, sample_weight)

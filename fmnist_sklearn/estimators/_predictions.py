@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -72,8 +73,19 @@ class PredictionsMixin:
         ndarray of shape (n, n_classes), or (n,) for two classes; float64
             For two classes, how far the logit of ``classes_[1]`` lies above that of
             ``classes_[0]``, as scikit-learn has it.
+
+        Notes
+        -----
+        Computed in double precision, which takes longer than ``predict_proba``: logits
+        have no bound, and in float32 an image's would depend on the images beside it
+        by more than scikit-learn's checks allow.
         """
-        scores = self._predict_scores(X, Tensor.double)
+        check_is_fitted(self)
+        net: Any = self
+        double = object.__new__(type(self))
+        double.__dict__.update(self.__dict__)
+        double.module_ = copy.deepcopy(net.module_).double()  # type: ignore[attr-defined]
+        scores = double._predict_scores(X, lambda logits: logits)
         return scores if scores.shape[1] != 2 else scores[:, 1] - scores[:, 0]
 
     def predict(self, X: Any) -> np.ndarray:
@@ -142,7 +154,7 @@ class PredictionsMixin:
             for outputs in net.forward_iter(dataset, device="cpu"):
                 if n == 0:
                     shape = len(dataset), outputs.shape[1]
-                    logits = torch.empty(shape, dtype=torch.float32)
+                    logits = torch.empty(shape, dtype=outputs.dtype)
                 logits[n : n + len(outputs)] = outputs.detach()
                 n += len(outputs)
             logits = logits[:n]

@@ -23,8 +23,7 @@ from fmnist_sklearn import (
 )
 from fmnist_sklearn.training.preparation import resolve_device
 
-NAMES = np.array(CLASS_NAMES)
-
+from . import NAMES
 
 # Fitted attributes
 

@@ -38,9 +38,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import BatchScoring, Callback
 
-from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, MiniVGGClassifier
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 
-NAMES = np.array(CLASS_NAMES)
+from . import NAMES
+
 PATHS = [path for path in sys.path if path]
 FOLDS = StratifiedKFold(2)
 

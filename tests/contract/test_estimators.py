@@ -14,8 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier
 from fmnist_sklearn.tables import benchmark_scoring, benchmark_table
 
-NAMES = np.array(CLASS_NAMES)
-
+from . import NAMES
 
 # Parameter counts (the published tables)
 

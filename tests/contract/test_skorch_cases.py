@@ -2,7 +2,7 @@
 
 The cases are those of skorch 1.4's ``test_classifier.py`` (``NeuralNetClassifier``)
 and, as far as a fixed module and criterion leave them a meaning, of ``test_net.py``.
-Most hold and are tested in test_training.py and test_base.py; here is the rest.
+Most hold and are tested in test_skorch_surface.py and test_base.py; here is the rest.
 Where ours differ on purpose, the test states what they do instead, and docs/skorch.rst
 says why.
 

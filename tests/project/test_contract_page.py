@@ -2,11 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from . import ROOT
+
 PAGE = ROOT / "docs" / "contract.rst"
 NAME = re.compile(r"``(tests/[\w/]+\.py)::(\w+)``")
 

@@ -3,11 +3,11 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from . import ROOT
+
 FILES = [
     "fmnist_sklearn/tables.py",
     "fmnist_sklearn/storage/files.py",
@@ -66,7 +66,8 @@ def check(folder, *args):
         text=True,
     )
     calls = re.findall(r"^ran (\w+): (.*)$", run.stdout, re.MULTILINE)
-    return calls, calls[-1][1].split() if calls[-1][0] == "pytest" else []
+    given = calls[-1][1].split() if calls[-1][0] == "pytest" else []
+    return calls, given[2:]  # after --dist and its value
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -10,7 +9,8 @@ import pytest
 import fmnist_sklearn
 from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
 
-ROOT = Path(__file__).parents[2]
+from . import ROOT
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -32,7 +32,7 @@ def python_blocks(name):
 
 
 @pytest.mark.parametrize(
-    ("page", "n_blocks"), [("README.md", 8), ("docs/scikit_learn.rst", 11)]
+    ("page", "n_blocks"), [("README.md", 8), ("docs/scikit_learn.rst", 12)]
 )
 def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,10 +1,8 @@
 """The speed comparisons: timed in turn in processes, recorded, told as they are."""
 
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from . import ROOT
 
 
 @pytest.fixture
