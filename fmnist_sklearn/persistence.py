@@ -64,9 +64,10 @@ def save_model(
     """Write a fitted classifier to one file without a pickle in it.
 
     The file (safetensors, with a checksum) holds the weights, the labels, the history
-    and the parameters. The state of the optimizer is left out, so that ``partial_fit``
-    and ``warm_start`` go on from the weights with a new optimizer. Saved twice, a
-    classifier gives the same bytes: the date in the file is that of the fit.
+    and the parameters, but for ``memory``, a folder on this machine. The state of the
+    optimizer is left out, so that ``partial_fit`` and ``warm_start`` go on from the
+    weights with a new optimizer. Saved twice, a classifier gives the same bytes: the
+    date in the file is that of the fit.
 
     Parameters
     ----------
@@ -133,7 +134,9 @@ def save_model(
         )
     check_is_fitted(estimator)
     estimator._check_params()
-    params, left_out = encode_items(estimator.get_params())
+    # A folder on this machine means nothing on another.
+    given = estimator.get_params() | {"memory": None}
+    params, left_out = encode_items(given)
     # iterator_train__num_workers means nothing without its iterator_train.
     orphans = {key for key in params if key.partition("__")[0] in left_out}
     state = to_plain(estimator)
@@ -360,6 +363,8 @@ def _read_estimator(
     """Make a fitted estimator of what a file holds."""
     cls, model = _find_class(meta.get("class")), check(meta, _Model)
     params = decode_items(model.params)
+    if params.get("memory") is not None:
+        raise ValueError("it sets memory, and so a folder that fit would write to")
     if device is not None:
         params["device"] = device
     estimator = cls(**params)

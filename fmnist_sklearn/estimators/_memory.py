@@ -240,7 +240,9 @@ def _keep(net: Any, cache: FitCache, key: str) -> None:
             raise UnstorableError(f"cannot store {', '.join(sorted(state.left_out))}")
         cache.write(key, state.arrays, state.values)
     except (OSError, TypeError, ValueError) as error:
-        _warn(f"the fit could not be kept in memory={net.memory!r}: {error}")
+        # Without the name of the file, so that Python shows it once for all fits.
+        reason = getattr(error, "strerror", None) or error
+        _warn(f"the fit could not be kept in memory={net.memory!r}: {reason}")
 
 
 # Warnings -------------------------------------------------------------------------

@@ -786,3 +786,14 @@ def test_device_that_this_machine_lacks(small, small_X, path, monkeypatch):
     assert loaded.device == "cuda"
     assert loaded.device_ == torch.device("cpu")
     np.testing.assert_array_equal(loaded.predict(small_X), small.predict(small_X))
+
+
+def test_memory_stays_on_this_machine(small_X, path, tmp_path):
+    folder = tmp_path / "fits"
+    nets = [fit_small(small_X, memory=memory) for memory in (folder, str(folder))]
+    for net in nets:
+        assert round_trip(net, path).memory is None
+
+    tamper(path, lambda meta: meta["params"].update(memory=str(tmp_path / "other")))
+    with pytest.raises(ValueError, match="it sets memory, and so a folder"):
+        load_model(path)
