@@ -212,7 +212,7 @@ def sha256(content: bytes) -> str:
 
 @contextmanager
 def file_lock(
-    path: str | os.PathLike[str], *, timeout: float = _LOCK_TIMEOUT
+    path: str | os.PathLike[str], *, timeout: float | None = None
 ) -> Iterator[None]:
     """Exclude all other processes and threads from work on `path`.
 
@@ -221,8 +221,8 @@ def file_lock(
     path : str or path-like
         The file or folder to guard. The lock is a file beside it, ``<path>.lock``;
         the folder that holds it is created if missing.
-    timeout : float, default=600.0
-        Seconds to wait for the lock.
+    timeout : float or None, default=None
+        Seconds to wait for the lock; None is ten minutes.
 
     Raises
     ------
@@ -234,6 +234,7 @@ def file_lock(
     UserWarning
         After five seconds of waiting; it says for whom.
     """
+    timeout = _LOCK_TIMEOUT if timeout is None else timeout
     lock_path = Path(f"{os.fspath(path)}.lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_path)
