@@ -4,15 +4,18 @@ from ._version import __version__ as __version__
 from .benchmark import run_benchmark
 from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 from .estimators import LeNet5Classifier, MiniVGGClassifier
+from .export import export_onnx
 from .modules import LeNet5, MiniVGG, layer_table
 from .persistence import inspect_model, load_model, save_model
 from .plots import TrainingCurvesDisplay
 from .recipes import RECIPES
+from .storage import FitCache
 from .tables import benchmark_scoring, benchmark_table
 
 __all__ = [
     "CLASS_NAMES",
     "RECIPES",
+    "FitCache",
     "LeNet5",
     "LeNet5Classifier",
     "MiniVGG",
@@ -20,6 +23,7 @@ __all__ = [
     "TrainingCurvesDisplay",
     "benchmark_scoring",
     "benchmark_table",
+    "export_onnx",
     "fetch_fashion_mnist",
     "inspect_model",
     "layer_table",

@@ -9,10 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .models import MODELS, find_model
-from .recipes import RECIPES
+import numpy as np
 
-# What a subcommand needs is imported in it, so that none waits for another's.
+# None of it late: `import fmnist_sklearn` has loaded it already, torch and all (3 s),
+# but for Pillow (0.02 s).
+from . import benchmark, datasets
+from .benchmark import RunProgress, Work, load_data
+from .models import MODELS, find_model
+from .output import encoding_all, print_table, printable, say, settle, tell
+from .persistence import load_model, save_model
+from .photos import load_photo
+from .recipes import RECIPES
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
 
@@ -28,38 +35,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0; 1 for an error, told in one line on stderr; 130 after Ctrl-C.
+        0; 1 for an error, told in one line on stderr; 130 after Ctrl-C. ``predict``
+        tells each picture that cannot be read, or in which no article is seen, names
+        the others all the same, and then returns 1.
 
     Raises
     ------
     SystemExit
-        With status 2, for arguments that do not parse; with 0, for ``--help``.
+        With status 2, for arguments that do not parse; with 0, for ``--help``; with
+        141, where nobody reads the output any more, as after ``| head``.
     """
-    args = _make_parser().parse_args(argv)
-    with warnings.catch_warnings():
+    with encoding_all(sys.stdout), warnings.catch_warnings():
         warnings.filterwarnings("default", category=UserWarning)
         warnings.showwarning = _show_warning
         try:
-            args.command(args)
+            return _run(argv)
         except KeyboardInterrupt:
-            print("\nfmnist-sklearn: interrupted", file=sys.stderr)
+            tell("interrupted", start="\n")
             return _INTERRUPTED
         except (OSError, ValueError) as error:
-            print(f"fmnist-sklearn: error: {_tell(error)}", file=sys.stderr)
+            tell(f"error: {_message(error)}")
             return 1
-    return 0
 
 
-def _tell(error: Exception) -> str:
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = _make_parser().parse_args(argv)
+        return args.command(args)
+    finally:
+        settle()
+
+
+def _message(error: Exception) -> str:
     """Return an error's message, the system's own without its number."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return where + error.strerror
     return str(error)
 
 
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
     """Show a warning without the line of code it came from."""
-    print(f"fmnist-sklearn: warning: {message}", file=sys.stderr)
+    tell(f"warning: {message}")
 
 
 # Arguments --------------------------------------------------------------------------
@@ -73,7 +90,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[Any], None], help_: str) -> Any:
+    def add(name: str, command: Callable[[Any], int], help_: str) -> Any:
         # The help of one command begins with what the list of commands says of it.
         added = commands.add_parser(
             name,
@@ -158,7 +175,6 @@ def _make_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "images",
         nargs="+",
-        type=Path,
         metavar="IMAGE",
         help="a PNG or JPEG of any size, of one article on a plain background",
     )
@@ -247,10 +263,8 @@ def _cv(text: str) -> int | str:
 # Commands ---------------------------------------------------------------------------
 
 
-def _benchmark(args: Any) -> None:
-    from .benchmark import run_benchmark
-
-    result = run_benchmark(
+def _benchmark(args: Any) -> int:
+    result = benchmark.run_benchmark(
         data=args.data,
         recipe=args.recipe,
         models=args.models,
@@ -262,38 +276,15 @@ def _benchmark(args: Any) -> None:
         out=args.out,
         data_home=args.data_home,
     )
-    _print_table(result.format_table())
+    print_table(result.format_table())
     for note in result.format_notes():
-        print(note)
-    print(f"Written to {args.out}: {', '.join(path.name for path in result.paths)}")
+        say(note)
+    names = ", ".join(path.name for path in result.paths)
+    say(f"Written to {printable(args.out)}: {names}")
+    return 0
 
 
-def _print_table(table: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 100  # where rich would assume 80, and fold
-    # Two blanks between columns and no rule: four rows fit 100 columns unfolded.
-    printed = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for i, name in enumerate(table.columns):
-        printed.add_column(
-            name.replace(" ", "\n", 1), justify="left" if i == 0 else "right"
-        )
-    for row in table.itertuples(index=False):
-        printed.add_row(*row)
-    console.print(printed, highlight=False, markup=False)
-
-
-def _fit(args: Any) -> None:
-    import numpy as np
-
-    from .benchmark.data import load_data
-    from .benchmark.progress import RunProgress, Work
-    from .datasets import CLASS_NAMES
-    from .persistence import save_model
-
+def _fit(args: Any) -> int:
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"--out must name a file in a folder that exists: {args.out}")
     estimator = find_model(args.model).make(
@@ -301,42 +292,54 @@ def _fit(args: Any) -> None:
     )
     images = load_data(args.data, args.data_home)
     # Trained on the names, the network tells them by itself when it predicts.
-    names = np.array(CLASS_NAMES)
+    names = np.array(datasets.CLASS_NAMES)
     with RunProgress([Work(args.model, estimator.max_epochs)]) as progress:
         progress.begin_work(0)
         with progress.following():
             estimator.fit(images.X_train, names[images.y_train])
     accuracy = estimator.score(images.X_test, names[images.y_test])
     save_model(estimator, args.out)
-    print(
+    say(
         f"{args.model}, trained on {images.n_train:,} images in "
         f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
-        f"test images. Saved as {args.out}"
+        f"test images. Saved as {printable(args.out)}"
     )
+    return 0
 
 
-def _predict(args: Any) -> None:
-    import numpy as np
-
-    from .persistence import load_model
-    from .photos import load_photo
-
+def _predict(args: Any) -> int:
     estimator = load_model(args.model)
-    images = np.stack(
-        [load_photo(path, estimator.image_shape_) for path in args.images]
-    )
-    probabilities = estimator.predict_proba(images)  # (n_images, n_classes)
-    for path, row in zip(args.images, probabilities, strict=True):
-        best = row.argmax()
-        print(f"{path}\t{estimator.classes_[best]}\t{row[best]:.3f}")
+    loaded = [(path, _load(path, estimator.image_shape_)) for path in args.images]
+    seen = [(path, image) for path, image in loaded if image is not None]
+    if seen:
+        images = np.stack([image for _, image in seen])
+        probabilities = estimator.predict_proba(images)  # (n_images, n_classes)
+        for (path, _), row in zip(seen, probabilities, strict=True):
+            best = row.argmax()
+            label = printable(estimator.classes_[best])
+            say(f"{printable(path)}\t{label}\t{row[best]:.3f}")
+    return 0 if len(seen) == len(loaded) else 1
 
 
-def _fetch(args: Any) -> None:
-    from .datasets import fashion_mnist_source, fetch_fashion_mnist
+def _load(path: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Load a picture and tell what is wrong with it; None if nothing is seen."""
+    told = []
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            image = load_photo(path, image_shape)
+        except (OSError, ValueError) as error:
+            image = None
+            told.append(("error", _message(error)))
+    told += [("warning", str(warning.message)) for warning in caught]
+    for kind, text in told:
+        # Pillow's own messages do not name the file.
+        tell(f"{kind}: {text}" if path in text else f"{kind}: {path}: {text}")
+    return image if image is not None and image.any() else None
 
+
+def _fetch(args: Any) -> int:
     data_home = args.data_home
-    images = fetch_fashion_mnist(subset="all", data_home=data_home)
-    print(
-        f"Fashion-MNIST, {len(images.target):,} images, checked: "
-        f"{fashion_mnist_source(data_home) or images.source}"
-    )
+    images = datasets.fetch_fashion_mnist(subset="all", data_home=data_home)
+    source = datasets.fashion_mnist_source(data_home) or images.source
+    say(f"Fashion-MNIST, {len(images.target):,} images, checked: {printable(source)}")
+    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.progress import (
     Task,
     TextColumn,
 )
+from rich.table import Column
 from rich.text import Text
 from skorch.callbacks import Callback
 
@@ -54,20 +55,11 @@ class RunProgress:
     ) -> None:
         self.works = works
         self.enabled = enabled
-        if console is None:
-            # rich takes FORCE_COLOR for a terminal too, and CI logs set that.
-            console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-        self.console = console
+        self.console = _StderrConsole() if console is None else console
         self._bar: Progress | None = None
-        if enabled and console.is_interactive:
+        if enabled and self.console.is_interactive:
             self._bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=12),
-                TextColumn("{task.fields[epoch]}", markup=False),
-                _TimeLeftColumn(),
-                console=console,
-                transient=True,
+                *_columns(self.console.width), console=self.console, transient=True
             )
             total = sum(self._units(work) for work in works)
             self._task = self._bar.add_task("", total=total, epoch="", end=None)
@@ -125,7 +117,11 @@ class RunProgress:
     def say(self, message: str) -> None:
         """Write a line that stays, above the bar."""
         if self.enabled:
-            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+            # A terminal that is gone must not cost what is being trained.
+            with suppress(OSError):
+                self.console.print(
+                    message, markup=False, highlight=False, soft_wrap=True
+                )
 
     def callback(self) -> Callback | None:
         """Return a skorch callback that tells of the epochs, where a bar shows them."""
@@ -160,6 +156,36 @@ class RunProgress:
         left = sum(self._units(work) for work in self.works) - completed
         pace = (now - self._start) / max(self._units_run, 1e-9)  # s a unit
         self._bar.update(self._task, completed=completed, end=now + left * pace)
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return what the bar's line is made of, or its lines on a narrow terminal."""
+    spinner = SpinnerColumn("line")  # of ASCII characters
+    if width >= 100:
+        return [
+            spinner,
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[epoch]}", markup=False),
+            _TimeLeftColumn(),
+        ]
+    # Text that would be cut off is folded, and the bar gives way to it.
+    text = "{task.description} {task.fields[epoch]}"
+    folded = TextColumn(text, markup=False, table_column=Column(overflow="fold"))
+    return [spinner, folded, _TimeLeftColumn()]
+
+
+class _StderrConsole(Console):
+    """Stderr, a terminal only where it is one."""
+
+    def __init__(self) -> None:
+        # rich takes FORCE_COLOR for a terminal too, and CI logs set that.
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        super().__init__(stderr=True, force_terminal=is_terminal)
+
+    def on_broken_pipe(self) -> None:
+        """Fall silent: rich would end the process, and lose what it trained."""
+        self.quiet = True
 
 
 class _TimeLeftColumn(ProgressColumn):

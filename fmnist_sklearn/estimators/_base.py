@@ -35,6 +35,7 @@ from ._data import (
     weights_of_classes,
 )
 from ._images import to_array
+from ._memory import kept_in_memory
 from ._parameters import ParametersMixin
 from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
@@ -279,7 +280,11 @@ class ImageClassifier(
                     self._set_scaling(train)
                 followers = () if partial else follow_fit(self, *checked)
                 training = Training(self, train, valid, n_epochs, followers)
-                training.run()
+                with kept_in_memory(self, training, fresh=not continues) as is_known:
+                    if is_known:
+                        training.tell_of_earlier_run()
+                    else:
+                        training.run()
                 for follower in followers:
                     follower.end_fit(self)
         except BaseException as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import joblib
 import torch
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from ..storage import FitCache
 from ..training import SCHEDULES
 
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -44,5 +47,6 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "train_split": [callable, None],
     "iterator_train": [callable, None],
     "iterator_valid": [callable, None],
+    "memory": [str, os.PathLike, joblib.Memory, FitCache, None],
     "verbose": ["verbose"],
 }

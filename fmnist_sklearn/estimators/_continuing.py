@@ -127,6 +127,12 @@ def _load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None
         params = group["params"]
         group.clear()
         group.update(params=params, **values)
+    # A fused step goes through weights and state in the order of memory.
+    for parameter, gathered in optimizer.state.items():
+        for name, value in gathered.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                laid_out = torch.empty_like(parameter, dtype=value.dtype)
+                gathered[name] = laid_out.copy_(value)
 
 
 def _same_state(groups: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:

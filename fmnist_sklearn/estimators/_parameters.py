@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 from sklearn.utils._param_validation import validate_parameter_constraints
+from skorch.utils import params_for
 
 
 def is_nested(name: str) -> bool:
@@ -35,6 +38,35 @@ class ParametersMixin:
         if "__init__" in vars(cls):
             init: Any = cls.__init__
             init.__signature__ = _whole_signature(cls)
+
+    # Double-underscore parameters live in one attribute: scikit-learn wants no public
+    # attribute of an unfitted estimator but those that its constructor names.
+    _nested: Mapping[str, Any] = MappingProxyType({})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, or a double-underscore parameter."""
+        if is_nested(name):
+            self.__dict__["_nested"] = {**self._nested, name: value}
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Get a double-underscore parameter, which is no attribute by itself."""
+        if is_nested(name) and name in self._nested:
+            return self._nested[name]
+        return super().__getattribute__(name)  # raises what was raised before
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute, or a double-underscore parameter."""
+        if name in self._nested:
+            rest = {key: value for key, value in self._nested.items() if key != name}
+            self.__dict__["_nested"] = rest
+        else:
+            super().__delattr__(name)
+
+    def _get_params_for(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters of a part, as skorch looks them up."""
+        return params_for(prefix, self._nested)
 
     def _store(self, arguments: dict[str, Any]) -> None:
         """Set a constructor's arguments as attributes, and nothing else."""
@@ -76,8 +108,7 @@ class ParametersMixin:
         return _did_you_mean(name, cls._constructor_names())
 
     def _get_param_names(self) -> list[str]:
-        nested = (name for name in self.__dict__ if is_nested(name))
-        return sorted([*self._constructor_names(), *nested])
+        return sorted([*self._constructor_names(), *self._nested])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the constructor's parameters and the double-underscore ones given.
@@ -132,7 +163,7 @@ class ParametersMixin:
     @property
     def _params_to_validate(self) -> set[str]:
         """Those names that skorch checks too."""
-        return {name for name in self.__dict__ if is_nested(name)}
+        return set(self._nested)
 
     def _check_params(self) -> None:
         """Check all parameters' values and the double-underscore names.

@@ -82,6 +82,10 @@ _PARAMETERS = """
     iterator_train, iterator_valid : callable or None, default=None
         skorch's way to form batches, such as ``torch.utils.data.DataLoader``. None:
         cut from the resident data, which is faster.
+    memory : str, path-like, joblib.Memory, FitCache or None, default=None
+        A folder that keeps each fit: one done before, of the same data, parameters
+        and ``random_state``, is read back instead of trained again, so that a search
+        that was killed goes on where it was. See :ref:`memory`.
     verbose : int, default=0
         Whether to print a line for each epoch.
     **skorch__params
@@ -210,6 +214,7 @@ class LeNet5Classifier(ImageClassifier):
         train_split=None,
         iterator_train=None,
         iterator_valid=None,
+        memory=None,
         verbose=0,
         **skorch__params,
     ):
@@ -290,6 +295,7 @@ class MiniVGGClassifier(ImageClassifier):
         train_split=None,
         iterator_train=None,
         iterator_valid=None,
+        memory=None,
         verbose=0,
         **skorch__params,
     ):

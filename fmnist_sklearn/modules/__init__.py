@@ -1,7 +1,7 @@
 """The two networks as plain PyTorch modules, and what they are built of.
 
-The layers compute what PyTorch's own do; where a CPU has a faster exact form of them,
-it is in the folder ``cpu``.
+The layers are PyTorch's own. Where a CPU has a faster exact form of some of them
+together, it is in the folder ``cpu``, and used while they are as built.
 """
 
 from .layer_table import layer_table

@@ -29,6 +29,11 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
         module and its kind), ``output_shape`` (without the batch's dimension) and
         ``n_parameters`` (learnable). Their sum is the network's size.
 
+    Raises
+    ------
+    TypeError
+        For anything else, such as the estimator itself.
+
     Examples
     --------
     >>> from fmnist_sklearn import MiniVGG, layer_table
@@ -38,6 +43,13 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if not isinstance(module, nn.Module) or not hasattr(module, "image_shape"):
+        is_class = isinstance(module, type)
+        got = f"the class {module.__name__}" if is_class else type(module).__name__
+        raise TypeError(
+            "layer_table takes a torch module with an image_shape, such as LeNet5() or "
+            f"a fitted estimator's module_, got {got}"
+        )
     rows: list[dict[str, object]] = []
 
     def record(name: str):
@@ -54,11 +66,26 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
 
         return hook
 
-    # A copy without data: shapes flow through it, and no hook is left behind.
-    layout: Any = copy.deepcopy(module).to("meta").eval()
+    layout = _copy_without_data(module)
     for name, layer in layout.named_modules():
-        is_leaf = next(layer.children(), None) is None
-        if is_leaf and not isinstance(layer, PixelScaling):
+        parts = {part for part, _ in layer.named_children()} - {"parametrizations"}
+        is_layer = not parts and ".parametrizations" not in name
+        if is_layer and not isinstance(layer, PixelScaling):
             layer.register_forward_hook(record(name))
     layout(torch.empty(1, *layout.image_shape, device="meta"))
     return pd.DataFrame(rows)
+
+
+def _copy_without_data(module: nn.Module) -> Any:
+    """Copy a module for shapes to flow through, without the hooks of others."""
+    # A pruned layer holds a computed weight, which deepcopy would refuse.
+    computed = {
+        id(value): value.detach()
+        for layer in module.modules()
+        for value in vars(layer).values()
+        if isinstance(value, Tensor)
+    }
+    layout = copy.deepcopy(module, computed).to("meta").eval()
+    for layer in layout.modules():
+        layer._forward_hooks.clear()
+    return layout

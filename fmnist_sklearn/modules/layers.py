@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cpu.elu import elu
-
 ImageShape = tuple[int, int, int]  # channels, height, width
 
 
@@ -30,8 +28,8 @@ class PixelScaling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale images of shape (N, C, H, W) and any real dtype."""
-        x = x.to(self.mean.dtype, copy=True)
-        return x.sub_(self.mean.view(-1, 1, 1)).div_(self.std.view(-1, 1, 1))
+        x = x.to(self.mean.dtype)
+        return (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
 
 class Dropout(nn.Module):
@@ -56,7 +54,9 @@ class Dropout(nn.Module):
             return None
         keep = 1.0 - self.p
         # Uniform numbers are drawn in bulk, which Bernoulli numbers are not.
-        mask = torch.rand(shape, generator=self.generator, device=device)
+        mask = torch.rand(
+            shape, generator=self.generator, dtype=torch.float32, device=device
+        )
         return mask.lt_(keep).div_(keep)
 
     def extra_repr(self) -> str:
@@ -64,20 +64,25 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-class ELU(nn.Module):
-    """The exponential linear unit, computed by ``cpu.elu``."""
+def zero_border(image_shape: ImageShape, min_size: int) -> tuple[int, ...]:
+    """Lay out the zeros that images need around them, evenly on both sides.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the exponential linear unit elementwise."""
-        return elu(x)
+    Returns
+    -------
+    tuple of int
+        As ``F.pad`` takes them, left, right, top and bottom, so that both sides have
+        at least ``min_size`` pixels; empty if they have without.
+    """
+    border: list[int] = []
+    for side in reversed(image_shape[1:]):
+        missing = max(min_size - side, 0)
+        border += missing // 2, missing - missing // 2
+    return tuple(border) if any(border) else ()
 
 
-def zero_pad_to(x: Tensor, size: int) -> Tensor:
-    """Pad images smaller than ``size`` with zeros, evenly on both sides."""
-    dh, dw = max(size - x.shape[-2], 0), max(size - x.shape[-1], 0)
-    if dh or dw:
-        x = F.pad(x, (dw // 2, dw - dw // 2, dh // 2, dh - dh // 2))
-    return x
+def pad_with_zeros(x: Tensor, border: tuple[int, ...]) -> Tensor:
+    """Put a border from ``zero_border`` around images."""
+    return F.pad(x, border) if border else x
 
 
 def reset_parameters(module: nn.Module, generator: torch.Generator) -> None:

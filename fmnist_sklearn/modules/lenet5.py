@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -13,15 +13,40 @@ from torch import Tensor, nn
 
 from .cpu import conv_pool
 from .cpu.dense import dense_elu
-from .cpu.elu import eager_on_cpu, in_own_precision
-from .layers import ELU, Dropout, ImageShape, PixelScaling, zero_pad_to
+from .cpu.plain import AsBuilt, has_hooks, in_own_precision, is_ordinary
+from .cpu.windows import falls_into_windows
+from .layers import Dropout, ImageShape, PixelScaling, pad_with_zeros, zero_border
+
+_CONV = AsBuilt(
+    nn.Conv2d,
+    kernel_size=(5, 5),
+    stride=(1, 1),
+    dilation=(1, 1),
+    groups=1,
+    padding_mode="zeros",
+)
+_NORM = AsBuilt(
+    nn.BatchNorm2d, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True
+)
+_POOL = AsBuilt(
+    nn.MaxPool2d,
+    kernel_size=2,
+    stride=2,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+    return_indices=False,
+)
+_ELU = AsBuilt(nn.ELU, alpha=1.0)
+_LINEAR, _DROPOUT = AsBuilt(nn.Linear), AsBuilt(Dropout)
 
 
 class ConvBlock(nn.Module):
     """Convolution 5 x 5, batch normalisation, ELU and 2 x 2 max pooling.
 
     ELU increases, so it is applied after the pooling: the same function of the same
-    parameters, on a quarter of the elements.
+    parameters, on a quarter of the elements. On a CPU the layers are computed together
+    and not called, where they are as built here and nothing asks for their calls.
     """
 
     def __init__(self, in_channels: int, out_channels: int, padding: int) -> None:
@@ -29,58 +54,84 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 5, padding=padding)
         self.norm = nn.BatchNorm2d(out_channels)
         self.pool = nn.MaxPool2d(2)
-        self.activation = ELU()
+        self.activation = nn.ELU()
+        self._padding = padding
         self._folded: conv_pool.FoldedConv | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to half the height and width of the convolution."""
+        tensors = self._tensors_as_built() if in_own_precision(x) else None
+        training = self.norm.training
         if (
-            in_own_precision(x)
-            and conv_pool.falls_into_windows(x, self.conv)
-            and (self.training or not torch.is_grad_enabled())
+            tensors is not None
+            and (training or not torch.is_grad_enabled())
+            and falls_into_windows(x, tensors.weight, self._padding)
         ):
-            return self._train(x) if self.training else self._predict(x)
+            return self._train(x, tensors) if training else self._predict(x, tensors)
         return self.activation(self.pool(self.norm(self.conv(x))))
 
-    def _train(self, x: Tensor) -> Tensor:
-        conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
+    def _tensors_as_built(self) -> conv_pool.BlockTensors | None:
+        """Return what the layers compute with; None where they are to be called."""
+        # Read from these dictionaries because attributes of modules are slow to read.
+        layer: Callable[[str], Any] = self._modules.get
+        conv, norm = layer("conv"), layer("norm")
+        # A hook of the block may change its output in place, which the gradient of the
+        # quick form needs as it was.
+        if (
+            has_hooks(self)
+            or not _CONV.fits(conv)
+            or conv.padding != (self._padding, self._padding)
+            or not _NORM.fits(norm)
+            or not _POOL.fits(layer("pool"))
+            or not _ELU.fits(layer("activation"))
+        ):
+            return None
+        tensors = conv_pool.BlockTensors(
+            conv._parameters.get("weight"),
+            conv._parameters.get("bias"),
+            norm._parameters.get("weight"),
+            norm._parameters.get("bias"),
+            norm._buffers.get("running_mean"),
+            norm._buffers.get("running_var"),
+        )
+        ordinary = all(map(is_ordinary, tensors))
+        return tensors if ordinary and tensors.belong_together() else None
+
+    def _train(self, x: Tensor, tensors: conv_pool.BlockTensors) -> Tensor:
+        norm = cast(Any, self.norm)
         y, mean, var = conv_pool.conv_norm_pool_elu(
             x,
-            conv.weight,
-            cast(Tensor, conv.bias),
-            norm.weight,
-            norm.bias,
+            tensors.weight,
+            tensors.bias,
+            tensors.gamma,
+            tensors.beta,
             norm.eps,
-            int(conv.padding[0]),
+            self._padding,
         )
-        norm.running_mean.lerp_(mean, norm.momentum)
+        tensors.mean.lerp_(mean, norm.momentum)
         count = y.numel() // len(mean) * 4
-        norm.running_var.lerp_(var.mul_(count / (count - 1)), norm.momentum)
-        norm.num_batches_tracked.add_(1)
+        tensors.var.lerp_(var.mul_(count / (count - 1)), norm.momentum)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
         return y
 
-    def _predict(self, x: Tensor) -> Tensor:
-        return conv_pool.folded_conv_pool_elu(x, self._folded or self._fold())
+    def _predict(self, x: Tensor, tensors: conv_pool.BlockTensors) -> Tensor:
+        folded = self._folded
+        if folded is None or not folded.is_of(tensors):
+            folded = self._fold(tensors)
+        return conv_pool.folded_conv_pool_elu(x, folded)
 
-    def _fold(self) -> conv_pool.FoldedConv:
-        conv, norm = self.conv, cast(Any, self.norm)  # buffers are typed as optional
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
-        offset = torch.addcmul(norm.bias, conv.bias - norm.running_mean, scale)
-        return conv_pool.fold(conv.weight, scale, offset, int(conv.padding[0]))
+    def _fold(self, tensors: conv_pool.BlockTensors) -> conv_pool.FoldedConv:
+        return conv_pool.fold(tensors, self.norm.eps, self._padding)
 
     @torch.no_grad()
     def keep_folded(self, keep: bool) -> None:
-        """Derive from the parameters now what predictions need of them, or forget it.
+        """Fold the normalisation into the convolution for predictions, or forget it.
 
-        Until it is forgotten, or training begins, predictions are those of the
-        parameters of now.
+        Predictions use what is kept where it is of the parameters that they find.
         """
-        self._folded = self._fold() if keep else None
-
-    def train(self, mode: bool = True) -> ConvBlock:
-        """Switch to training, for which nothing is kept of the parameters, or back."""
-        self._folded = None
-        return super().train(mode)
+        tensors = self._tensors_as_built() if keep else None
+        self._folded = None if tensors is None else self._fold(tensors)
 
 
 class DenseHead(nn.Sequential):
@@ -108,7 +159,7 @@ class DenseHead(nn.Sequential):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for number, units in enumerate(hidden_units, start=5):
             layers[f"f{number}"] = nn.Linear(n_features, units)
-            layers[f"activation{number}"] = ELU()
+            layers[f"activation{number}"] = nn.ELU()
             layers[f"dropout{number}"] = Dropout(dropout)
             n_features = units
         layers["out"] = nn.Linear(n_features, n_classes)
@@ -116,27 +167,33 @@ class DenseHead(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, n_features) to (N, n_classes)."""
-        if not (in_own_precision(x) and self._is_as_built()):
+        parameters = self._parameters_as_built() if in_own_precision(x) else None
+        if parameters is None or x.dim() != 2:
             return super().forward(x)
-        layers: Any = list(self)
+        dropouts: Any = list(self)[2::3]
         masks = [
-            dropout.draw_mask(torch.Size((len(x), linear.out_features)), x.device)
-            for linear, dropout in zip(layers[:-1:3], layers[2::3], strict=True)
+            dropout.draw_mask(torch.Size((len(x), len(weight))), x.device)
+            for weight, dropout in zip(parameters[:-2:2], dropouts, strict=True)
         ]
-        parameters = [p for linear in layers[::3] for p in (linear.weight, linear.bias)]
         return dense_elu(x, masks, parameters)
 
-    def _is_as_built(self) -> bool:
-        """Whether no layer was replaced, or given hooks that wait to be called."""
-        kinds = [type(layer) for layer in self]
-        hidden = [nn.Linear, ELU, Dropout] * (len(kinds) // 3)
-        return kinds == [*hidden, nn.Linear] and not any(
-            layer._forward_hooks
-            or layer._forward_pre_hooks
-            or layer._backward_hooks
-            or layer._backward_pre_hooks
-            for layer in self
-        )
+    def _parameters_as_built(self) -> list[Tensor] | None:
+        """Return the layers' parameters; None where they are to be called."""
+        layers: Any = list(self)
+        linears, activations, dropouts = layers[::3], layers[1::3], layers[2::3]
+        if not (
+            len(linears) == len(activations) + 1 == len(dropouts) + 1
+            and all(map(_LINEAR.fits, linears))
+            and all(map(_ELU.fits, activations))
+            and all(map(_DROPOUT.fits, dropouts))
+        ):
+            return None
+        parameters = [
+            linear._parameters.get(name)
+            for linear in linears
+            for name in ("weight", "bias")
+        ]
+        return parameters if all(map(is_ordinary, parameters)) else None
 
 
 class LeNet5(nn.Module):
@@ -186,6 +243,7 @@ class LeNet5(nn.Module):
         flat = 16 * math.prod(
             (max(side, self._min_size) // 2 - 4) // 2 for side in (height, width)
         )
+        self._border = zero_border(image_shape, self._min_size)
         self.scaling = PixelScaling(channels)
         self.c1 = ConvBlock(channels, 6, padding=2)
         self.c3 = ConvBlock(6, 16, padding=0)
@@ -193,7 +251,7 @@ class LeNet5(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
-        x = zero_pad_to(self.scaling(x), self._min_size)  # (N, 1, 28, 28)
+        x = pad_with_zeros(self.scaling(x), self._border)  # (N, 1, 28, 28)
         x = self.c1(x)  # (N, 6, 14, 14)
         x = self.c3(x)  # (N, 16, 5, 5)
         return self.head(torch.flatten(x, 1))  # (N, 400) -> (N, 10)
@@ -201,18 +259,17 @@ class LeNet5(nn.Module):
 
 @contextmanager
 def convolutions_folded(module: nn.Module) -> Iterator[None]:
-    """Derive from the parameters once, not in every batch, what predictions need.
+    """Fold normalisations into the convolutions once for all predictions inside.
+
+    Blocks that are not as built are left alone. Where parameters change inside,
+    predictions are those of the new ones, but no quicker than without folding.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode. Its parameters must stay as they are inside.
+        In evaluation mode.
     """
-    blocks = [
-        block
-        for block in module.modules()
-        if isinstance(block, ConvBlock) and eager_on_cpu(block.conv.weight)
-    ]
+    blocks = [block for block in module.modules() if isinstance(block, ConvBlock)]
     for block in blocks:
         block.keep_folded(True)
     try:

@@ -5,34 +5,43 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from .cpu.elu import eager_on_cpu
-from .cpu.image_conv import conv_of_images
-from .layers import Dropout, ImageShape, PixelScaling, zero_pad_to
+from .cpu.image_conv import conv_of_images, sees_images
+from .cpu.plain import AsBuilt, is_ordinary, nothing_intervenes
+from .layers import Dropout, ImageShape, PixelScaling, pad_with_zeros, zero_border
 
 
 class ImageConv2d(nn.Conv2d):
-    """Convolution of stride 1 that is quick to train as the first of a network."""
+    """Convolution that is quick to train as the first of a network, with stride 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, out_channels, H', W')."""
+        weight, bias, padding = self.weight, self.bias, self.padding
         if (
             self.training
-            and eager_on_cpu(x)
             and torch.is_grad_enabled()
+            and nothing_intervenes()
+            and _IMAGE_CONV.fits(self)
+            and isinstance(padding, tuple)
+            and bias is not None
+            and all(map(is_ordinary, (x, weight, bias)))
             and not x.requires_grad
+            and sees_images(x, weight, padding)
         ):
-            bias = cast(Tensor, self.bias)
-            return conv_of_images(x, self.weight, bias, int(self.padding[0]))
+            return conv_of_images(x, weight, bias, padding)
         return super().forward(x)
 
     def _get_name(self) -> str:
         """Show the layer as the ``Conv2d`` that it computes."""
         return "Conv2d"
+
+
+_IMAGE_CONV = AsBuilt(
+    ImageConv2d, stride=(1, 1), dilation=(1, 1), groups=1, padding_mode="zeros"
+)
 
 
 class MiniVGG(nn.Module):
@@ -82,12 +91,13 @@ class MiniVGG(nn.Module):
         self.image_shape = tuple(image_shape)
         channels, height, width = image_shape
         n_pools = list(widths).count("M")
-        self._min_size = max(2**n_pools - 4, 1)
+        min_size = max(2**n_pools - 4, 1)
+        self._border = zero_border(image_shape, min_size)
         self.scaling = PixelScaling(channels)
         self.features = nn.Sequential(_vgg_layers(channels, widths))
         last_width = [w for w in widths if isinstance(w, int)][-1]
         flat = last_width * math.prod(
-            (max(side, self._min_size) + 4) // 2**n_pools for side in (height, width)
+            (max(side, min_size) + 4) // 2**n_pools for side in (height, width)
         )
         self.head = nn.Sequential(
             OrderedDict(
@@ -100,7 +110,7 @@ class MiniVGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
-        x = zero_pad_to(self.scaling(x), self._min_size)  # (N, 1, 28, 28)
+        x = pad_with_zeros(self.scaling(x), self._border)  # (N, 1, 28, 28)
         x = self.features(x)  # (N, 64, 8, 8)
         return self.head(torch.flatten(x, 1))  # (N, 4096) -> (N, 10)
 

@@ -2,9 +2,11 @@
 
 from .container import bounded, open_container, read_container, write_container
 from .files import atomic_write, file_lock, sha256
+from .fit_cache import FitCache, fit_key
 from .values import UnstorableError, decode, decode_items, encode, encode_items
 
 __all__ = [
+    "FitCache",
     "UnstorableError",
     "atomic_write",
     "bounded",
@@ -13,6 +15,7 @@ __all__ = [
     "encode",
     "encode_items",
     "file_lock",
+    "fit_key",
     "open_container",
     "read_container",
     "sha256",

@@ -300,9 +300,22 @@ def _digest(content: bytes, header: Mapping[str, str]) -> str:
 
 def _digest_1(header: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of the first version: over all that is given back."""
+    fields = [header[key] for key in ("format", "version", "kind", "meta")]
+    return digest_of(fields, arrays)
+
+
+def digest_of(fields: list[Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of JSON and arrays as 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    fields : list
+        What ``json`` can write.
+    arrays : mapping of str to ndarray
+        Of numbers; their names, dtypes and shapes count too.
+    """
     names = sorted(arrays)
     layout = [(name, arrays[name].dtype.str, arrays[name].shape) for name in names]
-    fields = [header[key] for key in ("format", "version", "kind", "meta")]
     digest = hashlib.sha256(json.dumps([fields, layout]).encode())
     for name in names:
         digest.update(arrays[name].reshape(-1).view(np.uint8).data)

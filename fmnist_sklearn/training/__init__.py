@@ -5,7 +5,12 @@ and batches and calls the net's steps.
 """
 
 from .augment import make_augment
-from .batches import ImageDataset, normalise_weights, weights_as_float32
+from .batches import (
+    ImageDataset,
+    normalise_weights,
+    resolve_subset,
+    weights_as_float32,
+)
 from .callbacks import SCHEDULES
 from .loop import Training, followed_by
 from .net import TrainingNet
@@ -33,6 +38,7 @@ __all__ = [
     "pixel_statistics",
     "resolve_device",
     "resolve_precision",
+    "resolve_subset",
     "split_rows",
     "weights_as_float32",
 ]

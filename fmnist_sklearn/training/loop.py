@@ -201,6 +201,23 @@ class Training:
 
     # How it ends ----------------------------------------------------------------
 
+    def tell_of_earlier_run(self) -> None:
+        """Tell the followers of a run that is not needed, as its outcome is known."""
+        for follower in self.followers:
+            follower.on_train_begin(self.net, X=self.train, y=None)
+            follower.on_train_end(self.net, X=self.train, y=None)
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether someone else than the net's own patience ended the run early."""
+        stopper = self.stopper
+        has_run_out = (
+            stopper is not None
+            and stopper.patience is not None
+            and stopper.waited_ >= stopper.patience
+        )
+        return self.stop_requested and not has_run_out
+
     def _keep(self) -> Kept:
         """Note what the run would leave behind if it ended here."""
         n_epochs = len(self.net.history_)

@@ -13,7 +13,8 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"benchmark", "search", "persistence", "export"},
+    "cli": {"benchmark", "search", "persistence", "export", "output"},
+    "output": set(),
     "results": {"benchmark"},
     "benchmark": {"models", "tables", "plots", "datasets"},
     "search": {"models", "tables", "plots", "datasets"},

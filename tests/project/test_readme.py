@@ -32,9 +32,17 @@ def python_blocks(name):
 
 
 @pytest.mark.parametrize(
-    ("page", "n_blocks"), [("README.md", 8), ("docs/scikit_learn.rst", 12)]
+    ("page", "n_blocks"),
+    [
+        ("README.md", 8),
+        ("docs/scikit_learn.rst", 12),
+        ("docs/searches.rst", 2),
+        ("docs/deploy.rst", 6),
+    ],
 )
 def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
+    if page == "docs/deploy.rst":
+        pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
     blocks = python_blocks(page)

@@ -1,13 +1,19 @@
+import copy
+import io
 import os
 import re
 import runpy
+import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from fmnist_sklearn import load_fashion_mnist_sample, models
+from fmnist_sklearn import load_fashion_mnist_sample, models, save_model
 from fmnist_sklearn.benchmark import data as benchmark_data
 from fmnist_sklearn.cli import main
 from fmnist_sklearn.datasets import CLASS_NAMES
@@ -50,25 +56,6 @@ def test_benchmark_prints_table_best_row_and_files(quick, tmp_path, capsys):
     table = printed[: printed.index("Best row")]
     assert max(map(len, table.splitlines())) <= 100
     assert len(os.listdir(out)) == 9
-
-
-def test_table_fits_100_columns_with_every_cell_whole(capsys):
-    import pandas as pd
-
-    from fmnist_sklearn.cli import _print_table
-
-    row = {
-        "model": "MiniVGG (lr=0.001, batch_size=128)",
-        "validation accuracy": "0.9217 ± 0.0024",
-        "test accuracy": "0.9217 ± 0.0024",
-        "training time (s)": "1152 ± 12",
-        "epochs (best)": "40 (30)",
-        "parameters": "2,167,786",
-    }
-    _print_table(pd.DataFrame([row]))
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 100
-    assert any(all(cell in line for cell in row.values()) for line in lines)
 
 
 def test_fit_tells_its_accuracy_and_predict_names_pictures(
@@ -172,6 +159,167 @@ def test_errors_are_one_line_and_exit_with_1(model_file, tmp_path, capsys):
     out = tmp_path / "text.png"
     assert main(["benchmark", "--data", "sample", "--out", str(out)]) == 1
     assert "text.png: File exists" in errors(capsys)
+
+
+# Pictures among others --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quick_file(lenet5, tmp_path_factory):
+    """A network of two epochs, for which any answer will do."""
+    path = tmp_path_factory.mktemp("quick") / "lenet5.safetensors"
+    save_model(lenet5, path)
+    return str(path)
+
+
+@pytest.fixture
+def picture(X, tmp_path, monkeypatch):
+    """Save a picture under a name in the folder where the test runs."""
+    monkeypatch.chdir(tmp_path)
+
+    def save(name):
+        with open(name, "wb") as file:
+            Image.fromarray(X[0].reshape(28, 28)).save(file, format="png")
+        return os.fsdecode(name)
+
+    return save
+
+
+def test_a_bad_picture_does_not_cost_the_others(quick_file, picture, capsys):
+    Image.new("RGB", (60, 60), "white").save("blank.png")
+    Image.new("RGBA", (60, 60), (0, 0, 0, 0)).save("clear.png")
+    Path("heic.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Path("empty.png").touch()
+    Path(picture("cut.png")).write_bytes(Path("cut.png").read_bytes()[:60])
+    Path("folder").mkdir()
+    good = [picture("a.png"), picture("b.png"), "./a.png"]
+    bad = ["missing.png", "heic.jpg", "empty.png", "cut.png", "folder"]
+    unseen = ["blank.png", "clear.png"]
+    names = ["missing.png", "a.png", "blank.png", "b.png", *bad[1:], "clear.png"]
+    assert main(["predict", quick_file, *names, "./a.png"]) == 1
+    captured = capsys.readouterr()
+    assert [line.split("\t")[0] for line in captured.out.splitlines()] == good
+    told = captured.err.splitlines()
+    assert len(told) == len(bad + unseen)
+    for name in bad:
+        assert sum(f"fmnist-sklearn: error: {name}" in line for line in told) == 1
+    for name in unseen:
+        expected = f"fmnist-sklearn: warning: {name}: no article is seen"
+        assert sum(expected in line for line in told) == 1
+    assert main(["predict", quick_file, *good]) == 0
+
+
+def test_no_picture_is_seen(quick_file, picture, capsys):
+    Image.new("L", (60, 60), 90).save("blank.png")
+    assert main(["predict", quick_file, "blank.png", "missing.png"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 2
+
+
+def test_pillows_warnings_name_the_picture(quick_file, picture, monkeypatch, capsys):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    assert main(["predict", quick_file, picture("a.png")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("a.png\t")
+    assert captured.err.startswith("fmnist-sklearn: warning: a.png: Image size (784 ")
+
+
+# Among other commands ---------------------------------------------------------------
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Run the command with a stdout of some encoding, and return what it prints."""
+
+    def run(argv, encoding="utf-8"):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            status = main(argv)
+        return status, stream.buffer.getvalue()
+
+    return run
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("name", [b"gr\xfcn.png", b"\xff\xfe", b"a\x80\xe2\x98.png"])
+def test_names_that_are_not_utf8_come_out_as_they_were(
+    quick_file, picture, printed, capsys, encoding, name
+):
+    path = picture(name)
+    status, out = printed(["predict", quick_file, path], encoding)
+    assert status == 0
+    assert out.startswith(name + b"\t")
+    os.unlink(name)
+    status, out = printed(["predict", quick_file, path], encoding)
+    assert (status, out) == (1, b"")
+    assert ascii(path)[1:-1] in capsys.readouterr().err
+
+
+def test_a_model_whose_name_is_not_utf8(lenet5, quick_file, picture, printed):
+    name = os.fsdecode(b"netz_gr\xfcn")
+    path = picture("a.png")
+    save_model(lenet5, name)
+    assert printed(["predict", name, path]) == printed(["predict", quick_file, path])
+
+
+def test_names_and_labels_leave_the_terminal_alone(lenet5, picture, printed, capsys):
+    evil = copy.deepcopy(lenet5)
+    evil.classes_ = np.array([f"\x1b[31m\t{i}\nü" for i in range(10)])
+    save_model(evil, "evil")
+    path = picture("line\nbreak\x1b]0;x\x07.png")
+    status, out = printed(["predict", "evil", path])
+    assert status == 0
+    name, label, _ = out.decode().splitlines()[0].split("\t")
+    assert name == r"line\nbreak\x1b]0;x\x07.png"
+    assert re.fullmatch(r"\\x1b\[31m\\t\d\\nü", label)
+    assert main(["predict", "evil", "missing\nfmnist-sklearn: all is well"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_reader_that_is_gone(quick_file, picture):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "fmnist_sklearn", "predict", quick_file]
+    ended = subprocess.run(
+        [*command, picture("a.png"), "a.png"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_streams_that_are_closed(quick_file, picture, monkeypatch, capsys):
+    argv = ["predict", quick_file, picture("a.png"), "missing.png"]
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(argv) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(argv) == 1
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(argv[:-1]) == 0
+
+
+def test_benchmark_on_40_columns(monkeypatch, capsys):
+    row = {"model": "LeNet5 (lr=0.01, batch_size=512)", "test accuracy": "0.9 ± 0.1"}
+    paths = [Path("results.csv"), Path("a-figure-with-a-rather-long-name.svg")]
+    result = SimpleNamespace(
+        format_table=lambda: pd.DataFrame([row]), format_notes=list, paths=paths
+    )
+    monkeypatch.setattr(
+        "fmnist_sklearn.benchmark.run_benchmark", lambda **kwargs: result
+    )
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["benchmark", "--out", "a-folder-with-a-name-longer-than-20"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "LeNet5 (lr=0.01, batch_size=512)",
+        "  test accuracy  0.9 ± 0.1",
+        "Written to a-folder-with-a-name-longer-than-20: results.csv, "
+        "a-figure-with-a-rather-long-name.svg",
+    ]
 
 
 def test_ctrl_c_exits_with_130(monkeypatch, capsys):

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
@@ -40,24 +39,9 @@ from fmnist_sklearn.scoring import (
     search_scores_accuracy,
 )
 
+from .toys import Net
+
 X, y = load_iris(return_X_y=True)
-
-
-class Net(ClassifierMixin, BaseEstimator):
-    """Says about its fit what our estimators say."""
-
-    def __init__(self, width=1):
-        self.width = width
-
-    def fit(self, X, y, sample_weight=None):
-        self.classes_ = np.unique(y)
-        self.fit_time_ = 100.0 * self.width
-        self.n_iter_ = 7
-        self.n_parameters_ = 10 * self.width
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), self.classes_[0])
 
 
 def score(name, estimator):

@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -25,6 +24,8 @@ from sklearn.svm import SVC
 
 from fmnist_sklearn.tables import benchmark_scoring, benchmark_table, table_to_markdown
 
+from .toys import Net
+
 X, y = load_iris(return_X_y=True)
 MEASURED = [
     "model",
@@ -33,27 +34,6 @@ MEASURED = [
     "training_time_s",
     "training_time_std",
 ]
-
-
-class Net(ClassifierMixin, BaseEstimator):
-    """Says about its fit what our estimators say."""
-
-    def __init__(self, width=1, optimizer=dict, fail=False):
-        self.width = width
-        self.optimizer = optimizer
-        self.fail = fail
-
-    def fit(self, X, y, sample_weight=None):
-        if self.fail:
-            raise RuntimeError("told to fail")
-        self.classes_ = np.unique(y)
-        self.fit_time_ = 100.0 * self.width
-        self.n_iter_ = 7
-        self.n_parameters_ = 10 * self.width
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), self.classes_[0])
 
 
 def grid_search(estimator, grid, **kwargs):

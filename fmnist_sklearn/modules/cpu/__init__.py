@@ -1,1 +1,1 @@
-"""Exact forms of layers that PyTorch runs faster on a CPU than its own."""
+"""Exact forms of layers as built, which PyTorch runs faster on a CPU than its own."""

@@ -1,13 +1,16 @@
 """Dense layers with ELU and dropout between them, as one autograd function."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from itertools import islice
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .elu import elu_backward, elu_forward
+from .plain import plain_gradients, wants_plain_gradient
 
 
 def _dense_layers(
@@ -24,22 +27,40 @@ def _dense_layers(
     return torch.addmm(last_bias, inputs[-1], last_weight.t()), inputs, hidden
 
 
+def _plain_dense_layers(
+    masks: Sequence[Tensor | None], x: Tensor, *parameters: Tensor
+) -> Tensor:
+    """Compute ``_DenseELU`` by operations that can be differentiated again."""
+    *hidden, last = zip(parameters[::2], parameters[1::2], strict=True)
+    for mask, (weight, bias) in zip(masks, hidden, strict=True):
+        x = F.elu(F.linear(x, weight, bias))
+        x = x if mask is None else x * mask
+    return F.linear(x, *last)
+
+
 class _DenseELU(torch.autograd.Function):
     """Dense layers with ELU and dropout between them."""
 
     @staticmethod
     def forward(ctx, masks, x, *parameters):
         logits, inputs, hidden = _dense_layers(x, masks, parameters)
-        ctx.save_for_backward(*parameters[::2], *inputs, *masks, *hidden)
+        ctx.save_for_backward(*parameters, *inputs, *masks, *hidden)
         return logits
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
-        saved = iter(ctx.saved_tensors)
-        n_layers = (len(ctx.saved_tensors) + 2) // 4
-        weights, inputs = list(islice(saved, n_layers)), list(islice(saved, n_layers))
-        masks, hidden = list(islice(saved, n_layers - 1)), list(saved)
+        tensors = ctx.saved_tensors
+        n_layers = (len(tensors) + 2) // 5
+        parameters = tensors[: 2 * n_layers]
+        inputs = tensors[2 * n_layers : 3 * n_layers]
+        masks = tensors[3 * n_layers : 4 * n_layers - 1]
+        hidden = tensors[4 * n_layers - 1 :]
+        if wants_plain_gradient(grad):
+            function = partial(_plain_dense_layers, masks)
+            arguments = [inputs[0], *parameters]
+            needed = ctx.needs_input_grad[1:]
+            return None, *plain_gradients(function, arguments, needed, grad)
+        weights = parameters[::2]
         grads: list[Tensor] = []
         for layer in reversed(range(n_layers)):
             grads[:0] = [grad.t() @ inputs[layer], grad.sum(0)]

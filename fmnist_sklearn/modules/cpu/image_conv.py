@@ -8,7 +8,6 @@ makes few shifted copies, so both ways are one matrix product.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 class _ConvOfImages(torch.autograd.Function):
@@ -16,43 +15,58 @@ class _ConvOfImages(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, padding):
-        out, c, kernel, _ = weight.shape
+        out, c, kernel_h, kernel_w = weight.shape
+        pad_h, pad_w = padding
+        x = F.pad(x, (pad_w, pad_w, pad_h, pad_h)).contiguous()
         n, _, height, width = x.shape
-        height, width = height + 2 * padding, width + 2 * padding
-        h, w = height - kernel + 1, width - kernel + 1
-        x = F.pad(x, (padding,) * 4)
+        h, w = height - kernel_h + 1, width - kernel_w + 1
         plane = height * width
         copies = x.as_strided(
-            (c, kernel, kernel, n, h, w), (plane, width, 1, c * plane, width, 1)
+            (c, kernel_h, kernel_w, n, h, w), (plane, width, 1, c * plane, width, 1)
         )
-        copies = copies.reshape(c * kernel**2, -1)
-        y = torch.addmm(bias, copies.T, weight.reshape(out, -1).T)
+        copies = copies.reshape(c * kernel_h * kernel_w, -1)
         ctx.save_for_backward(copies)
         ctx.weight_shape = weight.shape
-        return y.view(n, h, w, out).permute(0, 3, 1, 2)
+        return torch.addmm(bias, copies.T, weight.reshape(out, -1).T)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
+        # Operations that PyTorch can differentiate again, should it be asked to.
         (copies,) = ctx.saved_tensors
-        grad = grad.permute(0, 2, 3, 1).reshape(copies.shape[1], -1)
         grad_weight = (copies @ grad).T.reshape(ctx.weight_shape)
         return None, grad_weight, grad.sum(0), None
 
 
-def conv_of_images(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+def sees_images(x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> bool:
+    """Whether there are images, of the kernels' channels and large enough for them."""
+    return (
+        x.dim() == 4
+        and len(x) > 0
+        and x.shape[1] == weight.shape[1]
+        and all(
+            side + 2 * pad >= kernel
+            for side, pad, kernel in zip(
+                x.shape[2:], padding, weight.shape[2:], strict=True
+            )
+        )
+    )
+
+
+def conv_of_images(
+    x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]
+) -> Tensor:
     """Convolve images of few channels that need no gradient themselves.
 
     Parameters
     ----------
     x : Tensor of shape (N, C, H, W)
         Images.
-    weight : Tensor of shape (out_channels, C, kernel, kernel)
+    weight : Tensor of shape (out_channels, C, kernel height, kernel width)
         Kernels, for stride 1.
     bias : Tensor of shape (out_channels,)
         Added to the outputs.
-    padding : int
-        Zeros on each side of the images.
+    padding : tuple of int
+        Zeros above and below the images, and on their left and right.
 
     Returns
     -------
@@ -60,7 +74,11 @@ def conv_of_images(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Ten
         ``F.conv2d(x, weight, bias, padding=padding)``, channels last in memory, in
         the precision of autocasting where that is on.
     """
+    (pad_h, pad_w), (kernel_h, kernel_w) = padding, weight.shape[2:]
+    h, w = x.shape[2] + 2 * pad_h - kernel_h + 1, x.shape[3] + 2 * pad_w - kernel_w + 1
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-    return _ConvOfImages.apply(x, weight, bias, padding)
+    # Viewed as images out here, so that what follows may change them in place.
+    y = _ConvOfImages.apply(x, weight, bias, padding)  # (N * H' * W', out_channels)
+    return y.view(len(x), h, w, -1).permute(0, 3, 1, 2)

@@ -1,6 +1,9 @@
 import io
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from rich.console import Console
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
@@ -9,9 +12,9 @@ from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.benchmark.progress import RunProgress, Work
 
 
-def terminal():
+def terminal(width=120):
     return Console(
-        file=io.StringIO(), force_terminal=True, force_interactive=True, width=120
+        file=io.StringIO(), force_terminal=True, force_interactive=True, width=width
     )
 
 
@@ -106,3 +109,56 @@ def test_no_terminal_no_bar_but_a_line_a_row():
         progress.begin_work(0)
         progress.end_work("accuracy 0.9")
     assert console.file.getvalue() == "1 of 1 net: accuracy 0.9\n"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 99, 100])
+def test_a_narrow_terminal_loses_nothing(width):
+    work = Work("MiniVGG (lr=0.001, batch_size=128)", n_epochs=150, n_fits=5)
+    with RunProgress([work] * 8, console=terminal(width)) as progress:
+        progress.begin_work(3)
+        progress.begin_fit()
+        progress.end_epoch(113, 0.25)
+        plain = Console(file=io.StringIO(), width=width, color_system=None)
+        plain.print(progress._bar.get_renderable())
+    shown = plain.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    expected = "4 of 8 MiniVGG (lr=0.001, batch_size=128), fold 1 of 5"
+    expected += " epoch 113/150 loss 0.250 left"
+    assert set(expected.split()) <= set(shown.split())
+
+
+@pytest.mark.parametrize("stream", ["none", "unread", "full"])
+def test_a_stderr_that_takes_nothing_does_not_cost_the_run(monkeypatch, stream):
+    if stream == "none":
+        monkeypatch.setattr(sys, "stderr", None)
+    elif stream == "unread":
+        reader, writer = os.pipe()
+        os.close(reader)
+        monkeypatch.setattr(sys, "stderr", open(writer, "w", buffering=1))  # noqa: SIM115
+    elif os.path.exists("/dev/full"):
+        monkeypatch.setattr(sys, "stderr", open("/dev/full", "w"))  # noqa: SIM115
+    with RunProgress([Work("net", n_epochs=2)]) as progress:
+        assert progress.callback() is None
+        progress.begin_work(0)
+        progress.end_work("accuracy 0.9")
+        progress.say("done")
+
+
+def test_dumb_terminals_and_no_color(monkeypatch):
+    from fmnist_sklearn.benchmark.progress import _StderrConsole
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert RunProgress([Work("net", n_epochs=2)]).callback() is None
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert RunProgress([Work("net", n_epochs=2)]).callback() is not None
+    assert _StderrConsole().no_color
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert RunProgress([Work("net", n_epochs=2)]).callback() is None

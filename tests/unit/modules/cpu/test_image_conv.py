@@ -24,7 +24,7 @@ def conv_case(channels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_conv_of_images_equals_torch_s(channels):
     case = conv_case(channels)
-    ours = gradients_of_conv(lambda *a: conv_of_images(*a, 3), *case)
+    ours = gradients_of_conv(lambda *a: conv_of_images(*a, (3, 3)), *case)
     theirs = gradients_of_conv(lambda *a: F.conv2d(*a, padding=3), *case)
 
     for tensor, expected in zip(ours, theirs, strict=True):
@@ -35,7 +35,7 @@ def test_conv_of_images_under_autocast_rounds_as_torch_s():
     images, parameters, grad = conv_case(1)
     case = images, parameters, grad.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = gradients_of_conv(lambda *a: conv_of_images(*a, 3), *case)
+        ours = gradients_of_conv(lambda *a: conv_of_images(*a, (3, 3)), *case)
         theirs = gradients_of_conv(lambda *a: F.conv2d(*a, padding=3), *case)
 
     for tensor, expected in zip(ours, theirs, strict=True):
@@ -49,9 +49,38 @@ def test_conv_of_images_gradcheck():
         torch.randn(shape, dtype=torch.float64, requires_grad=True)
         for shape in ((3, 2, 3, 3), (3,))
     ]
-    assert torch.autograd.gradcheck(
-        lambda weight, bias: conv_of_images(images, weight, bias, 1), parameters
+
+    def function(weight, bias):
+        return conv_of_images(images, weight, bias, (1, 1))
+
+    assert torch.autograd.gradcheck(function, parameters)
+    assert torch.autograd.gradgradcheck(function, parameters)
+
+
+@pytest.mark.parametrize("padding", [(0, 3), (0, 0)])
+def test_conv_of_images_with_channels_last_and_oblong_kernels(padding):
+    images = torch.randn(4, 3, 9, 12)
+    parameters = torch.randn(8, 3, 3, 5), torch.randn(8)
+    grad = torch.randn_like(F.conv2d(images, *parameters, padding=padding))
+    last = images.to(memory_format=torch.channels_last)
+    ours = gradients_of_conv(
+        lambda *a: conv_of_images(*a, padding), last, parameters, grad
     )
+    theirs = gradients_of_conv(
+        lambda *a: F.conv2d(*a, padding=padding), images, parameters, grad
+    )
+    for tensor, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(tensor, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_what_follows_may_change_the_output_in_place():
+    conv = ImageConv2d(1, 8, 3, padding=1)
+    images = torch.randn(2, 1, 6, 6)
+    F.relu_(conv(images)).sum().backward()
+    grad = conv.weight.grad.clone()
+    conv.zero_grad()
+    F.relu(conv.eval()(images)).sum().backward()
+    torch.testing.assert_close(grad, conv.weight.grad, atol=1e-4, rtol=1e-5)
 
 
 def test_first_convolution_gives_a_gradient_to_images_that_ask_for_it():
@@ -59,6 +88,3 @@ def test_first_convolution_gives_a_gradient_to_images_that_ask_for_it():
     images = torch.randn(2, 1, 6, 6, requires_grad=True)
     conv(images).sum().backward()
     assert images.grad.abs().sum() > 0
-
-
-# Recorded graphs hold PyTorch's own operations

@@ -1,0 +1,422 @@
+"""Exports: an export takes a second or two, so that tests share what they can."""
+
+import contextlib
+import copy
+import json
+import re
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import fmnist_sklearn
+from fmnist_sklearn import (
+    CLASS_NAMES,
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    export,
+    export_onnx,
+    load_fashion_mnist_sample,
+)
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+TOLERANCE = 1e-5
+
+
+def run(path, pixels):
+    """Compute a graph; return labels and probabilities."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["label", "probabilities"], {"pixels": pixels})
+
+
+def metadata(path):
+    props = onnx.load(path).metadata_props
+    return {entry.key: json.loads(entry.value) for entry in props}
+
+
+# What is promised: networks, types, mirror images, sizes of images, labels ---------
+
+
+def small(images):
+    """Make (n, 1, 8, 8) of (n, 1, 28, 28)."""
+    return images[:, :, 2:26:3, 2:26:3]
+
+
+def colour(images):
+    """Make (n, 3, 32, 32), with channels that differ in mean and spread."""
+    images = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    return np.concatenate([images, 255 - images, images[..., ::-1] // 2], axis=1)
+
+
+def as_they_are(images):
+    return images
+
+
+# Each two values stand together once: six fits and exports, not 24.
+CASES = {
+    # class, images, input_dtype, layout, predict_flip, labels
+    "names": (LeNet5Classifier, as_they_are, "uint8", "rows", False, CLASS_NAMES),
+    "scattered": (
+        LeNet5Classifier,
+        small,
+        "float32",
+        "images",
+        True,
+        [-3, 2, 5, 7, 11, 40, 41, 42, 1000, 2**40],
+    ),
+    "numbers": (LeNet5Classifier, colour, "uint8", "images", True, range(10)),
+    "two": (
+        MiniVGGClassifier,
+        as_they_are,
+        "float32",
+        "rows",
+        True,
+        [False] * 5 + [True] * 5,
+    ),
+    "floats": (
+        MiniVGGClassifier,
+        small,
+        "uint8",
+        "images",
+        False,
+        np.arange(10.0),
+    ),
+    "umlauts": (
+        MiniVGGClassifier,
+        colour,
+        "float32",
+        "rows",
+        False,
+        np.array([f"Größe {k} 鞋" for k in range(10)], dtype=object),
+    ),
+}
+
+
+class Exported:
+    """A fitted net, its file, and the 1,000 images of the test part."""
+
+    def __init__(self, folder, kind, resize, dtype, layout, flip, labels):
+        X, y = load_fashion_mnist_sample(return_X_y=True)
+        X_test, _ = load_fashion_mnist_sample(subset="test", return_X_y=True)
+        self.net = kind(max_epochs=2, patience=None, random_state=0, predict_flip=flip)
+        images = resize(X[:200].reshape(-1, 1, 28, 28))
+        self.net.fit(images, np.asarray(labels)[y[:200]])
+        images = resize(X_test.reshape(-1, 1, 28, 28)).astype(dtype)
+        self.pixels = images.reshape(1000, -1) if layout == "rows" else images
+        self.path = folder / "net.onnx"
+        export_onnx(self.net, self.path, input_dtype=dtype, layout=layout)
+        self.labels, self.probabilities = run(self.path, self.pixels)
+
+
+@pytest.fixture(scope="session", params=CASES)
+def exported(request, tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp("export"), *CASES[request.param])
+
+
+def test_probabilities_are_the_estimators(exported):
+    expected = exported.net.predict_proba(exported.pixels)
+    assert exported.probabilities.shape == expected.shape
+    np.testing.assert_allclose(exported.probabilities, expected, rtol=0, atol=TOLERANCE)
+    assert exported.probabilities.std(axis=0).min() > 1e-4  # images do differ
+    session = onnxruntime.InferenceSession(exported.path)
+    for i in range(0, 1000, 50):
+        _, alone = session.run(None, {"pixels": exported.pixels[i : i + 1]})
+        np.testing.assert_allclose(alone, expected[i : i + 1], rtol=0, atol=TOLERANCE)
+
+
+def test_labels_are_the_estimators(exported):
+    expected = exported.net.predict(exported.pixels)
+    assert exported.labels.tolist() == expected.tolist()
+    assert type(exported.labels.tolist()[0]) is type(expected.tolist()[0])
+    assert len(set(exported.labels.tolist())) > 1
+
+
+def test_metadata_tell_what_the_graph_takes_and_gives(exported):
+    net, about = exported.net, metadata(exported.path)
+    assert about.pop("classes") == net.classes_.tolist()
+    assert about.pop("versions") == {
+        "fmnist_sklearn": fmnist_sklearn.__version__,
+        "onnx": version("onnx"),
+        "torch": torch.__version__,
+    }
+    assert about == {
+        "class": type(net).__name__,
+        "image_shape": list(net.image_shape_),
+        "input_dtype": str(exported.pixels.dtype),
+        "layout": "rows" if exported.pixels.ndim == 2 else "images",
+        "predict_flip": net.predict_flip,
+    }
+    model = onnx.load(exported.path)
+    (taken,) = model.graph.input
+    dims = taken.type.tensor_type.shape.dim
+    assert dims[0].dim_param == "n"
+    assert [dim.dim_value for dim in dims[1:]] == list(exported.pixels.shape[1:])
+    assert [output.name for output in model.graph.output] == ["label", "probabilities"]
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_another_shape_or_type_is_refused_by_the_runtime(exported):
+    other = exported.pixels.reshape(1000, -1, 1)
+    for pixels in (other, exported.pixels.astype(np.float64)):
+        with pytest.raises(Exception, match=r"(?i)invalid|unexpected"):
+            run(exported.path, pixels)
+
+
+def test_rows_that_fill_no_image(X, y, X_test, quick, tmp_path):
+    net = LeNet5Classifier(**quick | {"max_epochs": 1}).fit(X[:, :700], y)
+    path = tmp_path / "net.onnx"
+    with pytest.raises(ValueError, match=r"700 columns.*with layout='rows'"):
+        export_onnx(net, path)
+    export_onnx(net, path, layout="rows")
+    rows = X_test[:, :700]
+    _, probabilities = run(path, rows)
+    expected = net.predict_proba(rows)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_the_layers_that_are_there_are_exported(lenet5, X_test, tmp_path):
+    net = copy.deepcopy(lenet5)
+    net.module_.c1.activation = torch.nn.Tanh()
+    net.module_.head.activation5 = torch.nn.ReLU()
+    export_onnx(net, tmp_path / "net.onnx", layout="rows")
+    _, probabilities = run(tmp_path / "net.onnx", X_test)
+    expected = net.predict_proba(X_test)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
+    assert np.abs(expected - lenet5.predict_proba(X_test)).max() > 1e-3
+
+
+@pytest.mark.cuda
+def test_from_a_cuda_device(X, y, X_test, quick, kind, tmp_path):
+    net = kind(**quick, device="cuda").fit(X, y)
+    export_onnx(net, tmp_path / "net.onnx", layout="rows")
+    assert next(net.module_.parameters()).is_cuda
+    _, probabilities = run(tmp_path / "net.onnx", X_test)
+    net = copy.deepcopy(net).set_params(device="cpu")
+    expected = net.__class__.predict_proba(net, X_test)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-3)
+
+
+# What needs no graph of its own ----------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def traced(lenet5):
+    """The graph of ``lenet5`` as PyTorch writes it, for rows of uint8."""
+    return export._trace(lenet5, torch.uint8, "rows", 18)
+
+
+@pytest.fixture
+def no_tracing(traced, monkeypatch):
+    """PyTorch's exporter looks at no network, and gives a copy of ``traced``."""
+
+    def give_copy(*args, **kwargs):
+        return SimpleNamespace(model_proto=copy.deepcopy(traced))
+
+    monkeypatch.setattr(torch.onnx, "export", give_copy)
+
+
+def test_files_are_equal_whatever_the_settings_and_name_no_folder(
+    traced, lenet5, tmp_path, monkeypatch, no_tracing
+):
+    plain, other = tmp_path / "plain.onnx", tmp_path / "other.onnx"
+    export_onnx(lenet5, plain, layout="rows")
+    monkeypatch.undo()
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float64)
+        stack.enter_context(torch.device("meta"))
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
+        export_onnx(lenet5, other, layout="rows")
+    content = plain.read_bytes()
+    assert content == other.read_bytes()
+    folder = str(Path(fmnist_sklearn.__file__).parent).encode()
+    assert folder in traced.SerializeToString()
+    assert folder not in content
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_an_existing_file_is_replaced(lenet5, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_text("old")
+    export_onnx(lenet5, str(path), layout="rows")
+    assert metadata(path)["class"] == "LeNet5Classifier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Sharpened(LeNet5Classifier):
+    """Its probabilities are not what its network gives."""
+
+    def predict_proba(self, X):
+        return super().predict_proba(X) ** 2
+
+
+class Shifted(LeNet5Classifier):
+    """Its labels are not those of the highest probability."""
+
+    def predict(self, X):
+        return np.roll(self.classes_, 1)[super().predict(X)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [(Sharpened, r"probabilities by up to 0\.\d"), (Shifted, "labels")],
+)
+@pytest.mark.usefixtures("no_tracing")
+def test_a_graph_that_disagrees_leaves_no_file(lenet5, kind, fault, tmp_path):
+    net = copy.deepcopy(lenet5)
+    net.__class__ = kind
+    path = tmp_path / "net.onnx"
+    for content in (None, b"old"):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(RuntimeError, match=rf"in {fault}, .*{kind.__name__}"):
+            export_onnx(net, path, layout="rows")
+        assert [file.read_bytes() for file in tmp_path.iterdir()] == [content] * bool(
+            content
+        )
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_changed_weights_disagree(lenet5, tmp_path):
+    net = copy.deepcopy(lenet5)
+    with torch.no_grad():
+        net.module_.head.out.bias[0] += 1e-2
+    with pytest.raises(RuntimeError, match=r"probabilities by up to 0\.00\d,"):
+        export_onnx(net, tmp_path / "net.onnx", layout="rows")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_a_subclass_that_only_changes_defaults(lenet5, tmp_path):
+    class Mine(LeNet5Classifier):
+        pass
+
+    net = copy.deepcopy(lenet5)
+    net.__class__ = Mine
+    export_onnx(net, tmp_path / "net.onnx", layout="rows")
+    assert metadata(tmp_path / "net.onnx")["class"] == "Mine"
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_names_of_columns_cause_no_warning(lenet5, tmp_path):
+    net = copy.deepcopy(lenet5)
+    net.feature_names_in_ = np.array([f"p{k}" for k in range(784)], dtype=object)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_onnx(net, tmp_path / "net.onnx", layout="rows")
+        net.predict(pd.DataFrame(np.zeros((1, 784)), columns=net.feature_names_in_))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["2020-01-01"] * 10, dtype="datetime64[D]"),
+        np.array([b"a", b"b"]),
+        np.array([1 + 1j]),
+    ],
+)
+@pytest.mark.usefixtures("no_tracing")
+def test_labels_that_onnx_does_not_have(lenet5, labels, tmp_path):
+    net = copy.deepcopy(lenet5)
+    net.classes_ = labels
+    with pytest.raises(TypeError, match="labels that are numbers, booleans or strings"):
+        export_onnx(net, tmp_path / "net.onnx", layout="rows")
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_an_older_writer_is_told_of(lenet5, tmp_path):
+    """The exporter writes the opset that it has, where it cannot convert to another."""
+    with pytest.raises(RuntimeError, match="wrote opset 18 instead of 20"):
+        export_onnx(lenet5, tmp_path / "net.onnx", opset=20, layout="rows")
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_a_graph_that_does_not_load_is_told_of(lenet5, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise NotImplementedError("no such opset")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(RuntimeError, match=r"cannot load the graph.*no such opset"):
+        export_onnx(lenet5, tmp_path / "net.onnx", layout="rows")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_pixels_of_a_small_range_are_warned_of(lenet5, tmp_path):
+    net = copy.deepcopy(lenet5)
+    net.module_.scaling.mean /= 255
+    net.module_.scaling.std /= 255
+    with (
+        pytest.warns(UserWarning, match=r"mean 0\.\d+ .*input_dtype='float32'"),
+        pytest.raises(RuntimeError),  # the shared graph is that of lenet5
+    ):
+        export_onnx(net, tmp_path / "net.onnx", layout="rows")
+
+
+# What is refused --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
+def test_the_extra_is_named_where_it_is_missing(name, lenet5, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    command = re.escape("pip install fmnist-sklearn[onnx]")
+    with pytest.raises(ImportError, match=rf"import of {name} halted.*{command}"):
+        export_onnx(lenet5, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_before_fit(kind, tmp_path):
+    with pytest.raises(NotFittedError):
+        export_onnx(kind(), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "hint"),
+    [
+        (lambda net: make_pipeline(FunctionTransformer(), net), r"pipeline\[-1\]"),
+        (lambda net: GridSearchCV(net, {"lr": [1]}), "its best_estimator_"),
+        (lambda net: CalibratedClassifierCV(FrozenEstimator(net)), "it wraps"),
+        (lambda net: FrozenEstimator(net), "it wraps"),
+        (lambda net: net.module_, "class LeNet5$"),
+        (lambda net: LogisticRegression(), "class LogisticRegression$"),
+        (lambda net: LeNet5Classifier, "class type$"),
+    ],
+)
+def test_other_kinds_are_refused_and_told_what_to_export(wrap, hint, lenet5, tmp_path):
+    with pytest.raises(TypeError, match=rf"export_onnx takes .*{hint}"):
+        export_onnx(wrap(lenet5), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"input_dtype": "float64"}, "input_dtype must be .*got 'float64'"),
+        ({"input_dtype": np.uint8}, "input_dtype must be .*got <class"),
+        ({"layout": "columns"}, "layout must be .*got 'columns'"),
+        ({"opset": 11}, "opset must be an integer from 18 to .*got 11"),
+        ({"opset": 10_000}, "opset must be an integer from 18 to .*got 10000"),
+        ({"opset": "18"}, "opset must be an integer from 18 to .*got '18'"),
+        ({"opset": True}, "opset must be an integer from 18 to .*got True"),
+    ],
+)
+def test_arguments_are_checked_first(params, message, lenet5, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(lenet5, tmp_path / "net.onnx", **params)
+    assert not list(tmp_path.iterdir())
