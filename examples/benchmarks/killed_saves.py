@@ -1,8 +1,8 @@
 """Kill processes in the middle of writing, and look at what they leave.
 
 Children save a model, fetch the data and write a benchmark, over and over, and each
-is killed at a random moment (SIGKILL). The old file or the new one must be there, whole,
-and the next write must leave no temporary file behind::
+is killed at a random moment (SIGKILL). The old file or the new one must be there,
+whole, and the next write must leave no temporary file behind::
 
     python examples/benchmarks/killed_saves.py --rounds 100
 """
