@@ -94,6 +94,28 @@ def atomic_write(
         raise
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether `atomic_write` could write a file, before the work for it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; it is not touched.
+
+    Raises
+    ------
+    OSError
+        As `atomic_write` would, but for what only the content brings about.
+    """
+    _permissions(path)
+    try:
+        with _temporary_beside(Path(os.path.realpath(path))):
+            pass
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
 @contextmanager
 def _temporary_beside(target: Path) -> Iterator[Path]:
     """Create an empty file, held against `clear_temporaries`, and remove it."""
