@@ -234,20 +234,31 @@ class ModelSummary:
     params: dict[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
-        """Show what is known in aligned lines, without control characters."""
-        lines = []
-        for each in fields(self):
-            value: Any = getattr(self, each.name)
-            text = str(value)
-            if isinstance(value, dict):
-                text = ", ".join(f"{k}={v!r}" for k, v in value.items())
-            elif isinstance(value, list):
-                text = ", ".join(map(str, value))
-            elif isinstance(value, int):
-                text = f"{value:,}"
-            if value is not None and text:
-                lines.append(f"{each.name:<12}  {bounded(text)}")
-        return "\n".join(lines)
+        """Show what is known in aligned lines, without control characters.
+
+        Of the parameters, those that are not the defaults.
+        """
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        defaults = _CLASSES[self.model]().get_params()
+        told["params"] = {
+            name: getattr(value, "__name__", value)
+            for name, value in self.params.items()
+            if name not in defaults or defaults[name] != value
+        }
+        texts = {name: _as_text(value) for name, value in told.items()}
+        return "\n".join(
+            f"{k:<12}  {bounded(text)}" for k, text in texts.items() if text
+        )
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={v!r}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
 def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
