@@ -6,8 +6,8 @@ import copy
 import json
 import math
 import os
-import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from ._unwrap import where_the_model_is
+from ._version import __version__
 from .estimators import ImageClassifier
 from .modules import ImageShape
 from .storage import atomic_write
@@ -116,6 +118,7 @@ def export_onnx(
     _check_opset(opset, highest=onnx.defs.onnx_opset_version())
     if input_dtype == "uint8":
         _warn_of_small_range(estimator)
+    estimator = _on_cpu(estimator)
     with own_settings():
         model = _trace(estimator, _DTYPES[input_dtype], layout, opset)
     _drop_notes_of_tracing(model.graph)
@@ -128,9 +131,9 @@ def export_onnx(
         "layout": layout,
         "predict_flip": bool(estimator.predict_flip),
         "versions": {
-            "fmnist_sklearn": sys.modules[__name__.partition(".")[0]].__version__,
+            "fmnist_sklearn": __version__,
             "onnx": onnx.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         },
     }
     onnx.helper.set_model_props(
@@ -140,7 +143,7 @@ def export_onnx(
     with atomic_write(path) as file:
         file.write(model.SerializeToString(deterministic=True))
         file.flush()
-        session = _open_session(onnxruntime, file.name)
+        session = _open_session(onnxruntime, Path(file.name).read_bytes())
         _check_agreement(estimator, session, input_dtype, layout)
 
 
@@ -150,17 +153,11 @@ def export_onnx(
 def _check_kind(estimator: Any) -> None:
     if isinstance(estimator, ImageClassifier):
         return
-    hint = ""
-    if hasattr(estimator, "steps"):
-        hint = "; of a Pipeline export the last step, pipeline[-1]: the graph holds "
-        hint += "the network, and not the steps before it"
-    elif hasattr(estimator, "cv_results_") or hasattr(estimator, "param_grid"):
-        hint = "; of a search export its best_estimator_"
-    elif hasattr(estimator, "estimator"):
-        hint = "; export the network that it wraps"
+    where = where_the_model_is(estimator)
     raise TypeError(
         "export_onnx takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
-        f"object of class {type(estimator).__name__}{hint}"
+        f"object of class {type(estimator).__name__}"
+        + (where and f": export {where}; the graph holds the network alone")
     )
 
 
@@ -251,12 +248,21 @@ class _FromPixels(nn.Module):
         return logits.argmax(1), logits.softmax(1)
 
 
+def _on_cpu(estimator: ImageClassifier) -> ImageClassifier:
+    """Return an estimator that computes as the graph will; CUDA's TF32 is coarser."""
+    if estimator.device_.type == "cpu":
+        return estimator
+    copied = type(estimator).__new__(type(estimator))
+    copied.__setstate__(estimator.__getstate__() | {"device": "cpu"})
+    return copied
+
+
 def _trace(
     estimator: ImageClassifier, dtype: torch.dtype, layout: str, opset: int
 ) -> Any:
     """Let PyTorch write the graph; return it as ONNX's protocol buffer."""
     shape, n_columns = estimator.image_shape_, estimator.n_features_in_
-    network = copy.deepcopy(estimator.module_).cpu()
+    network = copy.deepcopy(estimator.module_)
     graph = _FromPixels(network, shape, n_columns, estimator.predict_flip).eval()
     one = (n_columns,) if layout == "rows" else shape
     program = torch.onnx.export(
@@ -297,12 +303,12 @@ def _append_labels(onnx: Any, graph: Any, labels: np.ndarray) -> None:
 # The comparison -------------------------------------------------------------------
 
 
-def _open_session(onnxruntime: Any, path: str) -> Any:
+def _open_session(onnxruntime: Any, content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
+        return onnxruntime.InferenceSession(content, options, providers=providers)
     except (
         Exception
     ) as error:  # onnxruntime has classes of its own, without a common one
