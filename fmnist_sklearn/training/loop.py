@@ -18,6 +18,7 @@ from torch import Tensor
 from ..modules import Dropout
 from .allocator import freed_memory_kept
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
+from .settings import repeatable_cudnn
 
 _followers: ContextVar[tuple[Callback, ...]] = ContextVar("followers", default=())
 
@@ -102,7 +103,12 @@ class Training:
             net.notify("on_train_begin", X=self.train, y=None)
             self.started = time.perf_counter()
             try:
-                with own_dropout(net), freed_memory_kept():
+                repeatable = net.repeatable and net.device_.type == "cuda"
+                with (
+                    own_dropout(net),
+                    freed_memory_kept(),
+                    repeatable_cudnn(repeatable),
+                ):
                     batches = self._training_batches()
                     for _ in range(self.n_epochs):
                         yield from self._epoch(batches)

@@ -63,6 +63,10 @@ class TrainingNet(UnfittedState, EagerSteps, BuildsParts):
 
     device: Any
 
+    # Whether cuDNN may only use what gives equal bits for equal seeds. To do without,
+    # set it to False on a class: LeNet5Classifier.repeatable = False.
+    repeatable = True
+
     # What pays for a network; examples/benchmarks/training_speed.py measures it.
     _bfloat16_pays = False
     _memory_format = torch.contiguous_format

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -34,3 +36,51 @@ def own_settings(*, training: bool = False) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+class _CudnnFlags:
+    """cuDNN's flags, which belong to the process, as one user or several want them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._before = (False, False)
+
+    def set(self) -> None:
+        """Let cuDNN choose only algorithms that repeat themselves."""
+        cudnn: Any = torch.backends.cudnn
+        with self._lock:
+            if self._n_users == 0:
+                self._before = cudnn.deterministic, cudnn.benchmark
+                cudnn.deterministic, cudnn.benchmark = True, False
+            self._n_users += 1
+
+    def restore(self) -> None:
+        """Put the flags back, after the last of those who set them."""
+        cudnn: Any = torch.backends.cudnn
+        with self._lock:
+            self._n_users -= 1
+            if self._n_users == 0:
+                cudnn.deterministic, cudnn.benchmark = self._before
+
+
+_cudnn_flags = _CudnnFlags()
+
+
+@contextmanager
+def repeatable_cudnn(wanted: bool) -> Iterator[None]:
+    """Have equal seeds give equal bits on a GPU, in whatever threads fits run.
+
+    Parameters
+    ----------
+    wanted : bool
+        False changes nothing.
+    """
+    if not wanted:
+        yield
+        return
+    _cudnn_flags.set()
+    try:
+        yield
+    finally:
+        _cudnn_flags.restore()

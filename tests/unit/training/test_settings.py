@@ -13,6 +13,7 @@ from fmnist_sklearn import (
     load_model,
     save_model,
 )
+from fmnist_sklearn.training.settings import repeatable_cudnn
 
 
 @contextlib.contextmanager
@@ -101,3 +102,16 @@ def test_settings_are_those_of_before_afterwards(X, y, quick, setting):
             torch.is_autocast_enabled("cpu"),
         )
         assert after == before
+
+
+def test_cudnn_is_repeatable_for_the_last_user_too(monkeypatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    with repeatable_cudnn(True):
+        with repeatable_cudnn(True), repeatable_cudnn(False):
+            assert cudnn.deterministic
+        assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+    with repeatable_cudnn(False):
+        assert cudnn.benchmark
