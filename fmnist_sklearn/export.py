@@ -119,10 +119,6 @@ def export_onnx(
     if input_dtype == "uint8":
         _warn_of_small_range(estimator)
     estimator = _on_cpu(estimator)
-    with own_settings():
-        model = _trace(estimator, _DTYPES[input_dtype], layout, opset)
-    _drop_notes_of_tracing(model.graph)
-    _append_labels(onnx, model.graph, labels)
     about = {
         "class": type(estimator).__name__,
         "classes": labels.tolist(),
@@ -136,11 +132,17 @@ def export_onnx(
             "torch": str(torch.__version__),
         },
     }
-    onnx.helper.set_model_props(
-        model, {key: json.dumps(value) for key, value in about.items()}
-    )
-    onnx.checker.check_model(model)
+    # Opened before the tracing, which takes seconds, for what cannot be written to be
+    # told at once.
     with atomic_write(path) as file:
+        with own_settings():
+            model = _trace(estimator, _DTYPES[input_dtype], layout, opset)
+        _drop_notes_of_tracing(model.graph)
+        _append_labels(onnx, model.graph, labels)
+        onnx.helper.set_model_props(
+            model, {key: json.dumps(value) for key, value in about.items()}
+        )
+        onnx.checker.check_model(model)
         file.write(model.SerializeToString(deterministic=True))
         file.flush()
         session = _open_session(onnxruntime, Path(file.name).read_bytes())

@@ -269,6 +269,17 @@ def test_an_existing_file_is_replaced(lenet5, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_cannot_be_written_is_told_before_anything_is_traced(
+    lenet5, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.onnx, "export", None)
+    (tmp_path / "folder").mkdir()
+    for name in ("missing/net.onnx", "folder"):
+        with pytest.raises(OSError, match=name):
+            export_onnx(lenet5, tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
 class Sharpened(LeNet5Classifier):
     """Its probabilities are not what its network gives."""
 
