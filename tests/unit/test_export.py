@@ -6,6 +6,8 @@ import json
 import re
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from torch.nn.utils import prune
 
 import fmnist_sklearn
 from fmnist_sklearn import (
@@ -190,15 +193,30 @@ def test_rows_that_fill_no_image(X, y, X_test, quick, tmp_path):
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_the_layers_that_are_there_are_exported(lenet5, X_test, tmp_path):
-    net = copy.deepcopy(lenet5)
+def with_other_layers(net):
     net.module_.c1.activation = torch.nn.Tanh()
     net.module_.head.activation5 = torch.nn.ReLU()
-    export_onnx(net, tmp_path / "net.onnx", layout="rows")
-    _, probabilities = run(tmp_path / "net.onnx", X_test)
-    expected = net.predict_proba(X_test)
-    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
-    assert np.abs(expected - lenet5.predict_proba(X_test)).max() > 1e-3
+
+
+def with_half_the_weights(net):
+    prune.l1_unstructured(net.module_.c3.conv, "weight", amount=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attribute")  # of pruning, by PyTorch
+def test_the_layers_that_are_there_are_exported(lenet5, X_test, tmp_path):
+    """In two threads at once, while PyTorch traces for one at a time."""
+    changes = with_other_layers, with_half_the_weights
+    nets = [copy.deepcopy(lenet5) for _ in changes]
+    paths = [tmp_path / f"{change.__name__}.onnx" for change in changes]
+    for net, change in zip(nets, changes, strict=True):
+        change(net)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(export_onnx, layout="rows"), nets, paths))
+    for net, path in zip(nets, paths, strict=True):
+        _, probabilities = run(path, X_test)
+        expected = net.predict_proba(X_test)
+        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
+        assert np.abs(expected - lenet5.predict_proba(X_test)).max() > 1e-3
 
 
 @pytest.mark.usefixtures("no_tracing")
