@@ -89,7 +89,8 @@ def atomic_write(
         # A full disk, say, is told without a name, and others with that of a file
         # that nobody asked for.
         name = error.filename
-        if name is None or Path(name).name.startswith(_TEMPORARY[0]):
+        of_ours = name is not None and Path(name).name.startswith(_TEMPORARY[0])
+        if of_ours or (name is None and error.errno is not None):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 
