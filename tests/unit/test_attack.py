@@ -15,10 +15,9 @@ from fmnist_sklearn import MiniVGGClassifier, inspect_model, load_model, save_mo
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmarks" / "fuzz_files.py"
 
 
-@pytest.mark.parametrize("counts", [(1000, 0), (0, 2000)], ids=["hostile", "fuzzed"])
-def test_hostile_files_are_refused_and_run_nothing(counts):
+def test_hostile_files_are_refused_and_run_nothing():
     """Each with a ValueError, soon, in little memory; see the script."""
-    options = ["--hostile", str(counts[0]), "--fuzzed", str(counts[1])]
+    options = ["--hostile", "1000", "--fuzzed", "2000"]
     run = subprocess.run(
         [sys.executable, str(SCRIPT), *options], capture_output=True, text=True
     )
