@@ -149,7 +149,7 @@ class SearchHeatmapDisplay:
         return self
 
     def _write(self, ax: Axes, place: tuple[int, ...], score: float) -> Text:
-        red, green, blue, _ = self.im_.to_rgba(score)
+        ((red, green, blue, _),) = self.im_.to_rgba(np.array([score]))
         is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         row, column = place
         return ax.text(
