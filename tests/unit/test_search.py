@@ -111,7 +111,7 @@ def test_halving(max_epochs):
 
 
 @pytest.mark.parametrize(
-    ("n_candidates", "max_epochs"), [(1, 1), (2, 8), (6, 8), (9, 20), (30, 4), (28, 81)]
+    ("n_candidates", "max_epochs"), [(1, 1), (2, 8), (6, 8), (9, 20), (12, 4)]
 )
 def test_halving_goes_as_scikit_learn_does(n_candidates, max_epochs):
     from sklearn.datasets import load_iris
@@ -132,9 +132,7 @@ def test_halving_goes_as_scikit_learn_does(n_candidates, max_epochs):
 
 
 def test_jobs_change_no_result(two_processes):
-    params = {"lr": LRS, "dropout": [0.0, 0.5]}
-    assert found(search(params, n_jobs=2)).keys() == found(search(params)).keys()
-    one, two = search(params), search(params, n_jobs=2)
+    one, two = search({"lr": LRS}), search({"lr": LRS}, n_jobs=2)
     assert np.array_equal(one.table["accuracy"], two.table["accuracy"])
 
 
