@@ -39,3 +39,22 @@ def fitted_model(estimator: Any) -> Any:
         if hasattr(estimator, name) and not hasattr(estimator, "estimators_"):
             return fitted_model(getattr(estimator, name))
     return estimator
+
+
+def where_the_model_is(estimator: Any) -> str:
+    """Say, for a message, what to take of an estimator that has a model inside.
+
+    Returns
+    -------
+    str
+        Such as "its attribute best_estimator_"; empty where nothing is known to be
+        inside.
+    """
+    if isinstance(estimator, Pipeline):
+        return "its last step, pipeline[-1]"
+    if hasattr(estimator, "best_estimator_"):
+        inner = "[-1]" if isinstance(estimator.best_estimator_, Pipeline) else ""
+        return f"its attribute best_estimator_{inner}"
+    if hasattr(estimator, "error_score"):  # which searches have, and nothing else
+        return "its attribute best_estimator_, which a fit with refit=True sets"
+    return "the network that it wraps" if hasattr(estimator, "estimator") else ""

@@ -6,9 +6,10 @@ import copy
 import json
 import math
 import os
-import sys
 import warnings
-from typing import Any
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from ._unwrap import where_the_model_is
+from ._version import __version__
 from .estimators import ImageClassifier
 from .modules import ImageShape
 from .storage import atomic_write
@@ -25,6 +28,7 @@ _DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
 _LAYOUTS = ("images", "rows")
 _LOWEST_OPSET = 18  # what PyTorch writes; it would have to be converted to an older one
 _TOLERANCE = 1e-5  # between the graph's probabilities and the estimator's
+_TRACING = Lock()  # what PyTorch notes while it traces belongs to all threads
 
 
 def export_onnx(
@@ -116,10 +120,8 @@ def export_onnx(
     _check_opset(opset, highest=onnx.defs.onnx_opset_version())
     if input_dtype == "uint8":
         _warn_of_small_range(estimator)
-    with own_settings():
-        model = _trace(estimator, _DTYPES[input_dtype], layout, opset)
-    _drop_notes_of_tracing(model.graph)
-    _append_labels(onnx, model.graph, labels)
+    estimator = _on_cpu(estimator)
+    sample = _predict_sample(estimator, input_dtype)
     about = {
         "class": type(estimator).__name__,
         "classes": labels.tolist(),
@@ -128,20 +130,26 @@ def export_onnx(
         "layout": layout,
         "predict_flip": bool(estimator.predict_flip),
         "versions": {
-            "fmnist_sklearn": sys.modules[__name__.partition(".")[0]].__version__,
+            "fmnist_sklearn": __version__,
             "onnx": onnx.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         },
     }
-    onnx.helper.set_model_props(
-        model, {key: json.dumps(value) for key, value in about.items()}
-    )
-    onnx.checker.check_model(model)
+    # Opened before the tracing, which takes seconds, for what cannot be written to be
+    # told at once.
     with atomic_write(path) as file:
+        with _TRACING, own_settings():
+            model = _trace(estimator, _DTYPES[input_dtype], layout, opset)
+        _drop_notes_of_tracing(model.graph)
+        _append_labels(onnx, model.graph, labels)
+        onnx.helper.set_model_props(
+            model, {key: json.dumps(value) for key, value in about.items()}
+        )
+        onnx.checker.check_model(model)
         file.write(model.SerializeToString(deterministic=True))
         file.flush()
-        session = _open_session(onnxruntime, file.name)
-        _check_agreement(estimator, session, input_dtype, layout)
+        session = _open_session(onnxruntime, Path(file.name).read_bytes())
+        _check_agreement(sample, session, estimator, layout)
 
 
 # What is refused, or warned of ----------------------------------------------------
@@ -150,17 +158,11 @@ def export_onnx(
 def _check_kind(estimator: Any) -> None:
     if isinstance(estimator, ImageClassifier):
         return
-    hint = ""
-    if hasattr(estimator, "steps"):
-        hint = "; of a Pipeline export the last step, pipeline[-1]: the graph holds "
-        hint += "the network, and not the steps before it"
-    elif hasattr(estimator, "cv_results_") or hasattr(estimator, "param_grid"):
-        hint = "; of a search export its best_estimator_"
-    elif hasattr(estimator, "estimator"):
-        hint = "; export the network that it wraps"
+    where = where_the_model_is(estimator)
     raise TypeError(
         "export_onnx takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
-        f"object of class {type(estimator).__name__}{hint}"
+        f"object of class {type(estimator).__name__}"
+        + (where and f": export {where}; the graph holds the network alone")
     )
 
 
@@ -251,12 +253,21 @@ class _FromPixels(nn.Module):
         return logits.argmax(1), logits.softmax(1)
 
 
+def _on_cpu(estimator: ImageClassifier) -> ImageClassifier:
+    """Return an estimator that computes as the graph will; CUDA's TF32 is coarser."""
+    if estimator.device_.type == "cpu":
+        return estimator
+    copied = type(estimator).__new__(type(estimator))
+    copied.__setstate__(estimator.__getstate__() | {"device": "cpu"})
+    return copied
+
+
 def _trace(
     estimator: ImageClassifier, dtype: torch.dtype, layout: str, opset: int
 ) -> Any:
     """Let PyTorch write the graph; return it as ONNX's protocol buffer."""
     shape, n_columns = estimator.image_shape_, estimator.n_features_in_
-    network = copy.deepcopy(estimator.module_).cpu()
+    network = copy.deepcopy(estimator.module_)
     graph = _FromPixels(network, shape, n_columns, estimator.predict_flip).eval()
     one = (n_columns,) if layout == "rows" else shape
     program = torch.onnx.export(
@@ -297,15 +308,40 @@ def _append_labels(onnx: Any, graph: Any, labels: np.ndarray) -> None:
 # The comparison -------------------------------------------------------------------
 
 
-def _open_session(onnxruntime: Any, path: str) -> Any:
+class _Sample(NamedTuple):
+    """A few images, and what an estimator predicts of them."""
+
+    rows: np.ndarray  # (n, n_features_in_)
+    probabilities: np.ndarray  # (n, n_classes)
+    labels: np.ndarray  # (n,)
+
+
+def _predict_sample(estimator: ImageClassifier, dtype: str) -> _Sample:
+    """Predict random images whose pixels lie as far apart as those that were fitted."""
+    scaling = estimator.module_.scaling
+    mean, std = (
+        tensor.numpy()[:, None, None] for tensor in (scaling.mean, scaling.std)
+    )
+    noise = np.random.default_rng(0).normal(size=(8, *estimator.image_shape_))
+    images = mean + 2 * std * noise
+    if dtype == "uint8":
+        images = images.round().clip(0, 255)
+    rows = images.reshape(len(images), -1)[:, : estimator.n_features_in_].astype(dtype)
+    X: Any = rows
+    if hasattr(estimator, "feature_names_in_"):
+        import pandas as pd
+
+        X = pd.DataFrame(rows, columns=estimator.feature_names_in_)
+    return _Sample(rows, estimator.predict_proba(X), estimator.predict(X))
+
+
+def _open_session(onnxruntime: Any, content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
-    except (
-        Exception
-    ) as error:  # onnxruntime has classes of its own, without a common one
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # its own classes have no other in common
         raise RuntimeError(
             f"onnxruntime {onnxruntime.__version__} cannot load the graph, so that no "
             f"file was written: {error}"
@@ -313,26 +349,21 @@ def _open_session(onnxruntime: Any, path: str) -> Any:
 
 
 def _check_agreement(
-    estimator: ImageClassifier, session: Any, input_dtype: str, layout: str
+    sample: _Sample, session: Any, estimator: ImageClassifier, layout: str
 ) -> None:
-    """Compare graph and estimator on random images, in a batch and one alone."""
-    rows = _random_rows(estimator, input_dtype)
-    X: Any = rows
-    if hasattr(estimator, "feature_names_in_"):
-        import pandas as pd
-
-        X = pd.DataFrame(rows, columns=estimator.feature_names_in_)
-    expected, labels = estimator.predict_proba(X), estimator.predict(X)
+    """Compare the graph's predictions, in a batch and of one image, to a sample's."""
+    pixels = sample.rows
     if layout == "images":
-        rows = rows.reshape(-1, *estimator.image_shape_)
-    for n in (len(rows), 1):
-        found, probabilities = session.run(None, {"pixels": rows[:n]})
-        difference = np.abs(probabilities - expected[:n]).max()
-        best_two = np.sort(expected[:n], axis=1)[:, -2:]
+        pixels = pixels.reshape(-1, *estimator.image_shape_)
+    for n in (len(pixels), 1):
+        labels, probabilities = session.run(None, {"pixels": pixels[:n]})
+        expected = sample.probabilities[:n]
+        difference = np.abs(probabilities - expected).max()
+        best_two = np.sort(expected, axis=1)[:, -2:]
         clear = np.ptp(best_two, axis=1) > _TOLERANCE
         if not difference <= _TOLERANCE:  # nor is NaN
             fault = f"probabilities by up to {difference:.1g}"
-        elif found[clear].tolist() != labels[:n][clear].tolist():
+        elif labels[clear].tolist() != sample.labels[:n][clear].tolist():
             fault = "labels"
         else:
             continue
@@ -341,17 +372,3 @@ def _check_agreement(
             f"{fault}, so that no file was written; does {type(estimator).__name__} "
             "change what its network's outputs become (infer, predict, predict_proba)?"
         )
-
-
-def _random_rows(estimator: ImageClassifier, dtype: str) -> np.ndarray:
-    """Draw pixels as far apart as those that were fitted, so that scores vary."""
-    scaling = estimator.module_.scaling
-    noise = np.random.default_rng(0).normal(size=(8, *estimator.image_shape_))
-    mean, std = (
-        tensor.cpu().numpy()[:, None, None] for tensor in (scaling.mean, scaling.std)
-    )
-    images = mean + 2 * std * noise
-    if dtype == "uint8":
-        images = images.round().clip(0, 255)
-    rows = images.reshape(len(images), -1)[:, : estimator.n_features_in_]
-    return rows.astype(dtype)

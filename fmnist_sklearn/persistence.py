@@ -64,9 +64,10 @@ def save_model(
     """Write a fitted classifier to one file without a pickle in it.
 
     The file (safetensors, with a checksum) holds the weights, the labels, the history
-    and the parameters. The state of the optimizer is left out, so that ``partial_fit``
-    and ``warm_start`` go on from the weights with a new optimizer. Saved twice, a
-    classifier gives the same bytes: the date in the file is that of the fit.
+    and the parameters, but for ``memory``, a folder on this machine. The state of the
+    optimizer is left out, so that ``partial_fit`` and ``warm_start`` go on from the
+    weights with a new optimizer. Saved twice, a classifier gives the same bytes: the
+    date in the file is that of the fit.
 
     Parameters
     ----------
@@ -133,7 +134,9 @@ def save_model(
         )
     check_is_fitted(estimator)
     estimator._check_params()
-    params, left_out = encode_items(estimator.get_params())
+    # A folder on this machine means nothing on another.
+    given = estimator.get_params() | {"memory": None}
+    params, left_out = encode_items(given)
     # iterator_train__num_workers means nothing without its iterator_train.
     orphans = {key for key in params if key.partition("__")[0] in left_out}
     state = to_plain(estimator)
@@ -231,20 +234,31 @@ class ModelSummary:
     params: dict[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
-        """Show what is known in aligned lines, without control characters."""
-        lines = []
-        for each in fields(self):
-            value: Any = getattr(self, each.name)
-            text = str(value)
-            if isinstance(value, dict):
-                text = ", ".join(f"{k}={v!r}" for k, v in value.items())
-            elif isinstance(value, list):
-                text = ", ".join(map(str, value))
-            elif isinstance(value, int):
-                text = f"{value:,}"
-            if value is not None and text:
-                lines.append(f"{each.name:<12}  {bounded(text)}")
-        return "\n".join(lines)
+        """Show what is known in aligned lines, without control characters.
+
+        Of the parameters, those that are not the defaults.
+        """
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        defaults = _CLASSES[self.model]().get_params()
+        told["params"] = {
+            name: getattr(value, "__name__", value)
+            for name, value in self.params.items()
+            if name not in defaults or defaults[name] != value
+        }
+        texts = {name: _as_text(value) for name, value in told.items()}
+        return "\n".join(
+            f"{k:<12}  {bounded(text)}" for k, text in texts.items() if text
+        )
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={v!r}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
 def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
@@ -360,6 +374,8 @@ def _read_estimator(
     """Make a fitted estimator of what a file holds."""
     cls, model = _find_class(meta.get("class")), check(meta, _Model)
     params = decode_items(model.params)
+    if params.get("memory") is not None:
+        raise ValueError("it sets memory, and so a folder that fit would write to")
     if device is not None:
         params["device"] = device
     estimator = cls(**params)

@@ -70,7 +70,7 @@ def fetch_fashion_mnist(
     n_retries : int, default=3
         Number of retries, each over all mirrors, when a download fails.
     delay : float, default=1.0
-        Number of seconds between retries.
+        Number of seconds before the first retry; each further one waits twice as long.
 
     Returns
     -------
@@ -100,7 +100,8 @@ def fetch_fashion_mnist(
     Raises
     ------
     OSError
-        If the data is not available locally and cannot or must not be downloaded.
+        If the data is not available locally and cannot or must not be downloaded;
+        ``TimeoutError`` where another process downloads it and does not end.
     ValueError
         If a file in the folder named by ``FASHION_MNIST_DIR`` has not the content
         that was published.

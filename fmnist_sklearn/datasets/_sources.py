@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
 import os
 import time
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
-from urllib.request import urlopen
 
-from ..storage.files import atomic_write, file_lock, sha256
+from ..storage.files import atomic_write, clear_temporaries, file_lock, sha256
+from ._download import open_url
 
 
 class IdxFile(NamedTuple):
@@ -61,6 +63,9 @@ MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
 )
 TIMEOUT = 30  # seconds without a byte from the network
+DEADLINE = 600  # seconds for a file from one mirror
+TOTAL_DEADLINE = 1800  # seconds for all files, mirrors and retries
+LONGEST_DELAY = 60  # seconds between retries, however often they fail
 
 # Where the Debian and Ubuntu package dataset-fashion-mnist puts the files.
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -99,14 +104,13 @@ def read_files(
         The folder they were read from, or the mirror they were downloaded from.
     """
     tried: list[str] = []
+    cache = _cache_folder(data_home)
     local = _read_local(wanted, data_home, tried)
     if local is None and not download_if_missing:
         raise OSError(
             "Data not found and `download_if_missing` is False. " + _advice(tried)
         )
-    contents, source = local or _download(
-        wanted, _cache_folder(data_home), tried, n_retries, delay
-    )
+    contents, source = local or _download(wanted, cache, tried, n_retries, delay)
     logger.info("Fashion-MNIST read from %s", source)
     return contents, source
 
@@ -170,9 +174,10 @@ def _read_local(
     word in `tried`. A damaged file is worth a warning, and an error where the user
     named the folder.
     """
+    cache, cache_is_damaged = _cache_folder(data_home), False
     for folder in _local_folders(data_home):
         try:
-            return [_read_file(folder, file) for file in wanted], str(folder)
+            contents = [_read_file(folder, file) for file in wanted]
         except OSError as error:
             tried.append(str(error))
         except ValueError as error:
@@ -180,7 +185,27 @@ def _read_local(
                 raise
             warnings.warn(f"{error} Looking for another copy.", stacklevel=_STACKLEVEL)
             tried.append(str(error))
+            cache_is_damaged |= folder == cache
+        else:
+            if cache_is_damaged:
+                with suppress(OSError):  # where it cannot be written, it stays damaged
+                    _mend(cache, wanted, contents)
+            return contents, str(folder)
     return None
+
+
+def _mend(cache: Path, wanted: Sequence[IdxFile], contents: list[bytes]) -> None:
+    """Put sound files in the place of those in the cache that are not."""
+    with file_lock(cache):
+        for file, content in zip(wanted, contents, strict=True):
+            try:
+                _read_file(cache, file)
+            except ValueError:
+                with atomic_write(cache / file.name) as target:
+                    target.write(content)
+                (cache / f"{file.name}.gz").unlink(missing_ok=True)
+            except FileNotFoundError:
+                pass
 
 
 def _read_file(folder: Path, file: IdxFile) -> bytes:
@@ -220,22 +245,43 @@ def _download(
     """Download what the cache lacks; return the contents and where they came from."""
     contents = []
     source = str(cache)
+    deadline = time.monotonic() + TOTAL_DEADLINE
     # Whoever waited for another process's download finds the files in the cache.
-    with file_lock(cache):
+    with _writing_told(cache), file_lock(cache):
         cache.mkdir(exist_ok=True)
+        clear_temporaries(cache)
         for file in wanted:
             try:
                 content = _read_file(cache, file)
             except (OSError, ValueError):
-                content, source = _download_file(file, tried, n_retries, delay)
+                content, source = _download_file(
+                    file, tried, n_retries, delay, deadline
+                )
                 with atomic_write(cache / file.name) as target:
                     target.write(content)
             contents.append(content)
     return contents, source
 
 
+@contextmanager
+def _writing_told(cache: Path) -> Iterator[None]:
+    """Say what to do about a cache that is read-only, full or not a folder."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        if name is None or error.errno == errno.ETIMEDOUT:
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}; the cache {cache} cannot be written: make room there, "
+            "or pass data_home=, or set SCIKIT_LEARN_DATA, to a folder that can",
+            name,
+        ) from error
+
+
 def _download_file(
-    file: IdxFile, tried: list[str], n_retries: int, delay: float
+    file: IdxFile, tried: list[str], n_retries: int, delay: float, deadline: float
 ) -> tuple[bytes, str]:
     """Return the verified content and its mirror; nothing touches the disk."""
     for attempt in range(n_retries + 1):
@@ -243,18 +289,35 @@ def _download_file(
             warnings.warn(
                 f"Retrying the download of {file.name}.", stacklevel=_STACKLEVEL + 1
             )
-            time.sleep(delay)
-        for mirror in MIRRORS:
+            time.sleep(min(delay * 2 ** (attempt - 1), LONGEST_DELAY))
+        for number, mirror in enumerate(MIRRORS):
+            seconds = min(DEADLINE, deadline - time.monotonic())
+            if seconds <= 0:
+                tried.append(f"No time was left after {TOTAL_DEADLINE} s.")
+                break
+            is_plain = mirror.startswith("http:")
+            if is_plain and any(m.startswith("https:") for m in MIRRORS[:number]):
+                warnings.warn(
+                    f"{file.name} could not be had over https ({tried[-1]}); trying "
+                    f"{mirror}, whose content is checked all the same.",
+                    stacklevel=_STACKLEVEL + 1,
+                )
             url = f"{mirror}/{file.name}.gz"
             logger.info("Downloading %s", url)
             try:
                 with (
-                    urlopen(url, timeout=TIMEOUT) as response,
+                    open_url(
+                        url,
+                        timeout=TIMEOUT,
+                        seconds=seconds,
+                        # Compressing adds next to nothing even to noise.
+                        n_bytes=file.size + 100_000,
+                    ) as response,
                     gzip.open(response) as stream,
                 ):
                     return _read_verified(stream, file), mirror
             except (OSError, HTTPException, ValueError, *_GZIP_ERRORS) as error:
-                tried.append(f"{url}: {error!r}.")
+                tried.append(f"{url}: {error!r:.500}.")
     raise OSError("Fashion-MNIST could not be downloaded. " + _advice(tried))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -24,6 +23,7 @@ from ..training import (
     resolve_device,
     resolve_precision,
 )
+from ._caller import warn_user
 from ._constraints import CONSTRAINTS
 from ._continuing import check_unchanged, remember, renew
 from ._data import (
@@ -302,11 +302,10 @@ class ImageClassifier(
         *earlier, last = losses
         # Averaged weights get a little better for very long.
         if last < 0.99 * min(earlier, default=float("inf")):
-            warnings.warn(
+            warn_user(
                 f"the validation loss was still falling when max_epochs="
                 f"{self.max_epochs} was reached; more epochs may fit better",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _set_scaling(self, dataset: Any) -> None:

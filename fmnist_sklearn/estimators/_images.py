@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..modules import ImageShape
+from ._caller import warn_user
 
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: what a trailing axis of colours holds
 _PLUGGED_IN = 2  # dtype.isbuiltin of bfloat16, float8, int4, as of JAX's arrays
@@ -202,11 +202,9 @@ def infer_image_shape(n_columns: int) -> ImageShape:
     if side * side < n_columns:
         side += 1
     if n_columns == 3072:
-        warnings.warn(
+        warn_user(
             f"rows of 3072 columns are read as grey images of {side} x {side} pixels; "
-            "for 32 x 32 RGB images pass image_shape=(3, 32, 32)",
-            UserWarning,
-            stacklevel=4,
+            "for 32 x 32 RGB images pass image_shape=(3, 32, 32)"
         )
     return (1, side, side)
 
@@ -219,7 +217,8 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
     ValueError
         Unless it is three positive integers whose product is ``n_columns``.
     """
-    shape = tuple(image_shape)
+    # A set would lose the order.
+    shape = tuple(image_shape) if hasattr(image_shape, "__getitem__") else ()
     if len(shape) != 3 or not all(
         isinstance(side, int | np.integer) and side > 0 for side in shape
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,12 +15,12 @@ from torch import Tensor
 from .._version import __version__
 from ..storage import FitCache, UnstorableError, encode, fit_key
 from ..training import Training, resolve_subset
+from ._caller import warn_user
 from ._continuing import renew_optimizer
 from ._plain import from_plain, to_plain
 from ._predictions import PredictionsMixin
 
 _PACKAGE = __name__.partition(".")[0]
-_AROUND_FIT = (_PACKAGE, "contextlib", "sklearn.callback")  # which wraps fit
 
 # What does not change the weights, or goes into the key as what it came to.
 _NOT_IN_KEY = {
@@ -75,7 +74,7 @@ def kept_in_memory(net: Any, training: Training, *, fresh: bool) -> Iterator[boo
     try:
         key = _key_of(net, training, fresh)
     except UnstorableError as error:
-        _warn(f"memory is not used for this fit: {error}")
+        warn_user(f"memory is not used for this fit: {error}")
         yield False
         return
     if _read_back(net, cache, key):
@@ -225,7 +224,7 @@ def _read_back(net: Any, cache: FitCache, key: str, *, warn: bool = True) -> boo
     # A file with a sound checksum that is not of an estimator can bring about any.
     except Exception as error:
         if warn:
-            _warn(f"a fit in memory is damaged and is done again: {error}")
+            warn_user(f"a fit in memory is damaged and is done again: {error}")
         return False
     # Which share the user's RandomState, if that is what random_state is.
     net._seeds = seeds
@@ -240,15 +239,6 @@ def _keep(net: Any, cache: FitCache, key: str) -> None:
             raise UnstorableError(f"cannot store {', '.join(sorted(state.left_out))}")
         cache.write(key, state.arrays, state.values)
     except (OSError, TypeError, ValueError) as error:
-        _warn(f"the fit could not be kept in memory={net.memory!r}: {error}")
-
-
-# Warnings -------------------------------------------------------------------------
-
-
-def _warn(message: str) -> None:
-    """Warn, as from the line that called the package."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith(_AROUND_FIT):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)
+        # Without the name of the file, so that Python shows it once for all fits.
+        reason = getattr(error, "strerror", None) or error
+        warn_user(f"the fit could not be kept in memory={net.memory!r}: {reason}")

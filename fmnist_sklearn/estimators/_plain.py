@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -71,7 +72,8 @@ def to_plain(net: Any, *, optimizer: bool = False) -> PlainState:
     module = net.module_
     architecture = _architecture(net.module, module, net.image_shape_)
     arrays = {name: _to_numpy(value) for name, value in module.state_dict().items()}
-    _, arrays[_RNG], *rest = net._seeds.rng.get_state()
+    _, key, *rest = _twister(net._seeds.rng).get_state(legacy=True)
+    arrays[_RNG] = np.asarray(key)
     rows, left_out = [], set()
     for row in net.history_:
         columns = {name: value for name, value in row.items() if name != "batches"}
@@ -175,6 +177,13 @@ def _read_seeds(state: State, key: np.ndarray | None, source: Any) -> Seeds:
     for name in _SEEDS:
         setattr(seeds, name, getattr(state.seeds, name))
     return seeds
+
+
+def _twister(rng: np.random.RandomState) -> np.random.RandomState:
+    """Return a generator of NumPy's usual kind, or one that is seeded by another."""
+    if rng.get_state(legacy=False)["bit_generator"] == "MT19937":
+        return rng
+    return np.random.RandomState(copy.deepcopy(rng).randint(np.iinfo(np.int32).max))
 
 
 # The network ----------------------------------------------------------------------

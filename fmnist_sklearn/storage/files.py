@@ -89,8 +89,31 @@ def atomic_write(
         # A full disk, say, is told without a name, and others with that of a file
         # that nobody asked for.
         name = error.filename
-        if name is None or Path(name).name.startswith(_TEMPORARY[0]):
+        of_ours = name is not None and Path(name).name.startswith(_TEMPORARY[0])
+        if of_ours or (name is None and error.errno is not None):
             error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether `atomic_write` could write a file, before the work for it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; it is not touched.
+
+    Raises
+    ------
+    OSError
+        As `atomic_write` would, but for what only the content brings about.
+    """
+    _permissions(path)
+    try:
+        with _temporary_beside(Path(os.path.realpath(path))):
+            pass
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None
         raise
 
 
@@ -212,7 +235,7 @@ def sha256(content: bytes) -> str:
 
 @contextmanager
 def file_lock(
-    path: str | os.PathLike[str], *, timeout: float = _LOCK_TIMEOUT
+    path: str | os.PathLike[str], *, timeout: float | None = None
 ) -> Iterator[None]:
     """Exclude all other processes and threads from work on `path`.
 
@@ -221,8 +244,8 @@ def file_lock(
     path : str or path-like
         The file or folder to guard. The lock is a file beside it, ``<path>.lock``;
         the folder that holds it is created if missing.
-    timeout : float, default=600.0
-        Seconds to wait for the lock.
+    timeout : float or None, default=None
+        Seconds to wait for the lock; None is ten minutes.
 
     Raises
     ------
@@ -234,6 +257,7 @@ def file_lock(
     UserWarning
         After five seconds of waiting; it says for whom.
     """
+    timeout = _LOCK_TIMEOUT if timeout is None else timeout
     lock_path = Path(f"{os.fspath(path)}.lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_path)

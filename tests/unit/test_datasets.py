@@ -1,10 +1,17 @@
+import errno
 import gzip
 import hashlib
+import multiprocessing
+import os
+import socket
 import sys
 import threading
+import time
+import urllib.request
 import warnings
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +22,7 @@ import pytest
 from fmnist_sklearn import storage
 from fmnist_sklearn.datasets import (
     CLASS_NAMES,
+    _download,
     _sample,
     _sources,
     fashion_mnist_source,
@@ -422,20 +430,182 @@ def test_delay_between_retries(mirrors, monkeypatch):
         mirror.fail(not_found, times=3)
     with pytest.warns(UserWarning, match="Retrying"):
         fetch_fashion_mnist(n_retries=3, delay=0.25)
-    assert slept == [0.25] * 3
+    assert slept == [0.25, 0.5, 1.0]
 
 
 def test_network_timeout_is_set(mirrors, monkeypatch):
     timeouts = []
 
-    def urlopen(url, timeout):
+    def urlopen(opener, url, timeout):
         timeouts.append(timeout)
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(_sources, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", urlopen)
     with pytest.raises(OSError, match="timed out"):
         fetch_fashion_mnist(n_retries=0)
     assert timeouts == [_sources.TIMEOUT] * 2
+
+
+class HostileMirror:
+    """A server that answers with one piece of bytes, and then another, for ever."""
+
+    def __init__(self, first, again, pause=0.0):
+        self.first, self.again, self.pause = first, again, pause
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with suppress(OSError):  # closed, by either side
+            while True:
+                connection, _ = self.server.accept()
+                with connection, suppress(OSError):
+                    connection.recv(10_000)
+                    connection.sendall(self.first)
+                    while True:
+                        connection.sendall(self.again)
+                        time.sleep(self.pause)
+
+
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+EMPTY_MEMBERS = gzip.compress(b"") * 1000
+HOSTILE = {
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+    "headers that drip": (b"HTTP/1.1 200 OK\r\nA: ", b"a", 0.05),
+    "a body that drips": (OK + b"\r\n" + gzip.compress(b"")[:10], b"", 0.05),
+    "empty members": (OK + b"\r\n", EMPTY_MEMBERS, 0.0),
+    "padding": (OK + b"\r\n" + gzip.compress(b""), bytes(10_000), 0.0),
+    "a negative chunk": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+        EMPTY_MEMBERS,
+        0.0,
+    ),
+    "chunks that drip": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"1;" + b"x" * 100 + b"\r\n\x1f\r\n",
+        0.05,
+    ),
+    "silence": (b"", b"", 0.05),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_server_keeps_a_fetch_for_ever(contents, mirrors, monkeypatch, name):
+    hostile = HostileMirror(*HOSTILE[name])
+    monkeypatch.setattr(_sources, "MIRRORS", (hostile.url, mirrors[0].url))
+    monkeypatch.setattr(_sources, "DEADLINE", 0.4)
+    bunch = fetch_fashion_mnist(n_retries=0)
+    hostile.server.close()
+    assert bunch.source == mirrors[0].url
+    assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
+
+
+def test_there_is_a_deadline_for_all_attempts(mirrors, monkeypatch):
+    monkeypatch.setattr(_sources, "TOTAL_DEADLINE", -1)
+    with (
+        pytest.warns(UserWarning, match="Retrying"),
+        pytest.raises(OSError, match="No time was left"),
+    ):
+        fetch_fashion_mnist(n_retries=1, delay=0)
+    assert not mirrors[0].requests
+
+
+def test_https_is_not_redirected_to_http():
+    handler = _download._KeepsHttps()
+    request = urllib.request.Request("https://example.org/a")
+    for target in ("http://example.org/a", "ftp://example.org/a", "HTTP://x/a"):
+        with pytest.raises(OSError, match="from https to"):
+            handler.redirect_request(request, None, 302, "", {}, target)
+    to = "https://example.org/b"
+    assert handler.redirect_request(request, None, 302, "", {}, to).full_url == to
+
+
+def test_http_after_https_is_told(mirrors, monkeypatch):
+    nowhere = "https://127.0.0.1:9"
+    monkeypatch.setattr(_sources, "MIRRORS", (nowhere, mirrors[0].url))
+    with pytest.warns(UserWarning, match="could not be had over https .*127") as record:
+        assert fetch_fashion_mnist(n_retries=0).source == mirrors[0].url
+    assert {warning.filename for warning in record} == {__file__}
+
+
+def fetch_in_child(home, results):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bunch = fetch_fashion_mnist(data_home=home, n_retries=9, delay=0.01)
+    results.put(bunch.images.sum())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork on Windows")
+def test_eight_processes_leave_one_copy(mirrors, contents, home, cache):
+    """From servers that drop connections and send wrong bytes."""
+    for mirror in mirrors:
+        for name in contents:
+            for failure in (cut_in_mid_body, other_content, damaged_gzip):
+                mirror.fail(failure, name=name)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [
+        context.Process(target=fetch_in_child, args=[home, results]) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    sums = {int(results.get(timeout=60)) for _ in processes}
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    images = contents["train-images-idx3-ubyte"][16:]
+    assert sums == {sum(images)}
+    assert names(cache) == ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+    for name in names(cache):
+        assert (cache / name).read_bytes() == contents[name]
+    # Six failures and a success each; nobody asked for what another had fetched.
+    assert sum(len(mirror.requests) for mirror in mirrors) == 2 * 7
+
+
+def test_a_fetch_that_hangs_is_named(mirrors, cache, monkeypatch):
+    monkeypatch.setattr(storage.files, "_LOCK_TIMEOUT", 0.05)
+    with (
+        storage.files.file_lock(cache),
+        pytest.raises(TimeoutError, match="held by process"),
+    ):
+        fetch_fashion_mnist()
+
+
+def test_what_a_killed_fetch_left_is_cleared(mirrors, cache):
+    cache.mkdir(parents=True)
+    start, end = storage.files._TEMPORARY
+    (cache / f"{start}1-dead{end}").write_bytes(bytes(1000))
+    fetch_fashion_mnist()
+    assert names(cache) == ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["decompressed", "gz"])
+def test_a_damaged_cache_beside_sound_files_is_mended(contents, cache, tmp_path, pack):
+    write_files(tmp_path / "system", contents)
+    write_files(cache, contents, pack)
+    (path,) = cache.glob("train-labels-*")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="damaged") as record:
+        bunch = fetch_fashion_mnist(download_if_missing=False)
+    assert len(record) == 1
+    assert bunch.source == str(tmp_path / "system")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fetch_fashion_mnist().source == str(cache)
+    assert len(names(cache)) == 4
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_told_plainly(mirrors, cache, monkeypatch, number):
+    def fail(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(storage.files.os, "fsync", fail)
+    message = f"{os.strerror(number)}; the cache .* or pass data_home=, .* folder"
+    with pytest.raises(OSError, match=message) as caught:
+        fetch_fashion_mnist()
+    assert caught.value.errno == number
+    assert names(cache) == []
 
 
 def test_no_download_unless_allowed(mirrors, home):

@@ -1,7 +1,9 @@
 import copy
 import json
+import os
 import pickle
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -379,6 +381,17 @@ def test_paths(small, small_X, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs on Windows")
+@pytest.mark.parametrize("use", [load_model, inspect_model])
+def test_what_is_no_file_is_not_waited_for(small, tmp_path, use):
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path / "fifo", "FIFO"), (tmp_path, "folder")):
+        with pytest.raises(OSError, match=f"is a {kind}, expected a regular file"):
+            use(path)
+        with pytest.raises(OSError, match=f"is a {kind}, expected a regular file"):
+            save_model(small, path)
+
+
 @pytest.mark.parametrize("n_bytes", [0, 7, 100, 5000, -1])
 def test_truncated_file(small, path, n_bytes):
     save_model(small, path)
@@ -607,6 +620,10 @@ def test_summary(lenet5, y, path):
     assert len(summary.sha256) == 64
     assert summary.params == lenet5.get_params()
     lines = str(summary).splitlines()
+    assert lines[-1] == (
+        "params        batch_size=32, lr=0.01, max_epochs=2, random_state=0, "
+        "validation_fraction=0.2"
+    )
     assert lines[1].split() == ["model", "LeNet5Classifier"]
     assert "n_parameters  61,750" in lines
     assert re.fullmatch(r"fit_ended +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", lines[9])
@@ -786,3 +803,14 @@ def test_device_that_this_machine_lacks(small, small_X, path, monkeypatch):
     assert loaded.device == "cuda"
     assert loaded.device_ == torch.device("cpu")
     np.testing.assert_array_equal(loaded.predict(small_X), small.predict(small_X))
+
+
+def test_memory_stays_on_this_machine(small_X, path, tmp_path):
+    folder = tmp_path / "fits"
+    nets = [fit_small(small_X, memory=memory) for memory in (folder, str(folder))]
+    for net in nets:
+        assert round_trip(net, path).memory is None
+
+    tamper(path, lambda meta: meta["params"].update(memory=str(tmp_path / "other")))
+    with pytest.raises(ValueError, match="it sets memory, and so a folder"):
+        load_model(path)

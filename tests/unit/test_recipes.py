@@ -107,7 +107,7 @@ def test_copies_are_plain_dicts_of_ones_own(copied):
     assert RECIPES["accurate"]["MiniVGGClassifier"]["lr"] != 1.0
 
 
-def test_an_estimator_made_by_a_recipe_goes_everywhere(X, y, tmp_path):
+def test_an_estimator_made_by_a_recipe_goes_everywhere(X, y, tmp_path, two_processes):
     few = {"max_epochs": 1, "batch_size": 32, "random_state": 0}
     net = LeNet5Classifier(**{**ACCURATE, **few})
     expected = {"shift": 1, "erase": 4}

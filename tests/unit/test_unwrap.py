@@ -3,12 +3,16 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
 from sklearn.feature_selection import SelectFromModel
-from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+)
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from fmnist_sklearn._unwrap import fitted_model, last_step
+from fmnist_sklearn._unwrap import fitted_model, last_step, where_the_model_is
 
 X = np.arange(24.0).reshape(12, 2)
 y = np.arange(12) % 2
@@ -57,3 +61,27 @@ def test_an_ensemble_is_itself_and_not_the_pattern_of_its_members(ensemble):
 def test_what_selects_features_is_what_it_asked():
     selector = SelectFromModel(DecisionTreeClassifier()).fit(X, y)
     assert fitted_model(selector) is selector.estimator_
+
+
+@pytest.mark.parametrize(
+    ("estimator", "where"),
+    [
+        (
+            make_pipeline("passthrough", DummyClassifier()),
+            "its last step, pipeline[-1]",
+        ),
+        (GridSearchCV(DummyClassifier(), {}, cv=2), "its attribute best_estimator_"),
+        (
+            GridSearchCV(make_pipeline(DummyClassifier()), {}, cv=2),
+            "its attribute best_estimator_[-1]",
+        ),
+        (
+            RandomizedSearchCV(DummyClassifier(), {}, n_iter=1, cv=2, refit=False),
+            "its attribute best_estimator_, which a fit with refit=True sets",
+        ),
+        (FixedThresholdClassifier(DummyClassifier()), "the network that it wraps"),
+        (DummyClassifier(), ""),
+    ],
+)
+def test_where_a_message_sends_its_reader(estimator, where):
+    assert where_the_model_is(estimator.fit(X, y)) == where

@@ -335,7 +335,16 @@ def test_image_shape_given(given):
 
 
 @pytest.mark.parametrize(
-    "given", [(28, 28), (1, 28, 28, 1), (1, -28, -28), (1, 28.0, 28), (0, 28, 28), ()]
+    "given",
+    [
+        (28, 28),
+        (1, 28, 28, 1),
+        (1, -28, -28),
+        (1, 28.0, 28),
+        (0, 28, 28),
+        (),
+        {1, 4, 196},
+    ],
 )
 def test_wrong_image_shape(given):
     with pytest.raises(ValueError, match="image_shape must be three positive integers"):

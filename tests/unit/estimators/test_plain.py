@@ -87,3 +87,38 @@ def test_what_changed_since_the_fit_is_refused_as_before(small_X):
     again.set_params(module__hidden_units=(7,))
     with pytest.raises(ValueError, match="module__hidden_units was"):
         again.fit(small_X, np.arange(24) % 3)
+
+
+def test_a_generator_of_another_kind_seeds_one_of_the_usual(small_X, same_predictions):
+    rng = np.random.RandomState(np.random.PCG64(0))
+    net = LeNet5Classifier(max_epochs=1, patience=None, random_state=rng)
+    net.fit(small_X, np.arange(24) % 3)
+    before = str(rng.get_state(legacy=False))
+    first, second = to_plain(net), to_plain(net)
+    assert str(rng.get_state(legacy=False)) == before
+    np.testing.assert_array_equal(first.arrays["rng/key"], second.arrays["rng/key"])
+    again = clone(net).set_params(random_state=None)
+    from_plain(again, first.arrays, first.values)
+    assert same_predictions(net, again, small_X)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a, v: v.pop("classes"), "missing required field `classes`"),
+        (lambda a, v: v.update(more=1), "unknown field `more`"),
+        (lambda a, v: v["history"].append({}), "epoch 3 of its history"),
+        (lambda a, v: a.update({"more": a["rng/key"]}), "do not fit the network: more"),
+        (lambda a, v: a.update({"x/y": a["rng/key"]}), "that nothing needs: x/y"),
+        (lambda a, v: a.pop("rng/key"), "rng/key is not the state"),
+        (lambda a, v: v["optimizer"].pop("groups"), "its optimizer is none"),
+    ],
+)
+def test_what_is_no_state_leaves_the_estimator_alone(small_X, change, message):
+    state = to_plain(fitted(small_X, warm_start=True), optimizer=True)
+    net = LeNet5Classifier()
+    before = dict(vars(net))
+    change(state.arrays, state.values)
+    with pytest.raises(ValueError, match=message):
+        from_plain(net, state.arrays, state.values)
+    assert vars(net) == before

@@ -14,6 +14,7 @@ import pytest
 from fmnist_sklearn.storage import files
 from fmnist_sklearn.storage.files import (
     atomic_write,
+    check_writable,
     clear_temporaries,
     file_lock,
     open_regular,
@@ -138,9 +139,10 @@ def test_special_files_are_neither_replaced_nor_read(
     if linked:
         Path("link").symlink_to("special")
         path = Path("link")
-    for attempt in (lambda: write(path), lambda: open_regular(path).__enter__()):
+    attempts = (write, check_writable, lambda path: open_regular(path).__enter__())
+    for attempt in attempts:
         with pytest.raises(OSError, match=f"is a {kind}, expected a regular") as caught:
-            attempt()
+            attempt(path)
         assert caught.value.filename == str(path)
     after = Path("special").lstat()
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
@@ -195,9 +197,18 @@ def test_a_full_or_read_only_disk_is_told_with_the_name(tmp_path, monkeypatch, n
 
 def test_a_folder_that_is_missing_is_told_by_the_name_asked_for(tmp_path):
     path = tmp_path / "missing" / "file.bin"
-    with pytest.raises(FileNotFoundError) as caught:
-        write(path)
-    assert caught.value.filename == str(path)
+    for attempt in (write, check_writable):
+        with pytest.raises(FileNotFoundError) as caught:
+            attempt(path)
+        assert caught.value.filename == str(path)
+
+
+def test_whether_a_file_could_be_written_is_found_out_without_a_trace(tmp_path):
+    (tmp_path / "old").write_bytes(b"before")
+    for name in ("old", "new"):
+        check_writable(tmp_path / name)
+    assert os.listdir(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"before"
 
 
 def test_errors_about_other_files_are_left_alone(tmp_path):

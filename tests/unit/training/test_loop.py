@@ -138,3 +138,18 @@ def test_runs_take_turns(X, y, quick):
 
 def test_stop_training_outside_of_a_run_does_nothing(lenet5):
     copy.deepcopy(lenet5).stop_training()
+
+
+def test_an_epoch_of_one_s_own_is_not_asked_for(X, y, quick):
+    """A run is an object of its own; steps and losses are what to override."""
+
+    class Own(LeNet5Classifier):
+        def run_single_epoch(self, *args, **kwargs):
+            raise AssertionError("called")
+
+        def get_loss(self, *args, **kwargs):
+            return 2 * super().get_loss(*args, **kwargs)
+
+    own = Own(**quick).fit(X, y)
+    plain = LeNet5Classifier(**quick).fit(X, y)
+    assert own.history_[0, "train_loss"] > 1.5 * plain.history_[0, "train_loss"]
