@@ -2,8 +2,8 @@
 
     python examples/benchmarks/search_speed.py [--rows N] [--epochs N] [--rounds N]
 
-A 3 x 2 grid over learning rate and batch size with 3 folds of LeNet5 at its defaults, 20
-epochs without early stopping, on 12,000 images:
+A 3 x 2 grid over learning rate and batch size with 3 folds of LeNet5 at its defaults,
+20 epochs without early stopping, on 12,000 images:
 
 - n_jobs=1, which has all cores for each fit;
 - n_jobs=2, in two processes that share them;
