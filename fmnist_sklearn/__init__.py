@@ -5,10 +5,12 @@ from .benchmark import run_benchmark
 from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 from .estimators import LeNet5Classifier, MiniVGGClassifier
 from .export import export_onnx
+from .heatmap import SearchHeatmapDisplay
 from .modules import LeNet5, MiniVGG, layer_table
 from .persistence import inspect_model, load_model, save_model
 from .plots import TrainingCurvesDisplay
 from .recipes import RECIPES
+from .search import run_search
 from .storage import FitCache
 from .tables import benchmark_scoring, benchmark_table
 
@@ -20,6 +22,7 @@ __all__ = [
     "LeNet5Classifier",
     "MiniVGG",
     "MiniVGGClassifier",
+    "SearchHeatmapDisplay",
     "TrainingCurvesDisplay",
     "benchmark_scoring",
     "benchmark_table",
@@ -30,5 +33,6 @@ __all__ = [
     "load_fashion_mnist_sample",
     "load_model",
     "run_benchmark",
+    "run_search",
     "save_model",
 ]

@@ -1,4 +1,4 @@
-"""The command ``fmnist-sklearn``: benchmark, fit, predict and fetch."""
+"""The command ``fmnist-sklearn``: benchmark, search, fit, predict, fetch, fits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 # None of it late: `import fmnist_sklearn` has loaded it already, torch and all (3 s),
 # but for Pillow (0.02 s).
-from . import benchmark, datasets
+from . import arguments, benchmark, datasets, search_command
 from .benchmark import RunProgress, Work, load_data
 from .models import MODELS, find_model
 from .output import encoding_all, print_table, printable, say, settle, tell
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             tell("interrupted", start="\n")
             return _INTERRUPTED
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             tell(f"error: {_message(error)}")
             return 1
 
@@ -108,7 +108,7 @@ def _make_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--models",
         nargs="+",
-        type=_model,
+        type=arguments.model,
         default=list(MODELS),
         metavar="MODEL",
         help="lenet5, minivgg, or both (default)",
@@ -116,21 +116,21 @@ def _make_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--lr",
         nargs="+",
-        type=_positive_float,
+        type=arguments.positive_float,
         metavar="LR",
         help="learning rates (default: the recipe's)",
     )
     benchmark.add_argument(
         "--batch-size",
         nargs="+",
-        type=_positive_int,
+        type=arguments.positive_int,
         default=[64, 128],
         metavar="N",
         help="batch sizes (default: 64 128)",
     )
     benchmark.add_argument(
         "--cv",
-        type=_cv,
+        type=arguments.cv,
         default="holdout",
         metavar="holdout|N",
         help="one fit with a validation part of its own (default), or N-fold "
@@ -138,12 +138,13 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument(
         "--n-jobs",
-        type=_n_jobs,
+        type=arguments.n_jobs,
         default=1,
         metavar="N",
         help="fits at a time, which then share the cores; -1: one for each core "
         "(default: %(default)s)",
     )
+    search_command.add_memory(benchmark)
     benchmark.add_argument(
         "--out",
         type=Path,
@@ -152,8 +153,12 @@ def _make_parser() -> argparse.ArgumentParser:
         help="folder for the results, written after every row (default: %(default)s)",
     )
 
+    _add_training_options(search_command.add_search(add))
+
     fit = add("fit", _fit, "train one network and save it")
-    fit.add_argument("model", type=_model, metavar="MODEL", help="lenet5 or minivgg")
+    fit.add_argument(
+        "model", type=arguments.model, metavar="MODEL", help="lenet5 or minivgg"
+    )
     fit.add_argument(
         "--out",
         type=Path,
@@ -164,7 +169,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_training_options(fit)
     fit.add_argument(
         "--batch-size",
-        type=_positive_int,
+        type=arguments.positive_int,
         default=64,
         metavar="N",
         help="default: %(default)s",
@@ -181,6 +186,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
     fetch = add("fetch", _fetch, "get the full Fashion-MNIST, and check it")
     _add_data_home(fetch)
+
+    search_command.add_fits(add)
     return parser
 
 
@@ -199,7 +206,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed",
-        type=_seed,
+        type=arguments.seed,
         default=0,
         metavar="S",
         help="of everything random (default: %(default)s)",
@@ -216,50 +223,6 @@ def _add_data_home(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _model(text: str) -> str:
-    try:
-        return find_model(text).name
-    except ValueError:
-        expected = " or ".join(MODELS).lower()
-        raise argparse.ArgumentTypeError(
-            f"unknown model {text!r}, expected {expected}"
-        ) from None
-
-
-def _number(text: str, kind: Callable[[str], Any], is_valid: Any, expected: str) -> Any:
-    try:
-        number = kind(text)
-    except ValueError:
-        number = None
-    if number is None or not is_valid(number):
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return number
-
-
-def _positive_float(text: str) -> float:
-    return _number(text, float, lambda x: 0 < x < float("inf"), "a number above 0")
-
-
-def _positive_int(text: str) -> int:
-    return _number(text, int, lambda n: n >= 1, "an integer of at least 1")
-
-
-def _n_jobs(text: str) -> int:
-    return _number(text, int, lambda n: n != 0, "an integer other than 0")
-
-
-def _seed(text: str) -> int:
-    return _number(text, int, lambda n: 0 <= n < 2**32, "an integer from 0 to 2**32-1")
-
-
-def _cv(text: str) -> int | str:
-    if text == "holdout":
-        return text
-    return _number(
-        text, int, lambda n: n >= 2, "'holdout' or a number of folds, 2 or more"
-    )
-
-
 # Commands ---------------------------------------------------------------------------
 
 
@@ -272,6 +235,7 @@ def _benchmark(args: Any) -> int:
         batch_size=args.batch_size,
         cv=args.cv,
         n_jobs=args.n_jobs,
+        memory=args.memory,
         seed=args.seed,
         out=args.out,
         data_home=args.data_home,

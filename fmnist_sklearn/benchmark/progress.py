@@ -55,7 +55,7 @@ class RunProgress:
     ) -> None:
         self.works = works
         self.enabled = enabled
-        self.console = _StderrConsole() if console is None else console
+        self.console = StderrConsole() if console is None else console
         self._bar: Progress | None = None
         if enabled and self.console.is_interactive:
             self._bar = Progress(
@@ -175,7 +175,7 @@ def _columns(width: int) -> list[ProgressColumn]:
     return [spinner, folded, _TimeLeftColumn()]
 
 
-class _StderrConsole(Console):
+class StderrConsole(Console):
     """Stderr, a terminal only where it is one."""
 
     def __init__(self) -> None:

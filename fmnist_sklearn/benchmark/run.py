@@ -13,11 +13,17 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_params,
+)
 
 from ..datasets import fashion_mnist_source
 from ..models import MODELS, find_model
 from ..recipes import RECIPES
+from ..storage import FitCache
 from .data import Images, load_data
 from .environment import describe_hardware, describe_versions
 from .fits import (
@@ -42,6 +48,7 @@ from .results import BenchmarkResult
         "batch_size": [Integral, "array-like"],
         "cv": [StrOptions({"holdout"}), Interval(Integral, 2, None, closed="left")],
         "n_jobs": [Integral, None],
+        "memory": [str, os.PathLike, FitCache, HasMethods("cache"), None],
         "seed": [Interval(Integral, 0, 2**32 - 1, closed="both")],
         "out": [str, os.PathLike, None],
         "progress": ["boolean"],
@@ -58,6 +65,7 @@ def run_benchmark(
     batch_size: int | Sequence[int] = (64, 128),
     cv: int | str = "holdout",
     n_jobs: int | None = None,
+    memory: Any = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -88,6 +96,9 @@ def run_benchmark(
     n_jobs : int, default=None
         Fits to run at a time, as in scikit-learn: rows for cv="holdout", else folds
         of a row. They share the cores, which the training times show.
+    memory : str, path-like, FitCache or joblib.Memory, default=None
+        Where to keep finished fits; a run that was ended before its time, and is
+        started again, then repeats none of them, and tells the times that they took.
     seed : int, default=0
         Of everything random: folds, and in each fit weights, split, order and
         dropout.
@@ -123,7 +134,7 @@ def run_benchmark(
     >>> result.best
     'LeNet5 (lr=0.01, batch_size=256)'
     """
-    trials = _make_trials(recipe, models, lr, batch_size, seed)
+    trials = _make_trials(recipe, models, lr, batch_size, seed, memory)
     if out is not None:
         _check_folder(Path(out))
     validation = choose_validation(cv, seed)
@@ -168,7 +179,7 @@ def run_benchmark(
 
 
 def _make_trials(
-    recipe: str, models: Any, lr: Any, batch_size: Any, seed: int
+    recipe: str, models: Any, lr: Any, batch_size: Any, seed: int, memory: Any
 ) -> list[Trial]:
     if models is None:
         models = list(MODELS)
@@ -181,7 +192,11 @@ def _make_trials(
             for size in sizes:
                 given = {} if rate is None else {"lr": float(rate)}
                 estimator = model.make(
-                    recipe, batch_size=int(size), random_state=seed, **given
+                    recipe,
+                    batch_size=int(size),
+                    random_state=seed,
+                    memory=memory,
+                    **given,
                 )
                 name = f"{model.name} (lr={estimator.lr}, batch_size={size})"
                 trials[name] = Trial(name, model, estimator.lr, int(size), estimator)
@@ -245,7 +260,7 @@ def _warm_up(estimators: list[Any], images: Images) -> None:
     first row's time should not hold that.
     """
     for estimator in {type(est): est for est in estimators}.values():
-        brief = clone(estimator).set_params(max_epochs=1, patience=None)
+        brief = clone(estimator).set_params(max_epochs=1, patience=None, memory=None)
         brief.fit(images.X_train[:512], images.y_train[:512])
 
 

@@ -13,11 +13,13 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"benchmark", "search", "persistence", "export", "output"},
+    "cli": {"search_command", "benchmark", "persistence", "export", "output"},
+    "search_command": {"arguments", "search", "persistence", "output"},
+    "arguments": {"models"},
     "output": set(),
     "results": {"benchmark"},
     "benchmark": {"models", "tables", "plots", "datasets"},
-    "search": {"models", "tables", "plots", "datasets"},
+    "search": {"benchmark", "heatmap"},  # whose data, progress and record it shares
     "persistence": {"models"},
     "export": {"models"},
     "models": {"estimators", "recipes"},
@@ -28,6 +30,7 @@ ARROWS = {
     "tables": {"scoring", "storage"},
     "scoring": set(),
     "plots": {"storage"},
+    "heatmap": set(),
     "datasets": {"storage", "photos"},
     "photos": set(),
     "recipes": set(),

@@ -36,7 +36,7 @@ def python_blocks(name):
     [
         ("README.md", 8),
         ("docs/scikit_learn.rst", 12),
-        ("docs/searches.rst", 2),
+        ("docs/searches.rst", 4),
         ("docs/deploy.rst", 6),
     ],
 )

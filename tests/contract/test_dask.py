@@ -1,0 +1,95 @@
+"""Searches on a real Dask cluster of processes on this machine."""
+
+import contextlib
+import os
+import signal
+import time
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
+
+from fmnist_sklearn import FitCache, LeNet5Classifier
+from fmnist_sklearn.search.cluster import connected, running_on
+from fmnist_sklearn.search.follow import ReportingScorer, following
+
+pytest.importorskip("distributed")
+
+GRID = {"lr": [0.003, 0.01, 0.03], "dropout": [0.0, 0.5]}
+
+
+@pytest.fixture(scope="module")
+def client():
+    """The client of three workers, a process and a thread each."""
+    with connected(None, 3) as client:
+        yield client
+
+
+@pytest.fixture
+def rows(X, y):
+    """Few and small images: a fit of them takes a moment."""
+    return X[:90].reshape(-1, 28, 28)[:, ::4, ::4].reshape(90, 49), y[:90] % 3
+
+
+class DieOnce(Callback):
+    """Kill the process in the second epoch, if nobody has been killed before."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            with contextlib.suppress(FileExistsError):
+                self.path.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def search(rows, scoring="accuracy", refit=True, **params):
+    net = LeNet5Classifier(batch_size=16, max_epochs=3, random_state=0, **params)
+    grid = GridSearchCV(net, GRID, cv=2, scoring=scoring, refit=refit)
+    return grid.set_params(error_score="raise").fit(*rows)
+
+
+def results(search):
+    """Return what a search found, without the times."""
+    found = search.cv_results_
+    return {name: list(values) for name, values in found.items() if "time" not in name}
+
+
+@pytest.mark.filterwarnings("ignore:.*max_epochs")
+def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
+    reports = []
+    scorer = ReportingScorer(list(GRID))
+    with running_on(client, rows), following(reports.append, client) as scorer.report:
+        grid = search(rows, scoring=scorer, refit="score", memory=str(tmp_path))
+    assert len(FitCache(tmp_path).entries()) == 13  # 6 candidates, 2 folds, the refit
+    deadline = time.monotonic() + 10
+    while len(reports) < 12 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len({report["candidate"] for report in reports}) == 6
+    accuracies = sorted(report["accuracy"] for report in reports)
+    found = grid.cv_results_
+    splits = [found[f"split{k}_test_accuracy"] for k in range(2)]
+    assert accuracies == sorted(np.concatenate(splits))
+
+
+def test_threads_share_the_cores(client):
+    threads = client.run(torch.get_num_threads).values()
+    assert set(threads) == {max(joblib.cpu_count() // 3, 1)}
+
+
+@pytest.mark.filterwarnings("ignore:.*max_epochs")
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_killed_worker_costs_no_result(client, rows, tmp_path):
+    expected = search(rows)
+    mark = tmp_path / "killed"
+    with running_on(client, rows):
+        found = search(rows, callbacks=[DieOnce(mark)])
+    assert mark.exists()
+    assert results(found) == results(expected)
+    assert found.best_params_ == expected.best_params_
+    probabilities = (net.predict_proba(rows[0]) for net in (found, expected))
+    assert np.array_equal(*probabilities)
