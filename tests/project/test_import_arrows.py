@@ -29,7 +29,7 @@ ARROWS = {
     "scoring": set(),
     "plots": {"storage"},
     "datasets": {"storage", "photos"},
-    "photos": set(),
+    "photos": {"storage"},
     "recipes": set(),
     "storage": set(),
 }
