@@ -1,4 +1,4 @@
-"""The command ``fmnist-sklearn``: benchmark, fit, predict and fetch."""
+"""The command ``fmnist-sklearn`` and its arguments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 # None of it late: `import fmnist_sklearn` has loaded it already, torch and all (3 s),
 # but for Pillow (0.02 s).
-from . import benchmark, datasets
+from . import arguments, benchmark, datasets, predict_command
 from .benchmark import RunProgress, Work, load_data
 from .models import MODELS, find_model
 from .output import encoding_all, print_table, printable, say, settle, tell
-from .persistence import load_model, save_model
-from .photos import load_photo
+from .persistence import save_model
 from .recipes import RECIPES
+from .storage import check_writable
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             tell("interrupted", start="\n")
             return _INTERRUPTED
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             tell(f"error: {_message(error)}")
             return 1
 
@@ -108,7 +108,7 @@ def _make_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--models",
         nargs="+",
-        type=_model,
+        type=arguments.model,
         default=list(MODELS),
         metavar="MODEL",
         help="lenet5, minivgg, or both (default)",
@@ -116,21 +116,21 @@ def _make_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--lr",
         nargs="+",
-        type=_positive_float,
+        type=arguments.positive_float,
         metavar="LR",
         help="learning rates (default: the recipe's)",
     )
     benchmark.add_argument(
         "--batch-size",
         nargs="+",
-        type=_positive_int,
+        type=arguments.positive_int,
         default=[64, 128],
         metavar="N",
         help="batch sizes (default: 64 128)",
     )
     benchmark.add_argument(
         "--cv",
-        type=_cv,
+        type=arguments.cv,
         default="holdout",
         metavar="holdout|N",
         help="one fit with a validation part of its own (default), or N-fold "
@@ -138,7 +138,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument(
         "--n-jobs",
-        type=_n_jobs,
+        type=arguments.n_jobs,
         default=1,
         metavar="N",
         help="fits at a time, which then share the cores; -1: one for each core "
@@ -153,7 +153,9 @@ def _make_parser() -> argparse.ArgumentParser:
     )
 
     fit = add("fit", _fit, "train one network and save it")
-    fit.add_argument("model", type=_model, metavar="MODEL", help="lenet5 or minivgg")
+    fit.add_argument(
+        "model", type=arguments.model, metavar="MODEL", help="lenet5 or minivgg"
+    )
     fit.add_argument(
         "--out",
         type=Path,
@@ -164,20 +166,15 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_training_options(fit)
     fit.add_argument(
         "--batch-size",
-        type=_positive_int,
+        type=arguments.positive_int,
         default=64,
         metavar="N",
         help="default: %(default)s",
     )
 
-    predict = add("predict", _predict, "name what pictures show, by a saved network")
-    predict.add_argument("model", type=Path, metavar="FILE", help="the saved network")
-    predict.add_argument(
-        "images",
-        nargs="+",
-        metavar="IMAGE",
-        help="a PNG or JPEG of any size, of one article on a plain background",
-    )
+    predict_command.add_predict(add)
+    predict_command.add_show(add)
+    predict_command.add_export(add)
 
     fetch = add("fetch", _fetch, "get the full Fashion-MNIST, and check it")
     _add_data_home(fetch)
@@ -199,7 +196,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed",
-        type=_seed,
+        type=arguments.seed,
         default=0,
         metavar="S",
         help="of everything random (default: %(default)s)",
@@ -213,50 +210,6 @@ def _add_data_home(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="cache of the full data (default: scikit-learn's)",
-    )
-
-
-def _model(text: str) -> str:
-    try:
-        return find_model(text).name
-    except ValueError:
-        expected = " or ".join(MODELS).lower()
-        raise argparse.ArgumentTypeError(
-            f"unknown model {text!r}, expected {expected}"
-        ) from None
-
-
-def _number(text: str, kind: Callable[[str], Any], is_valid: Any, expected: str) -> Any:
-    try:
-        number = kind(text)
-    except ValueError:
-        number = None
-    if number is None or not is_valid(number):
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return number
-
-
-def _positive_float(text: str) -> float:
-    return _number(text, float, lambda x: 0 < x < float("inf"), "a number above 0")
-
-
-def _positive_int(text: str) -> int:
-    return _number(text, int, lambda n: n >= 1, "an integer of at least 1")
-
-
-def _n_jobs(text: str) -> int:
-    return _number(text, int, lambda n: n != 0, "an integer other than 0")
-
-
-def _seed(text: str) -> int:
-    return _number(text, int, lambda n: 0 <= n < 2**32, "an integer from 0 to 2**32-1")
-
-
-def _cv(text: str) -> int | str:
-    if text == "holdout":
-        return text
-    return _number(
-        text, int, lambda n: n >= 2, "'holdout' or a number of folds, 2 or more"
     )
 
 
@@ -287,6 +240,8 @@ def _benchmark(args: Any) -> int:
 def _fit(args: Any) -> int:
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"--out must name a file in a folder that exists: {args.out}")
+    # What cannot be written is better known before hours of training than after.
+    check_writable(args.out)
     estimator = find_model(args.model).make(
         args.recipe, batch_size=args.batch_size, random_state=args.seed
     )
@@ -298,43 +253,13 @@ def _fit(args: Any) -> int:
         with progress.following():
             estimator.fit(images.X_train, names[images.y_train])
     accuracy = estimator.score(images.X_test, names[images.y_test])
-    save_model(estimator, args.out)
+    save_model(estimator, args.out, preparation="clothing")
     say(
         f"{args.model}, trained on {images.n_train:,} images in "
         f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
         f"test images. Saved as {printable(args.out)}"
     )
     return 0
-
-
-def _predict(args: Any) -> int:
-    estimator = load_model(args.model)
-    loaded = [(path, _load(path, estimator.image_shape_)) for path in args.images]
-    seen = [(path, image) for path, image in loaded if image is not None]
-    if seen:
-        images = np.stack([image for _, image in seen])
-        probabilities = estimator.predict_proba(images)  # (n_images, n_classes)
-        for (path, _), row in zip(seen, probabilities, strict=True):
-            best = row.argmax()
-            label = printable(estimator.classes_[best])
-            say(f"{printable(path)}\t{label}\t{row[best]:.3f}")
-    return 0 if len(seen) == len(loaded) else 1
-
-
-def _load(path: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
-    """Load a picture and tell what is wrong with it; None if nothing is seen."""
-    told = []
-    with warnings.catch_warnings(record=True) as caught:
-        try:
-            image = load_photo(path, image_shape)
-        except (OSError, ValueError) as error:
-            image = None
-            told.append(("error", _message(error)))
-    told += [("warning", str(warning.message)) for warning in caught]
-    for kind, text in told:
-        # Pillow's own messages do not name the file.
-        tell(f"{kind}: {text}" if path in text else f"{kind}: {path}: {text}")
-    return image if image is not None and image.any() else None
 
 
 def _fetch(args: Any) -> int:

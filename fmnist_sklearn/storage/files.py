@@ -94,6 +94,27 @@ def atomic_write(
         raise
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether `atomic_write` could write a file, and leave it as it is.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, there or not.
+
+    Raises
+    ------
+    OSError
+        As `atomic_write` does; it names `path`.
+    """
+    with suppress(_Tried), atomic_write(path):
+        raise _Tried
+
+
+class _Tried(Exception):
+    """Ends a write that was only a trial."""
+
+
 @contextmanager
 def _temporary_beside(target: Path) -> Iterator[Path]:
     """Create an empty file, held against `clear_temporaries`, and remove it."""

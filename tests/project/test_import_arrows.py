@@ -13,7 +13,10 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"benchmark", "search", "persistence", "export", "output"},
+    "cli": {"predict_command", "benchmark", "search", "persistence", "output"},
+    "predict_command": {"arguments", "prediction", "export"},
+    "arguments": {"models"},
+    "prediction": {"persistence", "datasets", "output"},
     "output": set(),
     "results": {"benchmark"},
     "benchmark": {"models", "tables", "plots", "datasets"},
