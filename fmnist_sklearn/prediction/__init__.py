@@ -118,7 +118,7 @@ def _writer(
     if out is None:
         yield say
         return
-    there = filter(os.path.exists, read) if os.path.exists(out) else ()
+    there = filter(os.path.exists, read) if os.path.isfile(out) else ()
     if any(os.path.samefile(out, path) for path in there):
         raise ValueError(f"--out names a file that is to be read: {out}")
     # A text file, as all that mode "w" opens.
