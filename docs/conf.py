@@ -1,9 +1,13 @@
 """Settings of Sphinx, and the tables that are computed when the docs are built."""
 
+import io
+import os
 import re
 import sys
+from contextlib import redirect_stdout, suppress
 from datetime import date
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -12,7 +16,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 import fmnist_sklearn
-from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, layer_table
+from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, cli, layer_table
 
 # What the package looks like; the records of the benchmarks, and their tables.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -81,6 +85,18 @@ def code(value):
     return f"``{value!r}``"
 
 
+def command_help(*command):
+    """Return what the command prints for --help, on 80 columns."""
+    shown = io.StringIO()
+    with (
+        patch.dict(os.environ, COLUMNS="80"),
+        redirect_stdout(shown),
+        suppress(SystemExit),
+    ):
+        cli.main([*command, "--help"])
+    return shown.getvalue()
+
+
 # What the expressions in the pages may use.
 _NAMES = {
     "CLASS_NAMES": CLASS_NAMES,
@@ -89,6 +105,7 @@ _NAMES = {
     "RECIPES": RECIPES,
     "accuracy": accuracy_records,
     "code": code,
+    "command_help": command_help,
     "comparisons": speed_records.read_speed(),
     "layer_table": layer_table,
     "layout": layout,

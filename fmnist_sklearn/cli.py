@@ -1,4 +1,4 @@
-"""The command ``fmnist-sklearn``: benchmark, search, fit, predict, fetch, fits."""
+"""The command ``fmnist-sklearn`` and its arguments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 # None of it late: `import fmnist_sklearn` has loaded it already, torch and all (3 s),
 # but for Pillow (0.02 s).
-from . import arguments, benchmark, datasets, search_command
+from . import arguments, benchmark, datasets, predict_command, search_command
 from .benchmark import RunProgress, Work, load_data
 from .models import MODELS, find_model
 from .output import encoding_all, print_table, printable, say, settle, tell
-from .persistence import load_model, save_model
-from .photos import load_photo
+from .persistence import save_model
 from .recipes import RECIPES
+from .storage import check_writable
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
 
@@ -175,14 +175,9 @@ def _make_parser() -> argparse.ArgumentParser:
         help="default: %(default)s",
     )
 
-    predict = add("predict", _predict, "name what pictures show, by a saved network")
-    predict.add_argument("model", type=Path, metavar="FILE", help="the saved network")
-    predict.add_argument(
-        "images",
-        nargs="+",
-        metavar="IMAGE",
-        help="a PNG or JPEG of any size, of one article on a plain background",
-    )
+    predict_command.add_predict(add)
+    predict_command.add_show(add)
+    predict_command.add_export(add)
 
     fetch = add("fetch", _fetch, "get the full Fashion-MNIST, and check it")
     _add_data_home(fetch)
@@ -251,6 +246,8 @@ def _benchmark(args: Any) -> int:
 def _fit(args: Any) -> int:
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"--out must name a file in a folder that exists: {args.out}")
+    # What cannot be written is better known before hours of training than after.
+    check_writable(args.out)
     estimator = find_model(args.model).make(
         args.recipe, batch_size=args.batch_size, random_state=args.seed
     )
@@ -262,43 +259,13 @@ def _fit(args: Any) -> int:
         with progress.following():
             estimator.fit(images.X_train, names[images.y_train])
     accuracy = estimator.score(images.X_test, names[images.y_test])
-    save_model(estimator, args.out)
+    save_model(estimator, args.out, preparation="clothing")
     say(
         f"{args.model}, trained on {images.n_train:,} images in "
         f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
         f"test images. Saved as {printable(args.out)}"
     )
     return 0
-
-
-def _predict(args: Any) -> int:
-    estimator = load_model(args.model)
-    loaded = [(path, _load(path, estimator.image_shape_)) for path in args.images]
-    seen = [(path, image) for path, image in loaded if image is not None]
-    if seen:
-        images = np.stack([image for _, image in seen])
-        probabilities = estimator.predict_proba(images)  # (n_images, n_classes)
-        for (path, _), row in zip(seen, probabilities, strict=True):
-            best = row.argmax()
-            label = printable(estimator.classes_[best])
-            say(f"{printable(path)}\t{label}\t{row[best]:.3f}")
-    return 0 if len(seen) == len(loaded) else 1
-
-
-def _load(path: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
-    """Load a picture and tell what is wrong with it; None if nothing is seen."""
-    told = []
-    with warnings.catch_warnings(record=True) as caught:
-        try:
-            image = load_photo(path, image_shape)
-        except (OSError, ValueError) as error:
-            image = None
-            told.append(("error", _message(error)))
-    told += [("warning", str(warning.message)) for warning in caught]
-    for kind, text in told:
-        # Pillow's own messages do not name the file.
-        tell(f"{kind}: {text}" if path in text else f"{kind}: {path}: {text}")
-    return image if image is not None and image.any() else None
 
 
 def _fetch(args: Any) -> int:

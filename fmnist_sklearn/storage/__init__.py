@@ -1,7 +1,14 @@
 """Files: written whole or not at all, and read only where their checksum holds."""
 
 from .container import bounded, open_container, read_container, write_container
-from .files import atomic_write, check_writable, file_lock, sha256
+from .files import (
+    atomic_write,
+    check_regular,
+    check_writable,
+    file_lock,
+    open_regular,
+    sha256,
+)
 from .fit_cache import FitCache, fit_key
 from .values import UnstorableError, decode, decode_items, encode, encode_items
 
@@ -10,6 +17,7 @@ __all__ = [
     "UnstorableError",
     "atomic_write",
     "bounded",
+    "check_regular",
     "check_writable",
     "decode",
     "decode_items",
@@ -18,6 +26,7 @@ __all__ = [
     "file_lock",
     "fit_key",
     "open_container",
+    "open_regular",
     "read_container",
     "sha256",
     "write_container",

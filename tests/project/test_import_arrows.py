@@ -13,9 +13,11 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"search_command", "benchmark", "persistence", "export", "output"},
+    "cli": {"predict_command", "search_command", "benchmark", "persistence", "output"},
     "search_command": {"arguments", "search", "persistence", "output"},
+    "predict_command": {"arguments", "prediction", "export"},
     "arguments": {"models"},
+    "prediction": {"persistence", "datasets", "output"},
     "output": set(),
     "results": {"benchmark"},
     "benchmark": {"models", "tables", "plots", "datasets"},
@@ -32,7 +34,7 @@ ARROWS = {
     "plots": {"storage"},
     "heatmap": set(),
     "datasets": {"storage", "photos"},
-    "photos": set(),
+    "photos": {"storage"},
     "recipes": set(),
     "storage": set(),
 }

@@ -13,11 +13,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fmnist_sklearn import load_fashion_mnist_sample, models, save_model
+from fmnist_sklearn import (
+    inspect_model,
+    load_fashion_mnist_sample,
+    models,
+    save_model,
+)
 from fmnist_sklearn.benchmark import data as benchmark_data
 from fmnist_sklearn.cli import main
 from fmnist_sklearn.datasets import CLASS_NAMES
 from fmnist_sklearn.recipes import RECIPES
+from fmnist_sklearn.storage import check_writable
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +127,12 @@ def test_fetch_tells_where_the_data_is(monkeypatch, tmp_path, capsys):
         (["benchmark", "--seed", "-1"], "an integer from 0 to .*, got '-1'"),
         (["fit", "lenet5"], "the following arguments are required: --out"),
         (["predict", "file"], "the following arguments are required: IMAGE"),
+        (["predict", "file", "a.png", "--top", "0"], "integer of at least 1, got '0'"),
+        (["predict", "file", "a.png", "--prepare", "crop"], "invalid choice: 'crop'"),
+        (["predict", "file", "a.png", "--min-confidence", "1.5"], "from 0 to .* '1.5'"),
+        (["predict", "file", "a.png", "--format", "xml"], "invalid choice: 'xml'"),
+        (["show"], "the following arguments are required: FILE"),
+        (["export", "file"], "the following arguments are required: --out"),
     ],
 )
 def test_bad_usage_exits_with_2(argv, message, capsys):
@@ -168,7 +180,7 @@ def test_errors_are_one_line_and_exit_with_1(model_file, tmp_path, capsys):
 def quick_file(lenet5, tmp_path_factory):
     """A network of two epochs, for which any answer will do."""
     path = tmp_path_factory.mktemp("quick") / "lenet5.safetensors"
-    save_model(lenet5, path)
+    save_model(lenet5, path, preparation="clothing")
     return str(path)
 
 
@@ -225,6 +237,73 @@ def test_pillows_warnings_name_the_picture(quick_file, picture, monkeypatch, cap
     assert captured.err.startswith("fmnist-sklearn: warning: a.png: Image size (784 ")
 
 
+# Model files ------------------------------------------------------------------------
+
+
+def test_fit_finds_out_before_training_that_it_cannot_write(
+    tmp_path, monkeypatch, capsys
+):
+    def train(*args):
+        pytest.fail("the data were loaded all the same")
+
+    monkeypatch.setattr("fmnist_sklearn.cli.load_data", train)
+    os.mkfifo(tmp_path / "fifo")
+    for out in ("fifo", "n" * 300):
+        path = str(tmp_path / out)
+        assert main(["fit", "lenet5", "--data", "sample", "--out", path]) == 1
+        assert path in errors(capsys)
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["fit", "lenet5", "--out", str(tmp_path / "loop")]) == 1
+    assert str(tmp_path / "loop") in errors(capsys)
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "loop"]
+
+
+def test_a_trial_of_writing_leaves_no_trace(tmp_path):
+    (tmp_path / "old").write_text("as it was")
+    for name in ("old", "new"):
+        check_writable(tmp_path / name)
+    assert os.listdir(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_text() == "as it was"
+    with pytest.raises(FileNotFoundError, match="missing"):
+        check_writable(tmp_path / "missing" / "file")
+
+
+def test_fit_keeps_how_pictures_are_prepared(model_file):
+    assert inspect_model(model_file).preparation == "clothing"
+
+
+def test_show_prints_what_the_file_says(quick_file, capsys):
+    assert main(["show", quick_file]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^model +LeNet5Classifier$", shown, re.MULTILINE)
+    assert re.search(r"^n_parameters +61,750$", shown, re.MULTILINE)
+    assert re.search(r"^preparation +clothing$", shown, re.MULTILINE)
+    assert main(["show", quick_file + ".missing"]) == 1
+    assert "No such file" in errors(capsys)
+
+
+@pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
+def test_export_hands_over_to_export_onnx(
+    quick_file, input_dtype, tmp_path, monkeypatch, capsys
+):
+    called = []
+    monkeypatch.setattr(
+        "fmnist_sklearn.predict_command.export_onnx",
+        lambda *args, **kwargs: called.append((args[1:], kwargs)),
+    )
+    out = tmp_path / "net.onnx"
+    argv = ["export", quick_file, "--out", str(out), "--input-dtype", input_dtype]
+    assert main(argv) == 0
+    assert called == [((out,), {"input_dtype": input_dtype})]
+    assert capsys.readouterr().out == f"Written to {out}\n"
+
+
+def test_export_without_its_extra_is_one_line(quick_file, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", quick_file, "--out", "net.onnx"]) == 1
+    assert "pip install fmnist-sklearn[onnx]" in errors(capsys)
+
+
 # Among other commands ---------------------------------------------------------------
 
 
@@ -260,14 +339,14 @@ def test_names_that_are_not_utf8_come_out_as_they_were(
 def test_a_model_whose_name_is_not_utf8(lenet5, quick_file, picture, printed):
     name = os.fsdecode(b"netz_gr\xfcn")
     path = picture("a.png")
-    save_model(lenet5, name)
+    save_model(lenet5, name, preparation="clothing")
     assert printed(["predict", name, path]) == printed(["predict", quick_file, path])
 
 
 def test_names_and_labels_leave_the_terminal_alone(lenet5, picture, printed, capsys):
     evil = copy.deepcopy(lenet5)
     evil.classes_ = np.array([f"\x1b[31m\t{i}\nü" for i in range(10)])
-    save_model(evil, "evil")
+    save_model(evil, "evil", preparation="clothing")
     path = picture("line\nbreak\x1b]0;x\x07.png")
     status, out = printed(["predict", "evil", path])
     assert status == 0
@@ -356,5 +435,5 @@ def test_the_module_runs_as_the_command_does(monkeypatch, capsys):
     assert exit_.value.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: fmnist-sklearn ")
-    for name in ("benchmark", "fit", "predict", "fetch"):
+    for name in ("benchmark", "fit", "predict", "show", "export", "fetch"):
         assert name in shown

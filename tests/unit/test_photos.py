@@ -1,3 +1,4 @@
+import os
 import warnings
 
 import numpy as np
@@ -473,3 +474,96 @@ def test_pictures_of_real_articles_are_classified_as_the_articles(load, margin):
         photos.append(load(photo, "photo.jpg", quality=90))
     agreement = net.predict(np.stack(photos)) == net.predict(images)
     assert agreement.mean() > 0.85
+
+
+# The whole picture --------------------------------------------------------------------
+
+
+def resized(tmp_path, picture, image_shape, name="photo.png", **kwargs):
+    picture.save(tmp_path / name, **kwargs)
+    return load_photo(tmp_path / name, image_shape, prepare="resize")
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 20, 48), (1, 5, 1)])
+def test_a_picture_of_the_right_size_keeps_its_pixels(tmp_path, shape):
+    pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    last = pixels.transpose(1, 2, 0)
+    picture = Image.fromarray(last[..., 0] if shape[0] == 1 else last)
+    np.testing.assert_array_equal(resized(tmp_path, picture, shape), pixels)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 200), (4200, 90), (1, 40)])
+def test_resizing_keeps_colours_and_background(tmp_path, size):
+    picture = Image.new("RGB", size, (200, 30, 90))
+    image = resized(tmp_path, picture, (3, 32, 32))
+    assert image.shape == (3, 32, 32)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.full_like(image.T, (200, 30, 90)).T)
+    grey = resized(tmp_path, picture, (1, 28, 28))
+    assert np.unique(grey).tolist() == [88]
+
+
+def test_resizing_shows_all_of_a_picture(tmp_path):
+    picture = draw_shirt("RGB", "white", "black")
+    image = resized(tmp_path, picture, (1, 20, 30))
+    assert image[0, [0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [255] * 4
+    assert image[0, 6, 12] < 3
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = picture.transpose(Image.Transpose.ROTATE_90)
+    upright = resized(tmp_path, lying, (1, 20, 30), exif=exif)
+    assert_alike(upright, image, tolerance=1)
+
+
+def test_what_is_transparent_is_white_when_resized(tmp_path):
+    clear = Image.new("RGBA", (50, 50), (0, 0, 0, 0))
+    assert resized(tmp_path, clear, (3, 8, 8)).min() == 255
+    half = Image.new("LA", (50, 50), (0, 128))
+    assert np.unique(resized(tmp_path, half, (1, 8, 8))).tolist() == [127]
+    levels = np.full((40, 40), 65535, dtype=np.uint16)
+    levels[:20] = 0
+    image = resized(tmp_path, Image.fromarray(levels), (1, 40, 40))
+    assert np.unique(image).tolist() == [0, 255]
+
+
+def test_another_preparation_is_refused():
+    with pytest.raises(ValueError, match="'clothing' or 'resize', got 'crop'"):
+        load_photo("photo.png", prepare="crop")
+
+
+# Memory and devices -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.gif", "photo.tiff"])
+def test_a_picture_that_would_take_the_memory_is_not_decoded(tmp_path, name):
+    Image.new("1", (9000, 9000)).save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"9000 x 9000 .* 972 MB .* smaller first"):
+        load_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.jp2", "a.webp", "a.avif"])
+def test_what_takes_more_memory_may_have_fewer_pixels(tmp_path, name, monkeypatch):
+    Image.new("RGB", (200, 200), "red").save(tmp_path / name)
+    load_photo(tmp_path / name, prepare="resize")
+    monkeypatch.setattr("fmnist_sklearn.photos._opening._MAX_MEMORY", 500_000)
+    with pytest.raises(ValueError, match=f"{name} cannot be read .* smaller first"):
+        load_photo(tmp_path / name, prepare="resize")
+
+
+def test_a_jpeg_counts_at_the_size_at_which_it_is_decoded(tmp_path, monkeypatch):
+    picture = Image.new("L", (5000, 5000), 99)
+    picture.save(tmp_path / "a.jpg")
+    picture.save(tmp_path / "progressive.jpg", progressive=True)
+    monkeypatch.setattr("fmnist_sklearn.photos._opening._MAX_MEMORY", 120_000_000)
+    image = load_photo(tmp_path / "a.jpg", prepare="resize")
+    assert np.unique(image).tolist() == [99]
+    with pytest.raises(ValueError, match=r"progressive\.jpg .* 150 MB"):
+        load_photo(tmp_path / "progressive.jpg", prepare="resize")
+
+
+def test_a_fifo_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "photo.png")
+    (tmp_path / "link.png").symlink_to("photo.png")
+    for name in ("photo.png", "link.png"):
+        with pytest.raises(OSError, match="is a FIFO, expected a regular file"):
+            load_photo(tmp_path / name)

@@ -1,0 +1,165 @@
+"""From a file of any size, and of any kind, to a picture of moderate size."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..storage import open_regular
+
+# Pixels only. The others that Pillow knows include PostScript, which it hands to
+# another program, and some that take any file for theirs. HEIF is there only where
+# pillow-heif has been registered.
+_FORMATS = (
+    *("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"),
+    *("JPEG2000", "AVIF", "HEIF"),
+)
+_UNREAD_FORMATS = {
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"8BPS": "Photoshop",
+}
+_HIGHEST_LEVELS = (1, 255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
+
+# What decoding may take: bytes for each pixel, as measured, the steps to RGBA and its
+# reduction included, and of a progressive JPEG all its coefficients.
+_MAX_MEMORY = 480_000_000  # bytes: 40 megapixels of most formats
+_BYTES_A_PIXEL = {"JPEG2000": 32, "WEBP": 24, "AVIF": 24, "HEIF": 24}
+_USUAL_BYTES = 12
+_PROGRESSIVE_BYTES = 6
+
+_STRIP = 1 << 18  # pixels whose levels are read at a time
+
+
+def open_picture(path: str | os.PathLike[str], side: int) -> Image.Image:
+    """Open a picture as RGBA, upright, and not much larger than is needed.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    side : int
+        Pixels that are needed of the longer side; the result may have up to four times
+        as many, and what has fewer stays as it is.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or is a FIFO or a device.
+    ValueError
+        If it is no picture, of another format, damaged, or would take too much memory.
+    """
+    Image.init()  # which formats there are depends on how Pillow was built
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    with open_regular(path) as file:
+        try:
+            opened = Image.open(file, formats=formats)
+            _reduce_early(opened, side)
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _to_rgba(opened, side)
+        except UnidentifiedImageError as error:
+            file.seek(0)
+            reason = _describe_content(file.read(1024))
+            raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
+        # Pillow's decoders raise errors of many kinds, SyntaxError among them.
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
+
+
+def _reduce_early(opened: Image.Image, side: int) -> None:
+    """Decode a JPEG at a half to an eighth of its size; refuse what is still large."""
+    n_bytes = 0
+    if "progressive" in opened.info:
+        n_bytes = _PROGRESSIVE_BYTES * opened.width * opened.height
+    opened.draft(None, (2 * side, 2 * side))
+    each = _BYTES_A_PIXEL.get(str(opened.format), _USUAL_BYTES)
+    n_bytes = max(n_bytes, each * opened.width * opened.height)
+    if n_bytes > _MAX_MEMORY:
+        raise ValueError(
+            f"with {opened.width} x {opened.height} pixels it would take "
+            f"{n_bytes / 1e6:.0f} MB of memory, more than the {_MAX_MEMORY / 1e6:.0f} "
+            "that a picture may take; make it smaller first"
+        )
+
+
+def _to_rgba(picture: Image.Image, side: int) -> Image.Image:
+    """Convert a picture, if it is large after reducing it."""
+    if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
+        picture = _read_levels(picture, getattr(picture, "tag_v2", {}))
+    # Numbers of a palette, or a shade that stands for transparency, have no mean.
+    if picture.mode[0] in "1P" or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    factor = max(picture.size) // (2 * side)
+    if factor > 1:
+        picture = picture.reduce(factor)
+    return picture.convert("RGBA")
+
+
+def _describe_content(content: bytes) -> str:
+    """Say why a file is not read, and what to do."""
+    if not content:
+        return "the file is empty"
+    start = content.lstrip()
+    kind = next(
+        (name for magic, name in _UNREAD_FORMATS.items() if start.startswith(magic)),
+        None,
+    )
+    if content[4:8] == b"ftyp":  # then the brand of a family with films in it
+        brand = content[8:12]
+        if brand.startswith(b"avi"):
+            kind = "AVIF"
+        elif brand.startswith(b"he") or brand in (b"mif1", b"msf1"):
+            kind = "HEIC"
+    if kind is None:
+        return "its format is none of those read here; convert it to PNG or JPEG"
+    return f"its format, {kind}, is not read here; convert it to PNG or JPEG"
+
+
+def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
+    """Bring a grey picture of 16 or 32 bits to 8 bits, with its opacity."""
+    sample_format = tags.get(339, (1,))  # of a TIFF: 1, the default, is unsigned
+    is_unsigned = picture.mode == "I" and tags and sample_format == (1,)
+    key = picture.info.get("transparency")
+    n_rows = max(_STRIP // picture.width, 1)
+    strips = [
+        (top, min(top + n_rows, picture.height))
+        for top in range(0, picture.height, n_rows)
+    ]
+
+    def read(strip: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        levels = np.asarray(picture.crop((0, strip[0], picture.width, strip[1])))
+        if is_unsigned:
+            levels = levels.view(np.uint32)  # Pillow reads the same bits as signed
+        levels = levels.astype(np.float64)
+        return levels, np.isfinite(levels) & (levels != key)
+
+    extremes = [
+        (levels[visible].min(initial=0), levels[visible].max(initial=0))
+        for levels, visible in map(read, strips)
+    ]
+    lowest, highest = np.array(extremes).T
+    black, white = _level_range(lowest.min(), highest.max())
+    result = Image.new("LA", picture.size)
+    for strip in strips:
+        levels, visible = read(strip)
+        grey = np.where(visible, levels - black, 0) * (255 / (white - black))
+        bands = grey.round().clip(0, 255).astype(np.uint8), np.uint8(255) * visible
+        merged = Image.merge("LA", [Image.fromarray(band) for band in bands])
+        result.paste(merged, (0, strip[0]))
+    return result
+
+
+def _level_range(lowest: float, highest: float) -> tuple[float, float]:
+    """Find the levels of black and white, with 5 % for what filters overshoot."""
+    if lowest >= -0.05 * highest:
+        fitting = [top for top in _HIGHEST_LEVELS if highest <= 1.05 * top]
+        return 0, fitting[0] if fitting else highest
+    if lowest >= -1.05 and highest <= 1.05:
+        return -1, 1
+    return lowest, highest
