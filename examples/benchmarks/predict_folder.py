@@ -28,8 +28,8 @@ from fmnist_sklearn.persistence import save_model
 
 MOST_MB = 500
 
-# The command, and its own peak in kB before and after. What the system tells of an ended
-# child counts the memory of its parent too, from which it was forked.
+# The command, and its own peak in kB before and after. What the system tells of a
+# child that ended counts the memory of its parent too, from which it was forked.
 COMMAND = """
 import re, sys
 from pathlib import Path
