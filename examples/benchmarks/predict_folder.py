@@ -2,8 +2,8 @@
 
 A folder of small pictures is made, the command runs in a process of its own, and its
 peak of memory, its time and the number of broken pictures that it named are printed.
-The status is 1 unless it named each of them, predicted all others, and stayed below
-500 MB::
+The status is 1 unless it named each of them, predicted all others, and took less
+than 500 MB beyond what importing PyTorch takes. On Linux::
 
     python examples/benchmarks/predict_folder.py --pictures 10000 --broken 20
 """
@@ -14,7 +14,6 @@ import argparse
 import io
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,22 @@ from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
 from fmnist_sklearn.persistence import save_model
 
 MOST_MB = 500
+
+# The command, and its own peak in kB before and after. What the system tells of a
+# child that ended counts the memory of its parent too, from which it was forked.
+COMMAND = """
+import re, sys
+from pathlib import Path
+from fmnist_sklearn.cli import main
+
+def peak():
+    return re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+
+start = peak()
+status = main(sys.argv[1:])
+print(start, peak())
+sys.exit(status)
+"""
 
 
 def make_pictures(folder: Path, n_pictures: int, n_broken: int) -> set[str]:
@@ -63,23 +78,22 @@ def main() -> int:
         pictures = Path(folder) / "pictures"
         pictures.mkdir()
         broken = make_pictures(pictures, args.pictures, args.broken)
-        command = [sys.executable, "-m", "fmnist_sklearn", "predict", model, pictures]
+        command = [sys.executable, "-c", COMMAND, "predict", model, pictures]
         start = time.perf_counter()
         ended = subprocess.run(
             [*map(os.fspath, command), "--format", "csv", "--out", os.fspath(out)],
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
         seconds = time.perf_counter() - start
-        # Of the largest child, in KiB on Linux.
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+        before, after = (int(n) * 1024 / 1e6 for n in ended.stdout.split())  # MB
         named = set(re.findall(r"error: (\S+) cannot be read", ended.stderr))
         n_predicted = len(out.read_text(encoding="utf-8").splitlines()) - 1
     print(f"{n_predicted:,} of {args.pictures:,} pictures in {seconds:.0f} s")
     print(f"{len(named & broken)} of {len(broken)} broken ones named")
-    print(f"peak of memory {peak:.0f} MB")
+    print(f"peak of memory {after:.0f} MB, of which {before:.0f} MB were its imports")
     right = named == broken and n_predicted == args.pictures - len(broken)
-    return 0 if right and peak < MOST_MB and ended.returncode == 1 else 1
+    return 0 if right and after - before < MOST_MB and ended.returncode == 1 else 1
 
 
 if __name__ == "__main__":
