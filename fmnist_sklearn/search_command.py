@@ -141,7 +141,8 @@ def _search(args: Any) -> int:
         data_home=args.data_home,
     )
     model_file = args.out / _MODEL_FILE
-    save_model(result.search.best_estimator_, model_file)
+    best = result.search.best_estimator_
+    save_model(best, model_file, preparation="clothing")
     print_table(result.format_table())
     for note in result.format_notes():
         say(note)
