@@ -81,11 +81,9 @@ class PredictionsMixin:
         by more than scikit-learn's checks allow.
         """
         check_is_fitted(self)
-        net: Any = self
-        double = object.__new__(type(self))
-        double.__dict__.update(self.__dict__)
-        double.module_ = copy.deepcopy(net.module_).double()  # type: ignore[attr-defined]
-        scores = double._predict_scores(X, lambda logits: logits)
+        twin = self._twin_with_own_network()
+        twin.module_.double()
+        scores = twin._predict_scores(X, lambda logits: logits)
         return scores if scores.shape[1] != 2 else scores[:, 1] - scores[:, 0]
 
     def predict(self, X: Any) -> np.ndarray:
@@ -132,14 +130,17 @@ class PredictionsMixin:
         def keep(layer: Any, inputs: tuple[Tensor, ...]) -> None:
             batches.append(inputs[0].detach().cpu())
 
-        handle = self.module_.head.out.register_forward_pre_hook(keep)  # type: ignore[attr-defined]
-        flip, self.predict_flip = self.predict_flip, False  # type: ignore[has-type]
-        try:
-            self._predict_scores(X, Tensor.double)
-        finally:
-            self.predict_flip = flip
-            handle.remove()
+        twin = self._twin_with_own_network(predict_flip=False)
+        twin.module_.head.out.register_forward_pre_hook(keep)
+        twin._predict_scores(X, lambda logits: logits)
         return torch.cat(batches).float().numpy()
+
+    def _twin_with_own_network(self, **attributes: Any) -> Any:
+        """Return an estimator like this one, whose network may be changed."""
+        twin: Any = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.__dict__.update(attributes, module_=copy.deepcopy(twin.module_))
+        return twin
 
     def _predict_scores(self, X: Any, link: Callable[[Tensor], Tensor]) -> np.ndarray:
         """Apply a function to the logits of all rows."""
