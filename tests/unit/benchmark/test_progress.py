@@ -146,7 +146,7 @@ def test_a_stderr_that_takes_nothing_does_not_cost_the_run(monkeypatch, stream):
 
 
 def test_dumb_terminals_and_no_color(monkeypatch):
-    from fmnist_sklearn.benchmark.progress import _StderrConsole
+    from fmnist_sklearn.benchmark.progress import StderrConsole
 
     class Terminal(io.StringIO):
         def isatty(self):
@@ -158,7 +158,7 @@ def test_dumb_terminals_and_no_color(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
     assert RunProgress([Work("net", n_epochs=2)]).callback() is not None
-    assert _StderrConsole().no_color
+    assert StderrConsole().no_color
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert RunProgress([Work("net", n_epochs=2)]).callback() is None

@@ -269,7 +269,7 @@ def test_a_bar_changes_nothing_of_what_is_trained_and_recorded(monkeypatch):
     run = partial(run_benchmark, models="lenet5", batch_size=32, seed=5)
     unseen = run(progress=False)
     console = Console(file=io.StringIO(), force_terminal=True, force_interactive=True)
-    monkeypatch.setattr(progress_module, "_StderrConsole", lambda: console)
+    monkeypatch.setattr(progress_module, "StderrConsole", lambda: console)
     seen = run(progress=True)
     assert "epoch 2/2 loss" in console.file.getvalue()
     for key in ("parameters", "test_accuracy", "validation_accuracy"):
