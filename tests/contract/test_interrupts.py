@@ -15,7 +15,7 @@ import fmnist_sklearn
 from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
 
 PACKAGE = str(Path(fmnist_sklearn.__file__).parent)
-N_EPOCHS = 3
+N_EPOCHS = 2
 SETTINGS = {
     "lr": 0.02,
     "batch_size": 16,

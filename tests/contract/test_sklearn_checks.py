@@ -21,11 +21,9 @@ SMALL_VGG = {
 ESTIMATORS = [
     LeNet5Classifier(**SHORT),
     MiniVGGClassifier(max_epochs=4, lr=0.003, random_state=0),
-    LeNet5Classifier(**SHORT, shuffle=False),
-    LeNet5Classifier(**SHORT, pixel_scaling="symmetric"),
     LeNet5Classifier(**SHORT, warm_start=True),
     MiniVGGClassifier(**SMALL_VGG),
-    MiniVGGClassifier(**SMALL_VGG, shuffle=False, pixel_scaling="symmetric"),
+    # With shuffle=False and pixel_scaling="symmetric".
     LeNet5Classifier(**{**RECIPES["published"]["LeNet5Classifier"], **SHORT}),
     MiniVGGClassifier(**{**RECIPES["published"]["MiniVGGClassifier"], **SMALL_VGG}),
     LeNet5Classifier(**{**RECIPES["fast"]["LeNet5Classifier"], **SHORT}),
