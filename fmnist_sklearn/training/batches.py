@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from .augment import Augment
+from .device import sent, shared_copies
 
 
 class ImageDataset(Dataset):
@@ -42,10 +43,17 @@ class ImageDataset(Dataset):
         items = (self.images[index], self.targets[index])
         return items if self.weights is None else (*items, self.weights[index])
 
-    def to(self, device: torch.device) -> ImageDataset:
-        """Move the tensors to ``device``, where they are not there already."""
+    def to(self, device: torch.device, *, shared: bool = False) -> ImageDataset:
+        """Move the tensors to ``device``, where they are not there already.
+
+        With ``shared``, equal images that others have there are taken instead.
+        """
         weights = None if self.weights is None else self.weights.to(device)
-        return ImageDataset(self.images.to(device), self.targets.to(device), weights)
+        shared = shared and device.type == "cuda" and not self.images.is_cuda
+        images = (
+            shared_copies.get(self.images, device) if shared else self.images.to(device)
+        )
+        return ImageDataset(images, self.targets.to(device), weights)
 
 
 class Batch(tuple):
@@ -58,6 +66,25 @@ class Batch(tuple):
         batch = super().__new__(cls, (images, targets))
         batch.weights = weights
         return batch
+
+    def split(self, n_rows: int) -> Iterator[Batch]:
+        """Cut into batches of at most so many rows."""
+        images, targets = self
+        if len(images) <= n_rows:
+            yield self
+            return
+        for start in range(0, len(images), n_rows):
+            rows = slice(start, start + n_rows)
+            weights = None if self.weights is None else self.weights[rows]
+            yield Batch(images[rows], targets[rows], weights)
+
+
+class Pass(NamedTuple):
+    """What one pass over the batches of a part came to."""
+
+    sums: Tensor  # loss, hits and what they are hits of: (3,), on the device
+    n_rows: int
+    n_batches: int
 
 
 class BatchIterator:
@@ -79,6 +106,8 @@ class BatchIterator:
         Called as ``augment(images, generator)`` on each batch of raw images.
     generator : torch.Generator, optional
         On the CPU; the order of the rows and the augmentation draw from it.
+    block_size : int, default=1
+        Number of batches that are gathered and augmented together.
     """
 
     def __init__(
@@ -90,6 +119,7 @@ class BatchIterator:
         drop_last: bool = False,
         augment: Augment | None = None,
         generator: torch.Generator | None = None,
+        block_size: int = 1,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
@@ -97,6 +127,7 @@ class BatchIterator:
         self.drop_last = drop_last
         self.augment = augment
         self.generator = generator
+        self.block_size = block_size
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -105,6 +136,11 @@ class BatchIterator:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
+        for block in self.blocks():
+            yield from block.split(self.batch_size)
+
+    def blocks(self) -> Iterator[Batch]:
+        """Yield the rows of one epoch, those of ``block_size`` batches at a time."""
         base, indices = resolve_subset(self.dataset)
         device = base.images.device
         if self.shuffle:
@@ -113,9 +149,11 @@ class BatchIterator:
             )
             indices = order if indices is None else indices[order]
         if indices is not None:
-            indices = indices.to(device)
-        for number in range(len(self)):
-            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            indices = sent(indices, device)
+        n_rows = min(len(self) * self.batch_size, len(self.dataset))
+        block = self.block_size * self.batch_size
+        for start in range(0, n_rows, block):
+            rows = slice(start, min(start + block, n_rows))
             index = rows if indices is None else indices[rows]
             images = _take(base.images, index)
             if self.augment is not None:
