@@ -15,9 +15,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def load_part(**kwargs):
-    """Return a quarter of the sample."""
+    """Return a fifth of the sample."""
     X, y = load_fashion_mnist_sample(**kwargs)
-    return X[:1500], y[:1500]
+    return X[:1200], y[:1200]
 
 
 def python_blocks(name):
