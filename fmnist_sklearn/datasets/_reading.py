@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -60,22 +61,33 @@ def read_pictures(
     # Threads: decoding and resizing leave Python's lock. They hand images over as they
     # come, so that little more than the result is in memory.
     parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
-    read = parallel(delayed(_read)(path, image_shape, prepare) for path in paths)
+    stopped = threading.Event()
+    read = parallel(
+        delayed(_read)(path, image_shape, prepare, stopped) for path in paths
+    )
     if progress and len(paths) >= _MANY and sys.stderr and sys.stderr.isatty():
         read = followed(read, len(paths))
     for i, image in enumerate(read):
         if isinstance(image, np.ndarray):
             images[i - len(faults)] = image
-            continue
-        faults[i] = naming(paths[i], image)
-        if stop:
-            raise ValueError(faults[i])
+        elif image is not None:
+            faults[i] = naming(paths[i], image)
+            if stop:  # joblib warns of tasks whose results nobody takes
+                stopped.set()
+    if stop and faults:
+        raise ValueError(next(iter(faults.values())))
     return Pictures(images[: len(paths) - len(faults)], faults)
 
 
 def _read(
-    path: str, image_shape: tuple[int, int, int], prepare: Prepare
-) -> np.ndarray | Exception:
+    path: str,
+    image_shape: tuple[int, int, int],
+    prepare: Prepare,
+    stopped: threading.Event,
+) -> np.ndarray | Exception | None:
+    """Return an image, or what is wrong; nothing, and at once, after a stop."""
+    if stopped.is_set():
+        return None
     try:
         image = read_photo(path, image_shape, prepare)
     except (OSError, ValueError) as error:
