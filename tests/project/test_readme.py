@@ -38,6 +38,7 @@ def python_blocks(name):
         ("docs/scikit_learn.rst", 12),
         ("docs/searches.rst", 4),
         ("docs/deploy.rst", 6),
+        ("docs/photos.rst", 8),
     ],
 )
 def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
