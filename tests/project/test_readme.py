@@ -56,7 +56,7 @@ def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     for number, block in enumerate(blocks, start=1):
         exec(compile(block, f"<{page}, snippet {number}>", "exec"), namespace)
     if page == "README.md":
-        assert namespace["clf"].score(namespace["X_test"], namespace["y_test"]) > 0.7
+        assert namespace["clf"].score(namespace["X_test"], namespace["y_test"]) > 0.5
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "lenet5.joblib",
             "lenet5.safetensors",
