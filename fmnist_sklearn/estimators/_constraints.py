@@ -31,6 +31,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "shuffle": ["boolean"],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "optimizer": [callable],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
     "lr_schedule": [StrOptions(set(SCHEDULES)), callable, None],
     "augment": [Mapping, callable, None],
     "label_smoothing": [Interval(Real, 0, 1, closed="left")],

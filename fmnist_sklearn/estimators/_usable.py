@@ -46,7 +46,8 @@ def check_usable(net: Any, architecture: dict[str, Any]) -> None:
         if math.prod(shape) > MAX_VALUES:
             raise ValueError(f"image_shape={shape} is far beyond small images")
     if isinstance(net.augment, Mapping):
-        for name, strength in net.augment.items():
+        for name in ("shift", "erase"):
+            strength = net.augment.get(name, 0)
             if strength > 10 * max(net.image_shape_):
                 raise ValueError(
                     f"augment[{name!r}]={strength!r} is far beyond images of shape "

@@ -32,8 +32,12 @@ _PARAMETERS = """
     dropout : float, default={dropout}
         Probability of dropping a unit after a dense hidden layer.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
-        Called with the parameters and ``lr``; ``optimizer__weight_decay=...`` and the
-        like reach it.
+        Called with the parameters and ``lr``; ``optimizer__betas=...`` and the like
+        reach it.
+    weight_decay : float, default=0.0
+        Weight decay, by the optimizer's own rule, of the weights of convolutions and
+        dense layers; biases and batch normalisation are spared.
+        ``optimizer__weight_decay`` in its place decays all parameters alike.
     lr_schedule : {{"one_cycle", "cosine"}}, callable or None, default=None
         How the learning rate changes from batch to batch, over ``max_epochs``:
         ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
@@ -41,8 +45,10 @@ _PARAMETERS = """
         ``lr_schedule__pct_start=...`` and the like reach it.
     augment : mapping, callable or None, default=None
         Random changes of the training images: a mapping from "flip" (probability of
-        a left-right flip), "shift" (pixels each way) and "erase" (largest side, in
-        pixels, of a blackened square) to their strength, such as
+        a left-right flip), "shift" (pixels each way), "rotate" (degrees each way),
+        "erase" (largest side, in pixels, of a blackened square) and "mixup" (alpha of
+        Beta(alpha, alpha), from which the proportion is drawn in which images of a
+        batch are blended, and with them their losses) to their strength, such as
         ``{{"flip": 0.5, "shift": 1}}``; or a function of a batch of raw images of
         shape (n, C, H, W) and a ``torch.Generator``.
     label_smoothing : float, default=0.05
@@ -198,6 +204,7 @@ class LeNet5Classifier(ImageClassifier):
         shuffle=True,
         dropout=0.5,
         optimizer=torch.optim.Adam,
+        weight_decay=0.0,
         lr_schedule=None,
         augment=None,
         label_smoothing=0.05,
@@ -279,6 +286,7 @@ class MiniVGGClassifier(ImageClassifier):
         shuffle=True,
         dropout=0.0,
         optimizer=torch.optim.Adam,
+        weight_decay=0.0,
         lr_schedule=None,
         augment=None,
         label_smoothing=0.05,

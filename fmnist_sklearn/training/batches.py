@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from .augment import Augment
+from .augment import Augment, mix_up
 
 
 class ImageDataset(Dataset):
@@ -48,15 +48,51 @@ class ImageDataset(Dataset):
         return ImageDataset(self.images.to(device), self.targets.to(device), weights)
 
 
+class MixedIn(NamedTuple):
+    """What belongs to the images that were blended into those of a batch."""
+
+    targets: Tensor
+    weights: Tensor | None
+    share: float  # of their own that the images of the batch kept
+
+
 class Batch(tuple):
-    """A pair (images, targets), as skorch's callbacks expect, that carries weights."""
+    """A pair (images, targets), as skorch's callbacks expect, that carries more."""
 
     weights: Tensor | None
+    mixed_in: MixedIn | None = None
 
     def __new__(cls, images: Any, targets: Any, weights: Tensor | None = None):
         """Build the pair; ``weights`` is an attribute, not an element."""
         batch = super().__new__(cls, (images, targets))
         batch.weights = weights
+        return batch
+
+    def augmented(
+        self, augment: Augment | None, mixup: float, generator: torch.Generator | None
+    ) -> Batch:
+        """Return a batch of changed images.
+
+        Parameters
+        ----------
+        augment : callable or None
+            Called as ``augment(images, generator)``.
+        mixup : float
+            See `mix_up`; 0 blends nothing.
+        generator : torch.Generator or None
+            On the CPU.
+        """
+        if augment is None and not mixup:
+            return self
+        images, targets = self
+        if augment is not None:
+            images = augment(images, generator)
+        if not mixup:
+            return Batch(images, targets, self.weights)
+        images, others, share = mix_up(images, mixup, generator)
+        batch = Batch(images, targets, self.weights)
+        weights = None if self.weights is None else self.weights[others]
+        batch.mixed_in = MixedIn(targets[others], weights, share)
         return batch
 
 
@@ -77,6 +113,8 @@ class BatchIterator:
         Leave out a last batch that is not full.
     augment : callable, optional
         Called as ``augment(images, generator)`` on each batch of raw images.
+    mixup : float, default=0
+        Images of a batch are blended in proportions from Beta(mixup, mixup).
     generator : torch.Generator, optional
         On the CPU; the order of the rows and the augmentation draw from it.
     """
@@ -89,6 +127,7 @@ class BatchIterator:
         shuffle: bool = False,
         drop_last: bool = False,
         augment: Augment | None = None,
+        mixup: float = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         self.dataset = dataset
@@ -96,6 +135,7 @@ class BatchIterator:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.augment = augment
+        self.mixup = mixup
         self.generator = generator
 
     def __len__(self) -> int:
@@ -117,20 +157,25 @@ class BatchIterator:
         for number in range(len(self)):
             rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
             index = rows if indices is None else indices[rows]
-            images = _take(base.images, index)
-            if self.augment is not None:
-                images = self.augment(images, self.generator)
             weights = None if base.weights is None else _take(base.weights, index)
-            yield Batch(images, _take(base.targets, index), weights)
+            batch = Batch(
+                _take(base.images, index), _take(base.targets, index), weights
+            )
+            yield batch.augmented(self.augment, self.mixup, self.generator)
 
 
 class LoadedBatches:
     """The batches of a user's iterator, made ``Batch`` and augmented."""
 
     def __init__(
-        self, loader: Any, augment: Augment | None, generator: torch.Generator
+        self,
+        loader: Any,
+        augment: Augment | None,
+        mixup: float,
+        generator: torch.Generator,
     ) -> None:
-        self.loader, self.augment, self.generator = loader, augment, generator
+        self.loader, self.augment, self.mixup = loader, augment, mixup
+        self.generator = generator
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -145,9 +190,8 @@ class LoadedBatches:
                     "weight; see torch.utils.data.TensorDataset"
                 )
             images, targets, *weights = batch
-            if self.augment is not None:
-                images = self.augment(images, self.generator)
-            yield Batch(images, targets, *weights)
+            batch = Batch(images, targets, *weights)
+            yield batch.augmented(self.augment, self.mixup, self.generator)
 
 
 def _take(values: Tensor, index: Tensor | slice) -> Tensor:

@@ -57,14 +57,25 @@ class EagerSteps(NeuralNetClassifier):
         """Compute the loss of a batch and its gradients."""
         if not self.module_.training:
             self._set_training(True)
-        images, targets = batch
         with self._training_precision():
-            logits = self.infer(images, **fit_params)
-        loss = self.get_loss(
-            logits.float(), targets, X=images, training=True, **_weights_of(batch)
-        )
+            logits = self.infer(batch[0], **fit_params)
+        loss = self._training_loss(logits.float(), batch)
         loss.backward()
         return {"loss": loss, "y_pred": logits}
+
+    def _training_loss(self, logits: Tensor, batch: Any) -> Tensor:
+        """Return the loss of a batch; of blended images, by either one's label."""
+        images, targets = batch
+        loss = self.get_loss(
+            logits, targets, X=images, training=True, **_weights_of(batch)
+        )
+        mixed_in = getattr(batch, "mixed_in", None)
+        if mixed_in is None:
+            return loss
+        others = self.get_loss(
+            logits, mixed_in.targets, X=images, training=True, **_weights_of(mixed_in)
+        )
+        return mixed_in.share * loss + (1 - mixed_in.share) * others
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the loss of a batch, as ``predict`` would see it."""
