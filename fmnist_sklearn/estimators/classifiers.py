@@ -57,6 +57,19 @@ _PARAMETERS = """
         Decay per batch of a moving average of the weights; less in the first steps.
         The averaged weights are then those validated, kept and predicted with. None
         averages nothing.
+    teacher : classifier, list of them or None, default=None
+        Fitted classifiers with ``predict_proba`` over the same classes, whose
+        probabilities the network learns besides the labels (knowledge distillation).
+        One of this package is asked about the images as they are augmented; any other
+        about each row once, as ``X`` has it. Wrap it in
+        ``sklearn.frozen.FrozenEstimator`` for searches and cross-validation, whose
+        ``clone`` empties estimators otherwise. See :ref:`distillation`.
+    distillation_weight : float, default=0.9
+        Share of the teachers in the training loss, from 0 to 1; that of the labels is
+        the rest.
+    distillation_temperature : float, default=2.0
+        What the logits of network and teachers are divided by before they are
+        compared; the higher, the more the unlikely classes count.
     predict_flip : bool, default=False
         Whether predictions are made from each image and its left-right mirror image,
         their logits averaged (test-time augmentation); takes twice as long. It may be
@@ -126,7 +139,9 @@ _ATTRIBUTES = """
         The network.
     history_ : skorch.history.History
         A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``
-        and ``dur`` (seconds).
+        and ``dur`` (seconds). The training loss is what was minimised: of augmented
+        images and smoothed labels, with the teachers' share. The validation loss is
+        plain cross-entropy.
 """
 
 
@@ -209,6 +224,9 @@ class LeNet5Classifier(ImageClassifier):
         augment=None,
         label_smoothing=0.05,
         ema_decay=0.999,
+        teacher=None,
+        distillation_weight=0.9,
+        distillation_temperature=2.0,
         predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,
@@ -291,6 +309,9 @@ class MiniVGGClassifier(ImageClassifier):
         augment=None,
         label_smoothing=0.05,
         ema_decay=0.999,
+        teacher=None,
+        distillation_weight=0.9,
+        distillation_temperature=2.0,
         predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,

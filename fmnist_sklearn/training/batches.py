@@ -24,23 +24,37 @@ class ImageDataset(Dataset):
         Class indices.
     weights : Tensor of shape (n,), float32, or None
         Sample weights, None for equal ones.
+    answers : Tensor of shape (n, n_classes), float32, or None
+        What teachers say of the rows: their probabilities, added up.
     """
 
     def __init__(
-        self, images: Tensor, targets: Tensor, weights: Tensor | None = None
+        self,
+        images: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        answers: Tensor | None = None,
     ) -> None:
         self.images = images
         self.targets = targets
         self.weights = weights
+        self.answers = answers
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.images)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        """Return image, target and, where there are weights, the weight."""
-        items = (self.images[index], self.targets[index])
-        return items if self.weights is None else (*items, self.weights[index])
+        """Return image, target and, where there are some, weight and answers."""
+        items: tuple[Tensor, ...] = (self.images[index], self.targets[index])
+        if self.weights is not None:
+            items += (self.weights[index],)
+        if self.answers is not None:
+            answers = self.answers[index]
+            if self.weights is None:
+                items += (torch.ones_like(answers[..., 0]),)
+            items += (answers,)
+        return items
 
     def to(self, device: torch.device) -> ImageDataset:
         """Move the tensors to ``device``, where they are not there already."""
@@ -60,13 +74,29 @@ class Batch(tuple):
     """A pair (images, targets), as skorch's callbacks expect, that carries more."""
 
     weights: Tensor | None
+    answers: Tensor | None  # of teachers, as in ImageDataset
     mixed_in: MixedIn | None = None
 
-    def __new__(cls, images: Any, targets: Any, weights: Tensor | None = None):
-        """Build the pair; ``weights`` is an attribute, not an element."""
+    def __new__(
+        cls,
+        images: Any,
+        targets: Any,
+        weights: Tensor | None = None,
+        answers: Tensor | None = None,
+    ):
+        """Build the pair; all but images and targets are attributes, not elements."""
         batch = super().__new__(cls, (images, targets))
         batch.weights = weights
+        batch.answers = answers
         return batch
+
+    @property
+    def blended_weights(self) -> Tensor | None:
+        """The weights of the images as they are, blended or not."""
+        own, mixed_in = self.weights, self.mixed_in
+        if own is None or mixed_in is None or mixed_in.weights is None:
+            return own
+        return torch.lerp(mixed_in.weights, own, mixed_in.share)
 
     def augmented(
         self, augment: Augment | None, mixup: float, generator: torch.Generator | None
@@ -88,10 +118,13 @@ class Batch(tuple):
         if augment is not None:
             images = augment(images, generator)
         if not mixup:
-            return Batch(images, targets, self.weights)
+            return Batch(images, targets, self.weights, self.answers)
         images, others, share = mix_up(images, mixup, generator)
-        batch = Batch(images, targets, self.weights)
-        weights = None if self.weights is None else self.weights[others]
+        answers, weights = self.answers, self.weights
+        if answers is not None:
+            answers = share * answers + (1 - share) * answers[others]
+        batch = Batch(images, targets, weights, answers)
+        weights = None if weights is None else weights[others]
         batch.mixed_in = MixedIn(targets[others], weights, share)
         return batch
 
@@ -157,10 +190,8 @@ class BatchIterator:
         for number in range(len(self)):
             rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
             index = rows if indices is None else indices[rows]
-            weights = None if base.weights is None else _take(base.weights, index)
-            batch = Batch(
-                _take(base.images, index), _take(base.targets, index), weights
-            )
+            tensors = (base.images, base.targets, base.weights, base.answers)
+            batch = Batch(*(t if t is None else _take(t, index) for t in tensors))
             yield batch.augmented(self.augment, self.mixup, self.generator)
 
 
@@ -184,14 +215,12 @@ class LoadedBatches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
         for batch in self.loader:
-            if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+            if not isinstance(batch, list | tuple) or len(batch) not in (2, 3, 4):
                 raise ValueError(
                     "a dataset must give an image, its target and, at most, its "
                     "weight; see torch.utils.data.TensorDataset"
                 )
-            images, targets, *weights = batch
-            batch = Batch(images, targets, *weights)
-            yield batch.augmented(self.augment, self.mixup, self.generator)
+            yield Batch(*batch).augmented(self.augment, self.mixup, self.generator)
 
 
 def _take(values: Tensor, index: Tensor | slice) -> Tensor:
@@ -264,6 +293,26 @@ def normalise_weights(
         )
     scaled = ImageDataset(base.images, base.targets, weights / part.mean())
     return scaled if indices is None else Subset(scaled, indices.numpy())  # type: ignore[arg-type]
+
+
+def with_answers(dataset: Any, answers: Tensor) -> Any:
+    """Return the same rows with what teachers say of them.
+
+    Parameters
+    ----------
+    dataset : ImageDataset or Subset of one
+        The rows.
+    answers : Tensor of shape (len(dataset), n_classes)
+        In their order.
+    """
+    base, rows = resolve_subset(dataset)
+    answers = answers.to(base.images.device)
+    if rows is None:
+        return ImageDataset(base.images, base.targets, base.weights, answers)
+    of_all = answers.new_zeros((len(base), answers.shape[1]))
+    of_all[rows.to(of_all.device)] = answers
+    told = ImageDataset(base.images, base.targets, base.weights, of_all)
+    return Subset(told, rows.numpy())  # type: ignore[arg-type]
 
 
 def is_resident(dataset: Any) -> bool:

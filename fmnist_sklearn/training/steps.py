@@ -12,6 +12,7 @@ from skorch import NeuralNetClassifier
 from torch import Tensor
 
 from .adam import quick_step, takes_quick_step
+from .batches import Batch
 from .losses import batch_loss, row_losses
 
 
@@ -64,18 +65,28 @@ class EagerSteps(NeuralNetClassifier):
         return {"loss": loss, "y_pred": logits}
 
     def _training_loss(self, logits: Tensor, batch: Any) -> Tensor:
-        """Return the loss of a batch; of blended images, by either one's label."""
+        """Return the loss of a batch: of both labels of blended images, and teachers'.
+
+        Teachers belong to a run; a step outside of one learns from the labels alone.
+        """
+        batch = batch if isinstance(batch, Batch) else Batch(*batch)
         images, targets = batch
         loss = self.get_loss(
             logits, targets, X=images, training=True, **_weights_of(batch)
         )
-        mixed_in = getattr(batch, "mixed_in", None)
-        if mixed_in is None:
+        if batch.mixed_in is not None:
+            mixed_in = batch.mixed_in
+            others = self.get_loss(
+                logits,
+                mixed_in.targets,
+                X=images,
+                training=True,
+                **_weights_of(mixed_in),
+            )
+            loss = mixed_in.share * loss + (1 - mixed_in.share) * others
+        if self._training is None or self._training.teaching is None:
             return loss
-        others = self.get_loss(
-            logits, mixed_in.targets, X=images, training=True, **_weights_of(mixed_in)
-        )
-        return mixed_in.share * loss + (1 - mixed_in.share) * others
+        return self._training.teaching.loss(logits, batch, loss)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the loss of a batch, as ``predict`` would see it."""

@@ -1,4 +1,6 @@
-"""Losses of blended images, held against PyTorch's own of soft targets."""
+"""Losses of blended images and of teachers, held against PyTorch's own."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fmnist_sklearn import LeNet5Classifier
+from fmnist_sklearn.training import Teaching, soften
 from fmnist_sklearn.training.batches import Batch
 
 N, N_CLASSES = 12, 10
@@ -131,3 +134,98 @@ def test_partial_fit_with_mixup(X, y):
     net = LeNet5Classifier(augment={"mixup": 1.0}, random_state=0)
     net.partial_fit(X, y, classes=np.unique(y)).partial_fit(X, y)
     assert np.isfinite(net.history_[:, "train_loss"]).all()
+
+
+# Teachers
+
+
+def teach(net, *networks, n_teachers, weight, temperature):
+    """Let a net be in a run that has these teachers."""
+    teaching = Teaching(networks, n_teachers, weight, temperature)
+    net._training = SimpleNamespace(teaching=teaching)
+    return teaching
+
+
+def divergence(logits, soft, temperature, row_weights):
+    """Hinton's soft loss, written with PyTorch's own."""
+    of_rows = torch.nn.KLDivLoss(reduction="none")(
+        (logits / temperature).log_softmax(1), soft
+    )
+    return temperature**2 * (of_rows.sum(1) * row_weights).mean()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mixup", [0, 0.5])
+def test_distillation_is_that_of_hinton(
+    lenet5, images, targets, temperature, weighted, mixup
+):
+    """Of a network that is asked here, and of one whose answers the batch carries."""
+    net = made_ready(label_smoothing=0.1)
+    teach(net, lenet5, n_teachers=2, weight=0.7, temperature=temperature)
+    others = torch.rand(N, N_CLASSES, dtype=torch.float64)
+    answers = soften(others / others.sum(1, keepdim=True), temperature).float()
+    weights = torch.linspace(0.1, 2, N) if weighted else None
+    plain = Batch(images, targets, weights, answers)
+    batch = plain.augmented(None, mixup, generator())
+    share = batch.mixed_in.share if mixup else 1.0
+    order = mixed_order(batch, images, share) if mixup else torch.arange(N)
+
+    ours = torch.from_numpy(lenet5.predict_log_proba(batch[0].numpy())).float()
+    soft = (ours / temperature).softmax(1) / 2
+    soft = soft + (share * answers + (1 - share) * answers[order]) / 2
+    of_rows = torch.ones(N) if weights is None else weights
+    blended = share * of_rows + (1 - share) * of_rows[order]
+
+    def reference(logits):
+        labels = F.cross_entropy(logits, targets, reduction="none", label_smoothing=0.1)
+        mixed = F.cross_entropy(
+            logits, targets[order], reduction="none", label_smoothing=0.1
+        )
+        labels = share * labels * of_rows + (1 - share) * mixed * of_rows[order]
+        from_teachers = divergence(logits, soft, temperature, blended)
+        return 0.3 * labels.mean() + 0.7 * from_teachers
+
+    check_against(net, batch, reference)
+
+
+def mixed_order(batch, images, share):
+    """Find which image went into which, from the images themselves."""
+    others = (batch[0] - share * images.float()) / (1 - share)
+    distances = torch.cdist(others.flatten(1), images.float().flatten(1))
+    return distances.argmin(1)
+
+
+def test_distillation_with_a_criterion_of_the_user_s(lenet5, images, targets):
+    net = made_ready(WithMargin)
+    teach(net, lenet5, n_teachers=1, weight=0.5, temperature=2.0)
+    soft = torch.from_numpy(lenet5.predict_log_proba(images.numpy())).float() / 2
+
+    def reference(logits):
+        from_teacher = divergence(logits, soft.softmax(1), 2.0, torch.ones(N))
+        return (F.multi_margin_loss(logits, targets) + from_teacher) / 2
+
+    check_against(net, Batch(images, targets), reference)
+
+
+def test_no_divergence_from_a_teacher_that_agrees(lenet5, images, targets):
+    """Its loss is 0, and so is its gradient."""
+    net = made_ready()
+    teach(net, lenet5, n_teachers=1, weight=1.0, temperature=3.0)
+    net.module_.load_state_dict(lenet5.module_.state_dict())
+    net.module_.eval()
+    logits = net.infer(images).detach().requires_grad_()
+    loss = net._training_loss(logits, Batch(images, targets))
+    loss.backward()
+
+    assert abs(loss.item()) < 1e-6
+    assert logits.grad.abs().max() < 1e-6
+
+
+def test_soften():
+    logits = torch.tensor([[1.0, -2.0, 4.0], [0.0, 0.0, 50.0]], dtype=torch.float64)
+    softened = soften(logits.softmax(1), 4.0)
+    assert torch.allclose(softened, (logits / 4).softmax(1))
+    certain = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
+    assert torch.equal(soften(certain, 2.0), certain)
+    assert torch.equal(soften(certain, 1e-30), certain)
