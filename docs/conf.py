@@ -60,7 +60,7 @@ _rules = _rules["tool"]["numpydoc_validation"]
 numpydoc_validation_checks = set(_rules["checks"])
 numpydoc_validation_exclude = set(_rules["exclude"])
 
-plot_formats = ["png"]
+plot_formats = [("png", 160)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 plot_rcparams = looks.STYLE
@@ -85,6 +85,7 @@ sphinx_gallery_conf = {
 # Small batches gain little from more threads, and lose much on a busy machine.
 torch.set_num_threads(1)
 
+toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
 html_title = "fmnist_sklearn"
 html_show_sourcelink = False
@@ -97,8 +98,8 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "footer_end": [],
     "secondary_sidebar_items": {"index": [], "**": ["page-toc"]},
-    "pygments_light_style": "a11y-high-contrast-light",
-    "pygments_dark_style": "a11y-high-contrast-dark",
+    "pygments_light_style": "github-light",
+    "pygments_dark_style": "github-dark",
 }
 # Pages that have no neighbours to show at their side.
 html_sidebars = {"index": [], "search": [], "genindex": []}
@@ -167,7 +168,7 @@ class ComputedTable(Directive):
             total[name] = f"**{_cell(int(frame[name].sum()))}**"
             rows.append(list(total.values()))
         header = [str(column).replace("_", " ") for column in frame.columns]
-        lines = [".. list-table::", "   :header-rows: 1", ""]
+        lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
         for row in [header, *rows]:
             for position, cell in enumerate(row):
                 lines.append(f"   {'*' if position == 0 else ' '} - {cell}")

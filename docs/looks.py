@@ -33,7 +33,7 @@ def set_style(gallery_conf, filename):
 
 
 def draw_predictions():
-    """Draw test images with what a network takes them for, as on the start page.
+    """Draw test images with what a network takes them for; mistakes are in red.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def draw_predictions():
     clf = LeNet5Classifier(
         lr=0.01, max_epochs=8, lr_schedule="one_cycle", random_state=0
     ).fit(X, y)
-    fig, axes = plt.subplots(2, 8, figsize=(10, 3.1), layout="constrained")
+    fig, axes = plt.subplots(2, 6, figsize=(7.5, 3.4), layout="constrained")
     shown = range(axes.size)
     probabilities = clf.predict_proba(X_test[shown])
     for ax, image, true, row in zip(
@@ -62,7 +62,6 @@ def draw_predictions():
         ax.imshow(image.reshape(28, 28), cmap="gray_r")
         ax.set_title(
             f"{CLASS_NAMES[answer]}\n{row[answer]:.0%}",
-            fontsize="small",
             color=COLORS[0] if answer == true else "#b02a4c",
         )
         ax.set_axis_off()
