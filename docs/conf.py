@@ -126,6 +126,13 @@ def command_help(*command):
     return shown.getvalue()
 
 
+def recipes_of(name):
+    """Tabulate the recipes of a classifier: a row a parameter, a column a recipe."""
+    recipes = {recipe: dict(models[name]) for recipe, models in RECIPES.items()}
+    table = pd.DataFrame(recipes, dtype=object).map(code)
+    return table.rename_axis("parameter").reset_index()
+
+
 # What the expressions in the pages may use.
 _NAMES = {
     "CLASS_NAMES": CLASS_NAMES,
@@ -139,6 +146,7 @@ _NAMES = {
     "layer_table": layer_table,
     "layout": layout,
     "pd": pd,
+    "recipes_of": recipes_of,
     "records": accuracy_records.read_records(),
     "speed": speed_records,
 }
@@ -230,26 +238,37 @@ _NUMBER = re.compile(
 )
 
 
-def mark_numbers(app, doctree):
-    """Mark columns of numbers, and wide tables, for the style sheet.
+def fit_tables(app, doctree):
+    """Mark columns of numbers, and wide tables, for the style sheet; let code break.
 
     A column is one of numbers if most of its cells are: some say "not reached".
     """
     for table in doctree.findall(nodes.tgroup):
-        header = [row for part in table.findall(nodes.thead) for row in part]
-        body = [row for part in table.findall(nodes.tbody) for row in part]
         if table["cols"] > 6:
             table.parent["classes"].append("wide")
+        rows = [row for part in table.findall(_is_part) for row in part]
+        header = sum(len(part) for part in table.findall(nodes.thead))
         for column in range(table["cols"]):
-            cells = [row[column] for row in body if column < len(row)]
-            texts = [cell.astext().strip() for cell in cells]
-            filled = [text for text in texts if text]
-            numbers = [text for text in filled if _NUMBER.fullmatch(text)]
-            if numbers and len(numbers) > len(filled) / 2:
-                for cell in [
-                    row[column] for row in header if column < len(row)
-                ] + cells:
+            cells = [row[column] for row in rows if column < len(row)]
+            texts = [cell for cell in cells[header:] if cell.astext().strip()]
+            numbers = [cell for cell in texts if _is_number(cell)]
+            if len(numbers) > len(texts) / 2:
+                for cell in cells:
                     cell["classes"].append("number")
+        for literal in list(table.findall(nodes.literal)):
+            parts = re.split(r"(?<=[/_:=(,])(?=\w)", literal.astext())
+            literal.clear()
+            for part in parts:
+                literal += [nodes.Text(part), nodes.raw("", "<wbr>", format="html")]
+
+
+def _is_part(node):
+    return isinstance(node, nodes.thead | nodes.tbody)
+
+
+def _is_number(cell):
+    has_code = any(cell.findall(nodes.literal))
+    return not has_code and _NUMBER.fullmatch(cell.astext().strip())
 
 
 # A template that is not found is passed over in silence, and the methods with it.
@@ -290,6 +309,6 @@ def setup(app):
     # Before numpydoc, whose priority is the default of 500.
     app.connect("autodoc-process-docstring", quote_fitted_names, priority=400)
     app.connect("autodoc-process-docstring", unlink_foreign_terms, priority=400)
-    app.connect("doctree-read", mark_numbers)
+    app.connect("doctree-read", fit_tables)
     app.connect("env-check-consistency", check_methods)
     return {"parallel_read_safe": False}
