@@ -252,7 +252,7 @@ def fit_tables(app, doctree):
             cells = [row[column] for row in rows if column < len(row)]
             texts = [cell for cell in cells[header:] if cell.astext().strip()]
             numbers = [cell for cell in texts if _is_number(cell)]
-            if len(numbers) > len(texts) / 2:
+            if numbers and len(numbers) >= len(texts) / 2:
                 for cell in cells:
                     cell["classes"].append("number")
         for literal in list(table.findall(nodes.literal)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Mapping
@@ -108,11 +109,6 @@ def save_model(
     UserWarning
         For parameters that are left out: the loaded estimator has their defaults.
 
-    See Also
-    --------
-    load_model : Read the file.
-    inspect_model : What the file says of itself.
-
     Examples
     --------
     >>> import tempfile
@@ -125,6 +121,11 @@ def save_model(
     True
     """
     _check_class(estimator)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.exists(folder):
+        # Known now, and not only after all has been packed.
+        advice = f"there is no folder {folder}; make it first, with os.makedirs"
+        raise FileNotFoundError(errno.ENOENT, advice, os.fspath(path))
     if on_unstorable not in ("warn", "raise"):
         raise ValueError(
             f'on_unstorable must be "warn" or "raise", got {on_unstorable!r}'

@@ -177,7 +177,7 @@ class LeNet5Classifier(ImageClassifier):
     --------
     >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
     >>> X, y = load_fashion_mnist_sample(return_X_y=True)
-    >>> net = LeNet5Classifier(max_epochs=4, lr_schedule="one_cycle", lr=0.01,
+    >>> net = LeNet5Classifier(max_epochs=2, lr_schedule="one_cycle", lr=0.01,
     ...                        random_state=0)
     >>> net.fit(X, y).n_parameters_
     61750

@@ -53,6 +53,7 @@ def read_commands(page):
         for line in lines:
             for part in line.removeprefix("$ ").split(" && "):
                 words = shlex.split(part, comments=True)
+                words = words[: words.index(">")] if ">" in words else words
                 while words and re.fullmatch(r"source|\w+=\S*", words[0]):
                     words = words[1:]
                 if words:
@@ -70,7 +71,7 @@ OURS = {
 def test_blocks_are_of_languages_that_are_tested():
     for page in PAGES:
         languages = {language for language, _ in read_blocks(page)}
-        assert languages <= SHELL | {"python"}, page
+        assert languages <= SHELL | {"python", "text"}, page
 
 
 def test_commands_are_known():
@@ -82,6 +83,11 @@ def load_part(*, subset="train", **kwargs):
     bunch = load_fashion_mnist_sample(subset=subset)
     bunch.data, bunch.target = bunch.data[:100], bunch.target[:100]
     return bunch
+
+
+def draw(image):
+    """Draw an article of Fashion-MNIST as a photo: dark, on white."""
+    return Image.fromarray(255 - image.reshape(28, 28)).resize((140, 140))
 
 
 @pytest.fixture
@@ -96,14 +102,19 @@ def folder(tmp_path, monkeypatch, X, y):
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", load_part)
     monkeypatch.setattr(datasets, "fetch_fashion_mnist", load_part)
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    for name, label in {"shoe.png": 7, "coat.jpg": 4, "photos/bag.png": 8}.items():
-        image = Image.fromarray(255 - X[y == label][0].reshape(28, 28))
-        image.resize((140, 140)).save(name)
+    for name, label in {"shoe.png": 7, "coat.jpg": 4}.items():
+        draw(X[y == label][0]).save(name)
+    # Ten photos of each of two classes, and some that are new.
+    for name, label in {"shoe": 7, "coat": 4}.items():
+        for folder in ("new", f"photos/{name}", f"others/{name}"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            for number, image in enumerate(X[y == label][:10]):
+                draw(image).save(Path(folder, f"{name}{number}.png"))
     np.save("rows.npy", X[:3])
     np.savetxt("test.csv", X[:3], fmt="%d", delimiter=",")
     net = LeNet5Classifier(max_epochs=1, patience=None, random_state=0).fit(X, y)
-    save_model(net, "lenet5.safetensors")
+    for name in ("lenet5.safetensors", "shapes.safetensors"):
+        save_model(net, name)
     return tmp_path
 
 

@@ -20,9 +20,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def load_part(**kwargs):
-    """Return a quarter of the sample."""
+    """Return a fifth of the sample."""
     X, y = load_fashion_mnist_sample(**kwargs)
-    return X[:1500], y[:1500]
+    return X[:1200], y[:1200]
 
 
 def python_blocks(name):
@@ -73,7 +73,7 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
         exec(compile(block, f"<{page}, snippet {number}>", "exec"), namespace)
     plt.close("all")
     if page == "README.md":
-        assert namespace["clf"].score(namespace["X_test"], namespace["y_test"]) > 0.7
+        assert namespace["clf"].score(namespace["X_test"], namespace["y_test"]) > 0.5
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "lenet5.joblib",
             "lenet5.safetensors",
