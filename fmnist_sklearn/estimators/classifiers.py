@@ -96,11 +96,11 @@ _PARAMETERS = """
     callbacks : list or None, default=None
         Further skorch callbacks.
     train_split : callable or None, default=None
-        skorch's way to split: called as ``train_split(dataset, y)``. None: by
+        A splitter of skorch's, called as ``train_split(dataset, y)``. None: by
         ``validation_fraction`` and ``shuffle``.
     iterator_train, iterator_valid : callable or None, default=None
-        skorch's way to form batches, such as ``torch.utils.data.DataLoader``. None:
-        cut from the resident data, which is faster.
+        What forms batches, as in skorch: ``torch.utils.data.DataLoader``, say. None:
+        they are cut from the resident data, which is faster.
     memory : str, path-like, joblib.Memory, FitCache or None, default=None
         A folder that keeps each fit: one done before, of the same data, parameters
         and ``random_state``, is read back instead of trained again, so that a search
@@ -156,6 +156,7 @@ def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
             inspect.cleandoc(cls.__doc__ or "")
             .replace("{parameters}", inspect.cleandoc(_PARAMETERS.format(**kwargs)))
             .replace("{attributes}", inspect.cleandoc(_ATTRIBUTES))
+            + "\n"
         )
         return cls
 
