@@ -21,6 +21,15 @@ PUBLISHED_ROWS = (
 )
 
 
+FASHION_MNIST = "Fashion-MNIST"
+
+
+def data_title(record: Mapping[str, Any]) -> str:
+    """Name the data of a record: Fashion-MNIST, or a folder of one's own pictures."""
+    name = record["data"]["name"]
+    return FASHION_MNIST if name in ("full", "sample") else name
+
+
 def format_table(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
     """Return a result's table for readers; see :meth:`BenchmarkResult.format_table`."""
     import pandas as pd
@@ -73,15 +82,18 @@ def to_markdown(table: pd.DataFrame, record: Mapping[str, Any]) -> str:
     published = pd.DataFrame(PUBLISHED_ROWS, columns=columns)
     gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    as_published = [
+        "## As published\n",
+        table_to_markdown(published),
+        "Accuracy there is validation accuracy, on the first 20 % of the "
+        "60,000 training images.\n",
+    ]
     return "\n".join(
         [
-            "# Benchmark on Fashion-MNIST\n",
+            f"# Benchmark on {data_title(record)}\n",
             table_to_markdown(format_table(table, record)),
             *(f"{note}\n" for note in format_notes(table, record)),
-            "## As published\n",
-            table_to_markdown(published),
-            "Accuracy there is validation accuracy, on the first 20 % of the "
-            "60,000 training images.\n",
+            *(as_published if data_title(record) == FASHION_MNIST else []),
             "## How\n",
             f"- Recipe: {record['recipe']}; validation: "
             f"{_validation(record).in_words}; seed: {record['seed']}",

@@ -41,7 +41,7 @@ from .results import BenchmarkResult
 
 @validate_params(
     {
-        "data": [StrOptions({"auto", "full", "sample"})],
+        "data": [StrOptions({"auto", "full", "sample"}), Images],
         "recipe": [StrOptions(set(RECIPES))],
         "models": [str, list, tuple, None],
         "lr": [Real, "array-like", None],
@@ -58,7 +58,7 @@ from .results import BenchmarkResult
 )
 def run_benchmark(
     *,
-    data: str = "auto",
+    data: str | Images = "auto",
     recipe: str = "fast",
     models: str | Sequence[str] | None = None,
     lr: float | Sequence[float] | None = None,
@@ -77,10 +77,11 @@ def run_benchmark(
 
     Parameters
     ----------
-    data : {"auto", "full", "sample"}, default="auto"
+    data : {"auto", "full", "sample"} or Images, default="auto"
         "full": Fashion-MNIST, downloaded where it is not on this machine. "sample":
         the bundled tenth of it. "auto": the full data, or else, with a warning that
-        says how to get it, the sample.
+        says how to get it, the sample. Images: what
+        ``fmnist_sklearn.benchmark.load_pictures`` returns of your own pictures.
     recipe : str, default="fast"
         Key of :data:`~fmnist_sklearn.RECIPES`: parameters of each model.
     models : str or list of str, default=None
@@ -150,7 +151,7 @@ def run_benchmark(
         ],
         enabled=progress,
     )
-    if data != "sample" and fashion_mnist_source(data_home) is None:
+    if data in ("auto", "full") and fashion_mnist_source(data_home) is None:
         display.say("Downloading Fashion-MNIST (30 MB)")
     images = load_data(data, data_home)
     display.say(

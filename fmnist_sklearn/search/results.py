@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..benchmark.figures import save_figures
+from ..benchmark.markdown import data_title
 from ..benchmark.results import to_jsonable
 from ..heatmap import SearchHeatmapDisplay
 from ..storage.files import atomic_write
@@ -103,7 +104,7 @@ class SearchResult:
         folder.mkdir(parents=True, exist_ok=True)
         page = "\n".join(
             [
-                f"# Search on Fashion-MNIST: {self.record['model']}\n",
+                f"# Search on {data_title(self.record)}: {self.record['model']}\n",
                 table_to_markdown(self.format_table()),
                 *(f"{note}\n" for note in self.format_notes()),
             ]

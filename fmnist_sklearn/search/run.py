@@ -24,7 +24,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from ..benchmark import describe_hardware, describe_versions, load_data
+from ..benchmark import Images, describe_hardware, describe_versions, load_data
 from ..heatmap import searched_parameters
 from ..models import Model, find_model
 from ..recipes import RECIPES
@@ -45,7 +45,7 @@ _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
         "strategy": [StrOptions({"grid", "random", "halving"})],
         "n_iter": [_AT_LEAST_1],
         "max_epochs": [_AT_LEAST_1, None],
-        "data": [StrOptions({"auto", "full", "sample"})],
+        "data": [StrOptions({"auto", "full", "sample"}), Images],
         "recipe": [StrOptions(set(RECIPES))],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "n_jobs": [Integral, None],
@@ -66,7 +66,7 @@ def run_search(
     strategy: str = "grid",
     n_iter: int = 10,
     max_epochs: int | None = None,
-    data: str = "auto",
+    data: str | Images = "auto",
     recipe: str = "fast",
     cv: int = 5,
     n_jobs: int | None = None,
@@ -94,7 +94,7 @@ def run_search(
         Combinations to try with strategy="random".
     max_epochs : int, default=None
         Epochs of a fit, at most. None: the recipe's.
-    data, recipe, data_home
+    data, recipe
         As for :func:`~fmnist_sklearn.run_benchmark`.
     cv : int, default=5
         Stratified folds; a fit for each.
@@ -117,6 +117,8 @@ def run_search(
         :meth:`SearchResult.write`. None: write nothing.
     progress : bool, default=True
         Whether to tell the progress on stderr.
+    data_home : str or path-like, default=None
+        As for :func:`~fmnist_sklearn.run_benchmark`.
 
     Returns
     -------

@@ -26,6 +26,8 @@ _METHODS = (
     "get_train_step_accumulator",
     "get_loss",
     "infer",
+    "_training_loss",
+    "_training_precision",
     "_set_training",
     "_step_optimizer",
     "_zero_grad_optimizer",
@@ -51,6 +53,8 @@ def why_eager(run: Any, batches: Any) -> str | None:
     net = run.net
     if net.device_.type not in RECORDERS:
         return f"the device is {net.device_}"
+    if run.teaching is not None:
+        return "there is a teacher"
     listeners = [owner for hook in _BATCH_HOOKS for owner in run.listeners_to(hook)]
     own = [
         callback
@@ -84,6 +88,8 @@ def _of_batches(net: Any, batches: Any, n_epochs: int) -> str | None:
         return "iterator_train is given"
     if callable(net.augment):
         return "augment is a function"
+    if batches.mixup:
+        return "augment has mixup"
     base, _ = resolve_subset(batches.dataset)
     if base.images.device.type != net.device_.type:
         return "the images are not on the device"

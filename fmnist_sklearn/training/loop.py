@@ -22,6 +22,7 @@ from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
 from .captured import Capture
 from .device import handed_over, own_stream
 from .settings import repeatable_cudnn
+from .teaching import Teaching
 
 _followers: ContextVar[tuple[Callback, ...]] = ContextVar("followers", default=())
 
@@ -61,6 +62,8 @@ class Training:
     followers : sequence of skorch.callbacks.Callback
         Told of this run only, after the net's own callbacks; those of ``followed_by``
         come last.
+    teaching : Teaching, optional
+        Whom the net learns from besides the labels.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Training:
         valid: Any,
         n_epochs: int,
         followers: Sequence[Callback] = (),
+        teaching: Teaching | None = None,
     ) -> None:
         self.net, self.train, self.valid = net, train, valid
+        self.teaching = teaching
         self.n_epochs = n_epochs
         self.followers = (*followers, *_followers.get())
         self.kept: Kept | None = None

@@ -1,6 +1,7 @@
 """On a CUDA device: what the cases that are simulated elsewhere stand for."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ def _short_fits_are_captured(monkeypatch):
 
 
 @pytest.fixture
-def float32(monkeypatch):
+def float32():
     """Compute in float32 as it is written."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    cudnn: Any = torch.backends.cudnn
+    before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+    yield
+    cudnn.allow_tf32 = before
 
 
 class Listens(Callback):

@@ -104,7 +104,10 @@ SETTINGS = {
         "optimizer__nesterov": True,
         "iterator_train__drop_last": True,
     },
-    "augmented": {"augment": {"flip": 0.5, "shift": 1, "erase": 3}, "batch_size": 8},
+    "augmented": {
+        "augment": {"flip": 0.5, "shift": 1, "rotate": 9, "erase": 3},
+        "batch_size": 8,
+    },
     "all at once": {"batch_size": -1},
     "in row order": {"iterator_train__shuffle": False, "validation_fraction": 0},
 }
@@ -291,6 +294,7 @@ class OwnScheduler(LambdaLR):
     [
         (LeNet5Classifier, {"iterator_train": DataLoader}, "iterator_train is given"),
         (LeNet5Classifier, {"augment": lambda x, g: x}, "augment is a function"),
+        (LeNet5Classifier, {"augment": {"mixup": 0.2}}, "augment has mixup"),
         (LeNet5Classifier, {"callbacks": [Listens()]}, "Listens listens to batches"),
         (OwnHook, {}, "OwnHook listens to batches"),
         (OwnLoss, {}, "get_loss is overridden"),
@@ -335,6 +339,11 @@ def test_else_steps_are_eager(X, y, quick, called, capsys, cls, params, reason):
     assert net.steps_ == "eager"
     assert f"training steps: eager ({reason})" in capsys.readouterr().out
     assert not called
+
+
+def test_steps_with_a_teacher_are_eager(X, y, quick, called, lenet5):
+    settings = quick | {"max_epochs": 1, "device": "cpu", "teacher": lenet5}
+    assert LeNet5Classifier(**settings).fit(X[:100], y[:100]).steps_ == "eager"
 
 
 def test_few_steps_are_not_worth_a_recording(X, y, quick, called, monkeypatch, capsys):
