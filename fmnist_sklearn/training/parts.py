@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import math
-=======
 import inspect
->>>>>>> main
+import math
 from collections.abc import Iterator
 from typing import Any
 
