@@ -1,6 +1,7 @@
 """A GPU that several fits share: streams, graphs, memory and what is copied to it.
 
-Nothing here waits for the whole device, which would wait for every other fit's work.
+Nothing here asks to wait for the whole device, which would be to wait for every other
+fit's work.
 """
 
 from __future__ import annotations
