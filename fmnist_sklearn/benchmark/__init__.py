@@ -1,6 +1,6 @@
 """The main job: train models, and tell their accuracy and training time."""
 
-from .data import load_data
+from .data import Images, load_data
 from .environment import describe_hardware, describe_versions
 from .progress import RunProgress, Work
 from .results import BenchmarkResult
@@ -8,6 +8,7 @@ from .run import run_benchmark
 
 __all__ = [
     "BenchmarkResult",
+    "Images",
     "RunProgress",
     "Work",
     "describe_hardware",

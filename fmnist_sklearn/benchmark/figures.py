@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +82,9 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     return figures
 
 
-def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
+def save_figures(
+    figures: Mapping[str, Figure], folder: str | os.PathLike[str]
+) -> list[Path]:
     """Write each figure as SVG and PNG; the same figure gives the same bytes.
 
     Parameters

@@ -15,24 +15,17 @@ class HTMLReprMixin:
     releases ask for fewer of them.
     """
 
-    history_: Any
-    best_epoch_: int
-    n_iter_: int
-    n_parameters_: int
-    fit_time_: float
-    device_: Any
-
     _doc_link_module = "fmnist_sklearn"
     _doc_link_template = f"{DOCS_URL}/api/generated/fmnist_sklearn.{{name}}.html"
 
     def _doc_link_url_param_generator(self) -> dict[str, str]:
         return {"name": type(self).__name__}
 
-    def _kept_accuracy(self) -> float | None:
+    def _kept_accuracy(self: Any) -> float | None:
         """Return the validation accuracy of the weights kept, where there is one."""
         return self.history_[self.best_epoch_ - 1].get("valid_acc")
 
-    def _sk_visual_block_(self) -> Any:
+    def _sk_visual_block_(self: Any) -> Any:
         """Return the diagram's box, with what matters most under the name."""
         from sklearn.utils._repr_html.estimator import _VisualBlock
 
@@ -44,7 +37,7 @@ class HTMLReprMixin:
             name_caption=self._caption(),
         )
 
-    def _caption(self) -> str | None:
+    def _caption(self: Any) -> str | None:
         if not getattr(self, "history_", None):
             return None
         accuracy = self._kept_accuracy()
@@ -56,7 +49,7 @@ class HTMLReprMixin:
         ]
         return " · ".join(facts)
 
-    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+    def _get_fitted_attr_html(self: Any, doc_link: str = "") -> Any:
         """Return the fit's facts for the box, without what skorch works with."""
         from sklearn.utils._repr_html.fitted_attributes import AttrsDict
 
