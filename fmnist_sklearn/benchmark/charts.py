@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..plots import EpochRows
+from ..displays.drawing import EpochRows
 
 # metric -> (title, label of the y axis)
 CHARTS = {

@@ -33,7 +33,9 @@ class Images:
         return len(self.y_test)
 
 
-def load_data(data: str, data_home: str | os.PathLike[str] | None = None) -> Images:
+def load_data(
+    data: str | Images, data_home: str | os.PathLike[str] | None = None
+) -> Images:
     """Load the full data or the sample.
 
     Parameters
@@ -44,8 +46,10 @@ def load_data(data: str, data_home: str | os.PathLike[str] | None = None) -> Ima
     Returns
     -------
     images : Images
-        Pixels are uint8, of shape (n, 784).
+        `data` itself where it is loaded; else pixels are uint8, of shape (n, 784).
     """
+    if isinstance(data, Images):
+        return data
     fetched = None
     if data != "sample":
         # Whoever insists on the full data waits for retries; "auto" has a way out.

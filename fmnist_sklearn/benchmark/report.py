@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..datasets import CLASS_NAMES
-from ..plots import EpochRows
+from ..displays.drawing import EpochRows
 from . import charts
 from .judgement import Judgement
 

@@ -181,8 +181,6 @@ def run_benchmark(
     )
     if data in ("auto", "full") and not own and fashion_mnist_source(data_home) is None:
         display.say("Downloading Fashion-MNIST (30 MB)")
-    if isinstance(data, Images):
-        own = data
     images = own or load_data(data, data_home)
     display.say(
         f"{images.n_train:,} training and {images.n_test:,} test images "

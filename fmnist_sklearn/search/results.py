@@ -12,7 +12,7 @@ from ..benchmark.figures import save_figures
 from ..benchmark.markdown import circumstances, data_title
 from ..benchmark.report import Judged, Page, render, score_matrix
 from ..benchmark.results import small_html, to_json, write_texts
-from ..heatmap import SearchHeatmapDisplay
+from ..displays import SearchHeatmapDisplay
 from ..tables import table_to_markdown
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from ..benchmark.fits import mean_epochs
 from ..benchmark.judgement import judge
 from ..benchmark.own_images import own_images
 from ..benchmark.report import judged_row
-from ..heatmap import searched_parameters
+from ..displays.heatmap import searched_parameters
 from ..models import Model, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
@@ -184,8 +184,6 @@ def run_search(
     )
     scorer = ReportingScorer(list(params))
     search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
-    if isinstance(data, Images):
-        own = data
     images = own or load_data(data, data_home)
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None

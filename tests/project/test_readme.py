@@ -37,6 +37,7 @@ def python_blocks(name):
         ("README.md", 8),
         ("docs/scikit_learn.rst", 12),
         ("docs/searches.rst", 4),
+        ("docs/walk_search.rst", 6),
         ("docs/deploy.rst", 6),
     ],
 )
