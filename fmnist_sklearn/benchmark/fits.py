@@ -206,9 +206,9 @@ def table_row(
 
 def _n_valid(estimator: Any, images: Images) -> int:
     """Count the images that a fit sets aside to validate on."""
-    _, labels = np.unique(images.y_train, return_inverse=True)
+    _, targets = np.unique(images.y_train, return_inverse=True)
     _, valid = split_rows(
-        labels, estimator.validation_fraction, estimator.shuffle, seed=0
+        targets, estimator.validation_fraction, estimator.shuffle, seed=0
     )
     return len(valid)
 

@@ -154,8 +154,10 @@ class RunProgress:
         assert self._start is not None
         now = time.monotonic()
         left = sum(self._units(work) for work in self.works) - completed
-        pace = (now - self._start) / max(self._units_run, 1e-9)  # s a unit
-        self._bar.update(self._task, completed=completed, end=now + left * pace)
+        end = None  # fits that were read back have no pace
+        if self._units_run:
+            end = now + left * (now - self._start) / self._units_run
+        self._bar.update(self._task, completed=completed, end=end)
 
 
 def _columns(width: int) -> list[ProgressColumn]:

@@ -42,6 +42,7 @@ from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
 from ._skorch_tools import SkorchToolsMixin
 from ._state import FittedAttributes, PicklesMixin, Snapshot
+from ._teachers import check_teachers, start_teaching
 
 # Marks a method as scikit-learn's own, with its text, for those who look behind it.
 _accuracy: Any = wraps(ClassifierMixin.score)
@@ -112,6 +113,8 @@ class ImageClassifier(
     def _check_params(self) -> None:
         super()._check_params()
         make_augment(self.augment)
+        if self.teacher is not None:
+            check_teachers(self.teacher)
 
     def _start_afresh(self) -> None:
         """Settle what holds from now on: seeds, device and precision."""
@@ -280,8 +283,9 @@ class ImageClassifier(
                 if not continues:
                     self.initialize()
                     self._set_scaling(train)
+                train, teaching = start_teaching(self, train)
                 followers = () if partial else follow_fit(self, *checked)
-                training = Training(self, train, valid, n_epochs, followers)
+                training = Training(self, train, valid, n_epochs, followers, teaching)
                 with kept_in_memory(self, training, fresh=not continues) as is_known:
                     if is_known:
                         training.tell_of_earlier_run()

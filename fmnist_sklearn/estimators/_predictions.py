@@ -92,8 +92,8 @@ class PredictionsMixin:
         Parameters
         ----------
         X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
-            Images of the shape that was fitted. (A torch Dataset, as skorch's own
-            scoring passes it, gives class indices, as its targets are.)
+            Images of the shape that was fitted. A torch Dataset, as skorch's own
+            scoring passes it, gives class indices, as its targets are.
 
         Returns
         -------

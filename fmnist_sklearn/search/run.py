@@ -111,7 +111,7 @@ def run_search(
         Combinations to try with strategy="random".
     max_epochs : int, default=None
         Epochs of a fit, at most. None: the recipe's.
-    data, recipe, data_home
+    data, recipe
         As for :func:`~fmnist_sklearn.run_benchmark`.
     cv : int, default=5
         Stratified folds; a fit for each.
@@ -134,6 +134,8 @@ def run_search(
         the heat map; see :meth:`SearchResult.write`. None: write nothing.
     progress : bool, default=True
         Whether to tell the progress on stderr.
+    data_home : str or path-like, default=None
+        As for :func:`~fmnist_sklearn.run_benchmark`.
 
     Returns
     -------

@@ -19,6 +19,7 @@ from ..modules import Dropout
 from .allocator import freed_memory_kept
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
 from .settings import repeatable_cudnn
+from .teaching import Teaching
 
 _followers: ContextVar[tuple[Callback, ...]] = ContextVar("followers", default=())
 
@@ -58,6 +59,8 @@ class Training:
     followers : sequence of skorch.callbacks.Callback
         Told of this run only, after the net's own callbacks; those of ``followed_by``
         come last.
+    teaching : Teaching, optional
+        Whom the net learns from besides the labels.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class Training:
         valid: Any,
         n_epochs: int,
         followers: Sequence[Callback] = (),
+        teaching: Teaching | None = None,
     ) -> None:
         self.net, self.train, self.valid = net, train, valid
+        self.teaching = teaching
         self.n_epochs = n_epochs
         self.followers = (*followers, *_followers.get())
         self.kept: Kept | None = None

@@ -54,6 +54,17 @@ def test_epochs_saved_by_early_stopping_do_not_count_as_fast_ones(monkeypatch):
         assert task.fields["end"] == 20.0 + 10 * 20.0
 
 
+def test_fits_that_are_read_back_say_nothing_of_the_time_left():
+    works = [Work("kept", n_epochs=10), Work("new", n_epochs=10)]
+    with RunProgress(works, console=terminal()) as progress:
+        progress.begin_work(0)
+        progress.begin_fit()  # and not one epoch
+        progress.end_work("as before")
+        (task,) = progress._bar.tasks
+        assert task.completed == 10
+        assert task.fields["end"] is None
+
+
 def test_callback_follows_a_fit_through_clones():
     import numpy as np
 
