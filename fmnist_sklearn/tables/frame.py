@@ -73,9 +73,7 @@ def _in_lines(columns: list[Column], index: list[str]) -> str:
     """Lay columns out, those that find no room below the others."""
     side = max(map(len, index), default=0)
     if side + sum(2 + _width(column) for column in columns) > _WIDTH:
-        columns = [
-            column._replace(header=_broken(column.header[0])) for column in columns
-        ]
+        columns = list(map(_broken, columns))
     blocks: list[list[Column]] = [[]]
     room = _WIDTH - side
     for column in columns:
@@ -87,9 +85,17 @@ def _in_lines(columns: list[Column], index: list[str]) -> str:
     return "\n\n".join(_block(block, index, side) for block in blocks)
 
 
-def _broken(name: str) -> list[str]:
-    """Break a header after each underscore."""
-    return [part for part in name.replace("_", "_\0").split("\0") if part]
+def _broken(column: Column) -> Column:
+    """Break a header after underscores, as often as its column is narrow."""
+    (name,) = column.header
+    parts = [part for part in name.replace("_", "_\0").split("\0") if part]
+    room = max(map(len, [*parts, *column.cells]))
+    lines = [""]
+    for part in parts:
+        if len(lines[-1] + part) > room:
+            lines.append("")
+        lines[-1] += part
+    return column._replace(header=lines)
 
 
 def _width(column: Column) -> int:
