@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -44,6 +45,9 @@ class TrainingCurvesDisplay:
 
     best_epochs : mapping of str to int, default=None
         Name of a curve -> its best epoch, counted from 1.
+
+    loss_unit : str, default=None
+        Unit of losses, for the label of the axis: "nats" for cross-entropy.
 
     Attributes
     ----------
@@ -86,10 +90,12 @@ class TrainingCurvesDisplay:
         curves: Mapping[str, EpochRows],
         metric: str = "valid_loss",
         best_epochs: Mapping[str, int] | None = None,
+        loss_unit: str | None = None,
     ) -> None:
         self.curves = curves
         self.metric = metric
         self.best_epochs = best_epochs
+        self.loss_unit = loss_unit
 
     def plot(
         self,
@@ -143,7 +149,7 @@ class TrainingCurvesDisplay:
             if trained is None:
                 legend.append((line, str(line.get_label())))
                 continue
-            dashed = {**kwargs, "linestyle": "--", "alpha": 0.7}
+            dashed = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
             other = draw_curve(ax, f"{name}, training", *trained, **dashed)
             self.training_lines_.append(other)
             legend += [
@@ -151,9 +157,12 @@ class TrainingCurvesDisplay:
                 (other, str(other.get_label())),
             ]
         legend += self._mark_best(ax) if mark_best else []
-        is_both = bool(self.training_lines_)
         label = _LABELS.get(self.metric, self.metric)
-        label_axes(ax, self.metric.partition("_")[2] if is_both else label)
+        if self.training_lines_:
+            label = self.metric.partition("_")[2]
+        if self.loss_unit is not None and self.metric.endswith("loss"):
+            label = f"{label} ({self.loss_unit})"
+        label_axes(ax, label)
         tidy(ax)
         handles, labels = zip(*legend, strict=True)
         ax.legend(handles, labels)
@@ -176,10 +185,10 @@ class TrainingCurvesDisplay:
         marked: list[int] = []
         for name, line in zip(self.curves, self.lines_, strict=True):
             best = (self.best_epochs or {}).get(name)
-            epochs = list(line.get_xdata())
+            epochs = np.asarray(line.get_xdata()).tolist()
             if best in epochs:
                 at = epochs.index(best)
-                value = list(line.get_ydata())[at]
+                value = np.asarray(line.get_ydata())[at]
                 dots += ax.plot(best, value, "o", color=line.get_color())
                 marked.append(best)
         if not dots:
@@ -320,6 +329,8 @@ class TrainingCurvesDisplay:
                 for name, model in models.items()
                 if hasattr(model, "best_epoch_")
             },
+            # Classifiers that record epochs are trained by cross-entropy.
+            loss_unit="nats" if all(map(is_classifier, models.values())) else None,
         )
         return display.plot(
             ax, mark_best=mark_best, with_training=with_training, line_kw=line_kw

@@ -334,7 +334,8 @@ class LayersDisplay:
         """
         network = _network(estimator)
         steps = [Step("input", "input", tuple(network.image_shape), 0)]
-        for row in layer_table(network).itertuples(index=False):
+        rows: Any = layer_table(network).itertuples(index=False)
+        for row in rows:
             name, _, kind = row.layer.removesuffix(")").partition(" (")
             kind = kind.removeprefix("Parametrized")
             computes = kind in ("Conv2d", "Linear")

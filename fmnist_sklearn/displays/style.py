@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 # lightness too, for readers who cannot tell red from green. All are seen on white and
 # on black; texts and axes have the colours of the reader's own style.
 ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
+_FURTHER_COLORS = ("#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
 WRONG = "#d6486a"
 
 
 def row_colors(n: int) -> list[str]:
-    """Return a colour for each of n curves, and then those of the reader's style."""
-    cycle = [f"C{i}" for i in range(n)]
-    return [*ROW_COLORS, *cycle[len(ROW_COLORS) :]][:n]
+    """Return a colour for each of n curves; of more than eight, some share one."""
+    colors = ROW_COLORS + _FURTHER_COLORS
+    return [colors[i % len(colors)] for i in range(n)]
 
 
 def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
@@ -49,7 +50,7 @@ def grid_of_axes(ax: Axes, n: int, n_columns: int, text: float = 0.0) -> list[Ax
     text : float, default=0.0
         Share of the height of each that is left free below.
     """
-    n_rows = -(-n // n_columns)
+    n_rows = max(-(-n // n_columns), 1)
     ax.set_axis_off()
     width, height = 1 / n_columns, 1 / n_rows
     cells = []

@@ -111,7 +111,7 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     measured = pd.concat(
         [pd.DataFrame(part.measures) for part in parts], ignore_index=True
     )
-    names = list(measured)
+    names = list(map(str, measured))
     known = [name for name in _MEASURED if name in names]
     further = [name for name in names if name not in (*_MEASURED, *_HALVING)]
     halving = [name for name in _HALVING if name in names]
@@ -167,7 +167,8 @@ def _part(results: Any, owner: str, name: str | None = None) -> _Part:
     """Tabulate one search, or one cross-validation."""
     if not _is_search(results):
         return _cross_validation(results, owner, str(name))
-    cv_results, estimator = results, None
+    cv_results: Any = results
+    estimator: Any = None
     if _is_cv_results(results):
         _check_result(owner, _scores(results, "mean_"))
     else:

@@ -36,7 +36,8 @@ def hyper_parameters(
     models = [model for search in searches for model in search.models]
     columns = {}
     for label, names in _labels(searches).items():
-        values, told = [], set()
+        values: list[Any] = []
+        told: set[str] = set()
         for search in searches:
             of_search = [_value(p, search.known, label, names) for p in search.params]
             values += of_search

@@ -73,7 +73,7 @@ def test_curve_of_an_estimator(net):
     assert training.get_linestyle() == "--"
     assert training.get_color() == line.get_color()
     assert display.ax_.get_xlabel() == "epoch"
-    assert display.ax_.get_ylabel() == "loss"
+    assert display.ax_.get_ylabel() == "loss (nats)"
     assert legend(display) == ["Net, validation", "Net, training", "best epoch: 2"]
     assert display.figure_ is display.ax_.figure
     assert display.metric == "valid_loss"
@@ -84,7 +84,7 @@ def test_curve_of_an_estimator(net):
 @pytest.mark.parametrize(
     ("metric", "label", "values"),
     [
-        ("train_loss", "training loss", [0.9, 0.6, 0.5]),
+        ("train_loss", "training loss (nats)", [0.9, 0.6, 0.5]),
         ("valid_acc", "validation accuracy", [0.7, 0.8, 0.9]),
         ("dur", "duration of an epoch (s)", [1, 1, 1]),
     ],
@@ -98,7 +98,7 @@ def test_metrics(net, metric, label, values):
 def test_the_validation_loss_alone(net):
     display = TrainingCurvesDisplay.from_estimator(net, with_training=False)
     assert display.training_lines_ == []
-    assert display.ax_.get_ylabel() == "validation loss"
+    assert display.ax_.get_ylabel() == "validation loss (nats)"
     assert legend(display) == ["Net", "best epoch: 2"]
     both = TrainingCurvesDisplay.from_estimators([net, net], with_training=False)
     assert legend(both) == ["Net 1", "Net 2", "best epochs: 2, 2"]

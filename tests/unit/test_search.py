@@ -229,6 +229,7 @@ def test_dask_that_is_not_installed(monkeypatch):
 def report(lr, accuracy, max_epochs=4, seconds=2.0):
     return {
         "candidate": f"lr={lr}",
+        "history": [],
         "max_epochs": max_epochs,
         "accuracy": accuracy,
         "training_time_s": seconds,
