@@ -36,6 +36,7 @@ def python_blocks(name):
     [
         ("README.md", 8),
         ("docs/scikit_learn.rst", 12),
+        ("docs/distillation.rst", 4),
         ("docs/searches.rst", 4),
         ("docs/deploy.rst", 6),
     ],
