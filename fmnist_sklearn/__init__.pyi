@@ -1,5 +1,23 @@
 # What each public name is and where it comes from: read by type checkers, and by
 # __init__.py, which loads a name when it is first used.
+from . import benchmark as benchmark
+from . import datasets as datasets
+from . import estimators as estimators
+from . import export as export
+from . import heatmap as heatmap
+from . import models as models
+from . import modules as modules
+from . import persistence as persistence
+from . import photos as photos
+from . import plots as plots
+from . import prediction as prediction
+from . import recipes as recipes
+from . import results as results
+from . import scoring as scoring
+from . import search as search
+from . import storage as storage
+from . import tables as tables
+from . import training as training
 from ._version import __version__ as __version__
 from .benchmark import run_benchmark as run_benchmark
 from .datasets import CLASS_NAMES as CLASS_NAMES
@@ -7,17 +25,20 @@ from .datasets import ImageReader as ImageReader
 from .datasets import fetch_fashion_mnist as fetch_fashion_mnist
 from .datasets import load_fashion_mnist_sample as load_fashion_mnist_sample
 from .datasets import load_image_folder as load_image_folder
+from .displays import FiltersDisplay as FiltersDisplay
+from .displays import LayersDisplay as LayersDisplay
+from .displays import PredictionsDisplay as PredictionsDisplay
+from .displays import SearchHeatmapDisplay as SearchHeatmapDisplay
+from .displays import TrainingCurvesDisplay as TrainingCurvesDisplay
 from .estimators import LeNet5Classifier as LeNet5Classifier
 from .estimators import MiniVGGClassifier as MiniVGGClassifier
 from .export import export_onnx as export_onnx
-from .heatmap import SearchHeatmapDisplay as SearchHeatmapDisplay
 from .modules import LeNet5 as LeNet5
 from .modules import MiniVGG as MiniVGG
 from .modules import layer_table as layer_table
 from .persistence import inspect_model as inspect_model
 from .persistence import load_model as load_model
 from .persistence import save_model as save_model
-from .plots import TrainingCurvesDisplay as TrainingCurvesDisplay
 from .recipes import RECIPES as RECIPES
 from .search import run_search as run_search
 from .storage import FitCache as FitCache

@@ -67,7 +67,7 @@ def test_benchmark_prints_table_best_row_and_files(quick, tmp_path, capsys):
     assert "bundled sample" in printed
     table = printed[: printed.index("Best row")]
     assert max(map(len, table.splitlines())) <= 100
-    assert len(os.listdir(out)) == 9
+    assert len(os.listdir(out)) == 10
 
 
 def test_fit_tells_its_accuracy_and_predict_names_pictures(
@@ -568,7 +568,7 @@ def test_benchmark_and_search_of_a_folder(quick, photos, tmp_path, capsys):
     found = parsed(capsys, *argv)
     assert found["data"]["source"] == str(photos)
     page = (out / "results.md").read_text()
-    assert page.startswith(f"# Benchmark on {photos.name}\n")
+    assert page.startswith(f"# Benchmark on {photos.name}/\n")
     assert "As published" not in page
     argv = ["search", "lenet5", *own, "--lr", "0.003", "0.01", "--cv", "2"]
     found = parsed(capsys, *argv, "--max-epochs", "1")
