@@ -17,21 +17,34 @@ import torch
 from contenders import ESTIMATORS
 from records import MODEL_NAMES, RECIPE_CHOICE
 
-from fmnist_sklearn import fetch_fashion_mnist
+from fmnist_sklearn import RECIPES, fetch_fashion_mnist
 
 SEED = 100  # one that no recorded run has
 
-_COMMON = {
-    "optimizer": torch.optim.AdamW,
-    "optimizer__weight_decay": 0.01,
-    "lr_schedule": "one_cycle",
-    "ema_decay": 0.999,
-    "validation_fraction": 0.2,
+# The columns that tell a candidate, and the parameters in them. Of the two ways to
+# decay weights, one that is left out is 0.
+COLUMNS = {
+    "max_epochs": "max_epochs",
+    "batch_size": "batch_size",
+    "lr": "lr",
+    "warm_up": "lr_schedule__pct_start",
+    "weight_decay": "weight_decay",
+    "decay_of_all": "optimizer__weight_decay",
+    "dropout": "dropout",
+    "label_smoothing": "label_smoothing",
+    "ema_decay": "ema_decay",
+    "augment": "augment",
 }
 
 
-def _candidate(max_epochs, batch_size, lr, dropout, label_smoothing, **augment):
+def _first(max_epochs, batch_size, lr, dropout, label_smoothing, **augment):
+    """Return a candidate of the first choice, when biases decayed as well."""
     return {
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": 0.01,
+        "lr_schedule": "one_cycle",
+        "lr_schedule__pct_start": 0.3,
+        "ema_decay": 0.999,
         "max_epochs": max_epochs,
         "batch_size": batch_size,
         "lr": lr,
@@ -41,23 +54,36 @@ def _candidate(max_epochs, batch_size, lr, dropout, label_smoothing, **augment):
     }
 
 
+def _like(recipe, **changes):
+    """Return a candidate that is the recipe of today but for some parameters."""
+    return {**RECIPES["accurate"][recipe], "batch_size": 128, **changes}
+
+
 # In the order in which they were tried: short trainings first.
 CANDIDATES = {
     "lenet5": [
-        _candidate(20, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1),
-        _candidate(20, 128, 0.01, 0.0, 0.0, flip=0.5, shift=1),
-        _candidate(20, 128, 0.02, 0.0, 0.05, flip=0.5, shift=1),
-        _candidate(60, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1),
-        _candidate(60, 128, 0.01, 0.05, 0.0, flip=0.5, shift=1),
-        _candidate(60, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1, erase=6),
-        _candidate(60, 128, 0.01, 0.1, 0.05, shift=1, erase=4),
+        _first(20, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1),
+        _first(20, 128, 0.01, 0.0, 0.0, flip=0.5, shift=1),
+        _first(20, 128, 0.02, 0.0, 0.05, flip=0.5, shift=1),
+        _first(60, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1),
+        _first(60, 128, 0.01, 0.05, 0.0, flip=0.5, shift=1),
+        _first(60, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1, erase=6),
+        _first(60, 128, 0.01, 0.1, 0.05, shift=1, erase=4),
+        _like("LeNet5Classifier", max_epochs=60),
+        _like("LeNet5Classifier", max_epochs=60, augment={"shift": 1, "erase": 4}),
+        _like("LeNet5Classifier", max_epochs=60, weight_decay=0.01),
+        _like("LeNet5Classifier"),
     ],
     "minivgg": [
-        _candidate(8, 128, 0.0025, 0.4, 0.1, flip=0.5, shift=2),
-        _candidate(8, 128, 0.0025, 0.4, 0.05, flip=0.5, shift=1),
-        _candidate(8, 64, 0.003, 0.4, 0.05, shift=1),
-        _candidate(16, 64, 0.003, 0.5, 0.05, shift=1),
-        _candidate(28, 64, 0.003, 0.5, 0.05, shift=1),
+        _first(8, 128, 0.0025, 0.4, 0.1, flip=0.5, shift=2),
+        _first(8, 128, 0.0025, 0.4, 0.05, flip=0.5, shift=1),
+        _first(8, 64, 0.003, 0.4, 0.05, shift=1),
+        _first(16, 64, 0.003, 0.5, 0.05, shift=1),
+        _first(28, 64, 0.003, 0.5, 0.05, shift=1),
+        _like("MiniVGGClassifier", max_epochs=16),
+        _like("MiniVGGClassifier", max_epochs=16, dropout=0.5),
+        _like("MiniVGGClassifier", max_epochs=16, weight_decay=0.01),
+        _like("MiniVGGClassifier"),
     ],
 }
 
@@ -67,16 +93,17 @@ def row_of(model: str, candidate: dict[str, Any]) -> dict[str, str]:
     augment = ", ".join(
         f"{name} {value}" for name, value in candidate["augment"].items()
     )
-    parameters = {**candidate, "augment": augment}
+    told = {**candidate, "augment": augment}
     return {
         "network": MODEL_NAMES[model],
-        **{name: str(value) for name, value in parameters.items()},
+        **{column: str(told.get(name, 0)) for column, name in COLUMNS.items()},
     }
 
 
 def judge(model: str, candidate: dict[str, Any], X: Any, y: Any) -> dict[str, Any]:
     """Train a candidate and return what validation says of it."""
-    estimator = ESTIMATORS[model](random_state=SEED, **_COMMON, **candidate)
+    params = {**candidate, "random_state": SEED, "validation_fraction": 0.2}
+    estimator = ESTIMATORS[model](**params)
     history = estimator.fit(X, y).history_
     best = history[estimator.best_epoch_ - 1]
     return {

@@ -30,6 +30,34 @@ def data_title(record: Mapping[str, Any]) -> str:
     return FASHION_MNIST if name in ("full", "sample") else name
 
 
+def circumstances(record: Mapping[str, Any]) -> dict[str, str]:
+    """Tell how a benchmark or a search was made, a fact a line.
+
+    Parameters
+    ----------
+    record : mapping
+        Of a ``BenchmarkResult`` or a ``SearchResult``.
+
+    Returns
+    -------
+    facts : dict of str to str
+        What a fact is of -> the fact.
+    """
+    data, hardware = record["data"], record["hardware"]
+    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
+    return {
+        "Recipe": f"{record['recipe']}; validation: {_validation(record).in_words}; "
+        f"seed: {record['seed']}",
+        "Data": f"{data['name']}, {data['n_train']:,} training and "
+        f"{data['n_test']:,} test images",
+        "Hardware": f"{hardware['cpu']}, {hardware['cores']} cores, "
+        f"{hardware['torch_threads']} torch threads{gpu}; {hardware['system']}",
+        "Trained on": ", ".join(record["devices"]),
+        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+        "Date": record["date"],
+    }
+
+
 def format_table(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
     """Return a result's table for readers; see :meth:`BenchmarkResult.format_table`."""
     import pandas as pd
@@ -77,11 +105,8 @@ def to_markdown(table: pd.DataFrame, record: Mapping[str, Any]) -> str:
     """Return the page ``results.md``; see :meth:`BenchmarkResult.to_markdown`."""
     import pandas as pd
 
-    data, hardware = record["data"], record["hardware"]
     columns = ["published row", "accuracy", "training time (s)", "epochs"]
     published = pd.DataFrame(PUBLISHED_ROWS, columns=columns)
-    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
-    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     as_published = [
         "## As published\n",
         table_to_markdown(published),
@@ -95,15 +120,7 @@ def to_markdown(table: pd.DataFrame, record: Mapping[str, Any]) -> str:
             *(f"{note}\n" for note in format_notes(table, record)),
             *(as_published if data_title(record) == FASHION_MNIST else []),
             "## How\n",
-            f"- Recipe: {record['recipe']}; validation: "
-            f"{_validation(record).in_words}; seed: {record['seed']}",
-            f"- Data: {data['name']}, {data['n_train']:,} training and "
-            f"{data['n_test']:,} test images",
-            f"- Hardware: {hardware['cpu']}, {hardware['cores']} cores, "
-            f"{hardware['torch_threads']} torch threads{gpu}; {hardware['system']}",
-            f"- Trained on: {', '.join(record['devices'])}",
-            f"- Versions: {versions}",
-            f"- Date: {record['date']}",
+            *(f"- {term}: {fact}" for term, fact in circumstances(record).items()),
             "",
         ]
     )

@@ -34,6 +34,7 @@ from ._data import (
     validation_dataset,
     weights_of_classes,
 )
+from ._html import HTMLReprMixin
 from ._images import to_array
 from ._memory import kept_in_memory
 from ._parameters import ParametersMixin
@@ -41,6 +42,7 @@ from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
 from ._skorch_tools import SkorchToolsMixin
 from ._state import FittedAttributes, PicklesMixin, Snapshot
+from ._teachers import check_teachers, start_teaching
 
 # Marks a method as scikit-learn's own, with its text, for those who look behind it.
 _accuracy: Any = wraps(ClassifierMixin.score)
@@ -53,6 +55,7 @@ class ImageClassifier(
     PredictionsMixin,
     PicklesMixin,
     SkorchToolsMixin,
+    HTMLReprMixin,
     TrainingNet,
 ):
     """A skorch net that keeps scikit-learn's contract; base of the public classes.
@@ -110,6 +113,8 @@ class ImageClassifier(
     def _check_params(self) -> None:
         super()._check_params()
         make_augment(self.augment)
+        if self.teacher is not None:
+            check_teachers(self.teacher)
 
     def _start_afresh(self) -> None:
         """Settle what holds from now on: seeds, device and precision."""
@@ -181,7 +186,7 @@ class ImageClassifier(
                     f"{self.classes_!r}, but y holds {classes!r}"
                 )
             self.classes_ = classes
-            dataset = make_dataset(self, checked)
+            dataset = make_dataset(self, checked, shared=True)
             if X_val is None:
                 return checked, *split(self, dataset)
             valid = validation_dataset(self, X_val, y_val, sample_weight_val)
@@ -278,8 +283,9 @@ class ImageClassifier(
                 if not continues:
                     self.initialize()
                     self._set_scaling(train)
+                train, teaching = start_teaching(self, train)
                 followers = () if partial else follow_fit(self, *checked)
-                training = Training(self, train, valid, n_epochs, followers)
+                training = Training(self, train, valid, n_epochs, followers, teaching)
                 with kept_in_memory(self, training, fresh=not continues) as is_known:
                     if is_known:
                         training.tell_of_earlier_run()
@@ -306,6 +312,7 @@ class ImageClassifier(
                 f"the validation loss was still falling when max_epochs="
                 f"{self.max_epochs} was reached; more epochs may fit better",
                 ConvergenceWarning,
+                once=True,
             )
 
     def _set_scaling(self, dataset: Any) -> None:

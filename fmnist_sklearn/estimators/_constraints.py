@@ -9,7 +9,7 @@ from typing import Any
 
 import joblib
 import torch
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
 from ..storage import FitCache
 from ..training import SCHEDULES
@@ -31,10 +31,14 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "shuffle": ["boolean"],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "optimizer": [callable],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
     "lr_schedule": [StrOptions(set(SCHEDULES)), callable, None],
     "augment": [Mapping, callable, None],
     "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
+    "teacher": [HasMethods("predict_proba"), list, tuple, None],
+    "distillation_weight": [Interval(Real, 0, 1, closed="both")],
+    "distillation_temperature": [Interval(Real, 0, None, closed="neither")],
     "predict_flip": ["boolean"],
     "pixel_scaling": [StrOptions({"standardize", "symmetric"})],
     "image_shape": ["array-like", None],

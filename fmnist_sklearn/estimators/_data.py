@@ -149,8 +149,11 @@ def _warn_of_range(net: Any, pixels: np.ndarray) -> None:
     )
 
 
-def make_dataset(net: Any, checked: Checked) -> ImageDataset:
-    """Turn validated arrays into tensors where the network is, labels encoded."""
+def make_dataset(net: Any, checked: Checked, *, shared: bool = False) -> ImageDataset:
+    """Turn validated arrays into tensors where the network is, labels encoded.
+
+    With ``shared``, fits of equal images on a GPU at a time have one copy of them.
+    """
     weights = checked.weights
     if weights is not None:
         weights = None if np.ptp(weights) == 0 else weights_as_float32(weights)
@@ -159,7 +162,7 @@ def make_dataset(net: Any, checked: Checked) -> ImageDataset:
         images.to_image_tensor(checked.pixels, net.image_shape_),
         torch.from_numpy(targets),
         None if weights is None else torch.from_numpy(weights),
-    ).to(net.device_)
+    ).to(net.device_, shared=shared)
 
 
 def encode(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:

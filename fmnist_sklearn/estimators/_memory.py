@@ -17,7 +17,7 @@ from ..storage import FitCache, UnstorableError, encode, fit_key
 from ..training import Training, resolve_subset
 from ._caller import warn_user
 from ._continuing import renew_optimizer
-from ._plain import from_plain, to_plain
+from ._plain import architecture_of, from_plain, to_plain
 from ._predictions import PredictionsMixin
 
 _PACKAGE = __name__.partition(".")[0]
@@ -25,6 +25,7 @@ _PACKAGE = __name__.partition(".")[0]
 # What does not change the weights, or goes into the key as what it came to.
 _NOT_IN_KEY = {
     "memory",
+    "teacher",
     "verbose",
     "warm_start",  # a fit that goes on is not kept at all
     "predict_flip",
@@ -121,6 +122,8 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
             "change without its name"
         )
     seeds = net._seeds
+    arrays = _arrays_of(training.train, training.valid)
+    networks = training.teaching.networks if training.teaching else ()
     description = {
         "package": __version__,
         "torch": str(torch.__version__),
@@ -132,8 +135,32 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
         "image_shape": list(net.image_shape_),
         "columns": _by_value(getattr(net, "feature_names_in_", None)),
         "params": _params_by_value(net),
+        "teachers": [
+            _teacher_by_value(network, f"teacher_{number}/", arrays)
+            for number, network in enumerate(networks)
+        ],
     }
-    return fit_key(description, _arrays_of(training.train, training.valid))
+    return fit_key(description, arrays)
+
+
+def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list[Any]:
+    """Tell what a network answers by, and put its weights beside the other arrays.
+
+    The answers of teachers that are asked once are among those already.
+    """
+    changed = _changed_by_hand(network)
+    if changed:
+        raise UnstorableError(
+            f"its teacher {type(network).__name__} has its own {', '.join(changed)}"
+        )
+    for name, value in network.module_.state_dict().items():
+        arrays[prefix + name] = value.numpy(force=True)
+    return [
+        architecture_of(network.module, network.module_, network.image_shape_),
+        network.module.__name__,
+        network.precision_,
+        bool(network.predict_flip),
+    ]
 
 
 def _changed_by_hand(net: Any) -> list[str]:
@@ -194,6 +221,7 @@ def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
         "images": base.images,
         "targets": base.targets,
         "weights": base.weights,
+        "answers": base.answers,
         "rows": rows,
     }
     if valid is not None:

@@ -226,7 +226,7 @@ def _keyword_names(function: Any) -> set[str]:
 
 # What other libraries call our parameters.
 _ALIASES = {
-    "alpha": "optimizer__weight_decay",
+    "alpha": "weight_decay",
     "class_weights": "class_weight",
     "early_stopping": "patience",
     "epochs": "max_epochs",
@@ -240,7 +240,6 @@ _ALIASES = {
     "n_iter_no_change": "patience",
     "scheduler": "lr_schedule",
     "seed": "random_state",
-    "weight_decay": "optimizer__weight_decay",
     "widths": "module__widths",
 }
 

@@ -31,6 +31,7 @@ _OPTIONAL = (
     "best_epoch_",
     "feature_names_in_",
     "optimizer_",
+    "steps_",
     "_built_with",
     "_fit_ended",
     "_optimizer_state",
@@ -70,7 +71,7 @@ def to_plain(net: Any, *, optimizer: bool = False) -> PlainState:
         layers were changed.
     """
     module = net.module_
-    architecture = _architecture(net.module, module, net.image_shape_)
+    architecture = architecture_of(net.module, module, net.image_shape_)
     arrays = {name: _to_numpy(value) for name, value in module.state_dict().items()}
     _, key, *rest = _twister(net._seeds.rng).get_state(legacy=True)
     arrays[_RNG] = np.asarray(key)
@@ -193,7 +194,7 @@ def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def _architecture(cls: Any, module: Any, image_shape: Any) -> dict[str, Any]:
+def architecture_of(cls: Any, module: Any, image_shape: Any) -> dict[str, Any]:
     """Read a network's arguments off its layers.
 
     The estimator's parameters may have been set anew since the fit.

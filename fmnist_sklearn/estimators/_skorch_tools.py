@@ -60,6 +60,9 @@ class SkorchToolsMixin(TrainingNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Update the network by one batch; at any time, also outside of ``fit``.
 
+        Teachers belong to ``fit`` and ``partial_fit``: outside of them, the labels
+        alone count.
+
         Parameters
         ----------
         batch : tuple of Tensor

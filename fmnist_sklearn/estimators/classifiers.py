@@ -32,8 +32,12 @@ _PARAMETERS = """
     dropout : float, default={dropout}
         Probability of dropping a unit after a dense hidden layer.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
-        Called with the parameters and ``lr``; ``optimizer__weight_decay=...`` and the
-        like reach it.
+        Called with the parameters and ``lr``; ``optimizer__betas=...`` and the like
+        reach it.
+    weight_decay : float, default=0.0
+        Weight decay, by the optimizer's own rule, of the weights of convolutions and
+        dense layers; biases and batch normalisation are spared.
+        ``optimizer__weight_decay`` in its place decays all parameters alike.
     lr_schedule : {{"one_cycle", "cosine"}}, callable or None, default=None
         How the learning rate changes from batch to batch, over ``max_epochs``:
         ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
@@ -41,8 +45,10 @@ _PARAMETERS = """
         ``lr_schedule__pct_start=...`` and the like reach it.
     augment : mapping, callable or None, default=None
         Random changes of the training images: a mapping from "flip" (probability of
-        a left-right flip), "shift" (pixels each way) and "erase" (largest side, in
-        pixels, of a blackened square) to their strength, such as
+        a left-right flip), "shift" (pixels each way), "rotate" (degrees each way),
+        "erase" (largest side, in pixels, of a blackened square) and "mixup" (alpha of
+        Beta(alpha, alpha), from which the proportion is drawn in which images of a
+        batch are blended, and with them their losses) to their strength, such as
         ``{{"flip": 0.5, "shift": 1}}``; or a function of a batch of raw images of
         shape (n, C, H, W) and a ``torch.Generator``.
     label_smoothing : float, default=0.05
@@ -51,6 +57,19 @@ _PARAMETERS = """
         Decay per batch of a moving average of the weights; less in the first steps.
         The averaged weights are then those validated, kept and predicted with. None
         averages nothing.
+    teacher : classifier, list of them or None, default=None
+        Fitted classifiers with ``predict_proba`` over the same classes, whose
+        probabilities the network learns besides the labels (knowledge distillation).
+        One of this package is asked about the images as they are augmented; any other
+        about each row once, as ``X`` has it. Wrap it in
+        ``sklearn.frozen.FrozenEstimator`` for searches and cross-validation, whose
+        ``clone`` empties estimators otherwise. See :ref:`distillation`.
+    distillation_weight : float, default=0.9
+        Share of the teachers in the training loss, from 0 to 1; that of the labels is
+        the rest.
+    distillation_temperature : float, default=2.0
+        What the logits of network and teachers are divided by before they are
+        compared; the higher, the more the unlikely classes count.
     predict_flip : bool, default=False
         Whether predictions are made from each image and its left-right mirror image,
         their logits averaged (test-time augmentation); takes twice as long. It may be
@@ -77,11 +96,11 @@ _PARAMETERS = """
     callbacks : list or None, default=None
         Further skorch callbacks.
     train_split : callable or None, default=None
-        skorch's way to split: called as ``train_split(dataset, y)``. None: by
+        A splitter of skorch's, called as ``train_split(dataset, y)``. None: by
         ``validation_fraction`` and ``shuffle``.
     iterator_train, iterator_valid : callable or None, default=None
-        skorch's way to form batches, such as ``torch.utils.data.DataLoader``. None:
-        cut from the resident data, which is faster.
+        What forms batches, as in skorch: ``torch.utils.data.DataLoader``, say. None:
+        they are cut from the resident data, which is faster.
     memory : str, path-like, joblib.Memory, FitCache or None, default=None
         A folder that keeps each fit: one done before, of the same data, parameters
         and ``random_state``, is read back instead of trained again, so that a search
@@ -116,11 +135,16 @@ _ATTRIBUTES = """
         Where the network is.
     precision_ : str
         "float32" or "bfloat16": what the training was computed in.
+    steps_ : str
+        "captured" where the steps of the last training were recorded once and replayed
+        by the GPU, else "eager"; see :doc:`/gpu`. Files do not hold it.
     module_ : torch.nn.Module
         The network.
     history_ : skorch.history.History
         A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``
-        and ``dur`` (seconds).
+        and ``dur`` (seconds). The training loss is what was minimised: of augmented
+        images and smoothed labels, with the teachers' share. The validation loss is
+        plain cross-entropy.
 """
 
 
@@ -135,6 +159,7 @@ def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
             inspect.cleandoc(cls.__doc__ or "")
             .replace("{parameters}", inspect.cleandoc(_PARAMETERS.format(**kwargs)))
             .replace("{attributes}", inspect.cleandoc(_ATTRIBUTES))
+            + "\n"
         )
         return cls
 
@@ -198,10 +223,14 @@ class LeNet5Classifier(ImageClassifier):
         shuffle=True,
         dropout=0.5,
         optimizer=torch.optim.Adam,
+        weight_decay=0.0,
         lr_schedule=None,
         augment=None,
         label_smoothing=0.05,
         ema_decay=0.999,
+        teacher=None,
+        distillation_weight=0.9,
+        distillation_temperature=2.0,
         predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,
@@ -279,10 +308,14 @@ class MiniVGGClassifier(ImageClassifier):
         shuffle=True,
         dropout=0.0,
         optimizer=torch.optim.Adam,
+        weight_decay=0.0,
         lr_schedule=None,
         augment=None,
         label_smoothing=0.05,
         ema_decay=0.999,
+        teacher=None,
+        distillation_weight=0.9,
+        distillation_temperature=2.0,
         predict_flip=False,
         pixel_scaling="standardize",
         image_shape=None,

@@ -10,6 +10,7 @@ from .batches import (
     normalise_weights,
     resolve_subset,
     weights_as_float32,
+    with_answers,
 )
 from .callbacks import SCHEDULES
 from .loop import Training, followed_by
@@ -23,11 +24,13 @@ from .preparation import (
     split_rows,
 )
 from .settings import own_settings
+from .teaching import Teaching, soften
 
 __all__ = [
     "SCHEDULES",
     "ImageDataset",
     "Seeds",
+    "Teaching",
     "Training",
     "TrainingNet",
     "build_module",
@@ -39,6 +42,8 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "resolve_subset",
+    "soften",
     "split_rows",
     "weights_as_float32",
+    "with_answers",
 ]

@@ -1,4 +1,4 @@
-"""The step of ``torch.optim.Adam``, without the calls that surround it.
+"""The step of ``torch.optim.Adam`` and ``AdamW``, without the calls around it.
 
 PyTorch's ``step`` looks for hooks, tells its profiler and sorts the parameters anew
 each time. With a network as small as LeNet-5 that costs more than the arithmetic.
@@ -15,13 +15,7 @@ from torch.optim.optimizer import (
     _global_optimizer_pre_hooks,
 )
 
-_UNUSUAL = (
-    "amsgrad",
-    "maximize",
-    "capturable",
-    "differentiable",
-    "decoupled_weight_decay",
-)
+_UNUSUAL = ("amsgrad", "maximize", "capturable", "differentiable")
 
 
 def takes_quick_step(optimizer: torch.optim.Optimizer) -> bool:
@@ -30,32 +24,35 @@ def takes_quick_step(optimizer: torch.optim.Optimizer) -> bool:
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Any; only ``torch.optim.Adam`` with ``fused=True`` qualifies, without options
-        that change its arithmetic, without hooks, and once each parameter has a state.
+        Any; only ``torch.optim.Adam`` and ``AdamW`` with ``fused=True`` qualify,
+        without options that change their arithmetic, without hooks, and once each
+        parameter has a state.
     """
     groups = optimizer.param_groups
     return (
-        type(optimizer) is torch.optim.Adam
+        type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
         and len(optimizer.state) == sum(len(group["params"]) for group in groups)
         and all(
             group.get("fused") and not any(group.get(name) for name in _UNUSUAL)
             for group in groups
         )
-        and _step_is_torch_s(optimizer)
+        and step_is_torch_s(optimizer)
+    )
+
+
+def step_is_torch_s(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether nobody put a ``step`` of their own in place, or hooks around it.
+
+    PyTorch's schedulers do, to see that steps are taken; ``quick_step`` tells them.
+    """
+    step = vars(optimizer).get("step")
+    return (
+        (step is None or hasattr(step, "_wrapped_by_lr_sched"))
         and not optimizer._optimizer_step_pre_hooks
         and not optimizer._optimizer_step_post_hooks
         and not _global_optimizer_pre_hooks
         and not _global_optimizer_post_hooks
     )
-
-
-def _step_is_torch_s(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether nobody put a ``step`` of their own in place.
-
-    PyTorch's schedulers do, to see that steps are taken; ``quick_step`` tells them.
-    """
-    step = vars(optimizer).get("step")
-    return step is None or hasattr(step, "_wrapped_by_lr_sched")
 
 
 @torch.no_grad()
@@ -64,7 +61,7 @@ def quick_step(optimizer: torch.optim.Optimizer) -> None:
 
     Parameters
     ----------
-    optimizer : torch.optim.Adam
+    optimizer : torch.optim.Adam or torch.optim.AdamW
         See ``takes_quick_step``. Parameters without a gradient stay as they are.
     """
     for group in optimizer.param_groups:
@@ -86,5 +83,6 @@ def quick_step(optimizer: torch.optim.Optimizer) -> None:
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
+            decoupled_weight_decay=group["decoupled_weight_decay"],
         )
     optimizer._opt_called = True  # type: ignore[attr-defined] # for schedulers

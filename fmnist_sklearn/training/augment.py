@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
-AUGMENTATIONS = ("flip", "shift", "erase")
+AUGMENTATIONS = ("flip", "shift", "rotate", "erase", "mixup")
+
+# Beyond it the shares are one half, as near as makes no difference.
+MAX_MIXUP = 1000
 
 
 def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
@@ -21,8 +26,14 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
     ----------
     augment : mapping, callable or None
         A mapping from "flip" (probability of a left-right flip, or True for one
-        half), "shift" (largest shift in pixels, each way) and "erase" (largest side
-        of a square set to 0) to their strength. A callable is returned as it is.
+        half), "shift" (largest shift in pixels, each way), "rotate" (largest angle in
+        degrees, each way), "erase" (largest side of a square set to 0) and "mixup" to
+        their strength. A callable is returned as it is.
+
+    Returns
+    -------
+    callable or None
+        It leaves "mixup" out, which takes more than images: see `mixup_strength`.
 
     Raises
     ------
@@ -39,8 +50,7 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
         )
     flip = 0.5 if augment.get("flip") is True else augment.get("flip", 0)
     shift, erase = augment.get("shift", 0), augment.get("erase", 0)
-    is_number = isinstance(flip, Real)
-    if not (is_number and 0 <= flip <= 1):
+    if not _is_within(flip, 1):
         raise ValueError(f"augment['flip'] must be a probability, got {flip!r}")
     for name, pixels in (("shift", shift), ("erase", erase)):
         if not isinstance(pixels, Integral) or pixels < 0:
@@ -48,17 +58,40 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
                 f"augment[{name!r}] must be a number of pixels, an integer of at "
                 f"least 0, got {pixels!r}"
             )
+    rotate = augment.get("rotate", 0)
+    if not _is_within(rotate, 180):
+        raise ValueError(
+            "augment['rotate'] must be an angle in degrees, a number from 0 to 180, "
+            f"got {rotate!r}"
+        )
+    mixup = augment.get("mixup", 0)
+    if not _is_within(mixup, MAX_MIXUP):
+        raise ValueError(
+            "augment['mixup'] must be the alpha of a distribution Beta(alpha, alpha), "
+            f"a number from 0 to {MAX_MIXUP}, got {mixup!r}"
+        )
 
     def augment_batch(images: Tensor, generator: torch.Generator | None) -> Tensor:
         if flip:
             images = random_flip(images, flip, generator)
         if shift:
             images = random_shift(images, shift, generator)
+        if rotate:
+            images = random_rotate(images, rotate, generator)
         if erase:
             images = random_erase(images, erase, generator)
         return images
 
     return augment_batch
+
+
+def _is_within(value: Any, highest: float) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) <= highest
+
+
+def mixup_strength(augment: Mapping[str, Any] | Augment | None) -> float:
+    """Return the alpha of "mixup" in the parameter ``augment``, 0 without it."""
+    return augment.get("mixup", 0) if isinstance(augment, Mapping) else 0
 
 
 def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
@@ -91,6 +124,24 @@ def random_shift(
     return padded.view(-1)[(channel + plane[:, None]).view(-1)].view(n, c, h, w)
 
 
+def random_rotate(
+    images: Tensor, degrees: float, generator: torch.Generator | None
+) -> Tensor:
+    """Turn each image about its centre by up to ``degrees`` each way.
+
+    Bilinear, in float32; zeros (black) come in.
+    """
+    n, _, h, w = images.shape
+    angle = (_uniform(n, generator=generator) * 2 - 1) * math.radians(degrees)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # Coordinates go from -1 to 1 along either side, however long it is.
+    rows = [cos, -sin * (h / w), zero, sin * (w / h), cos, zero]
+    turns = torch.stack(rows, 1).view(n, 2, 3).to(images.device)
+    functional = torch.nn.functional
+    grid = functional.affine_grid(turns, list(images.shape), align_corners=False)
+    return functional.grid_sample(images.float(), grid, align_corners=False)
+
+
 def random_erase(
     images: Tensor, side: int, generator: torch.Generator | None
 ) -> Tensor:
@@ -107,3 +158,40 @@ def random_erase(
     draws = _uniform(2, n, generator=generator).to(device)
     square = span(h, draws[0], sides)[:, :, None] & span(w, draws[1], sides)[:, None, :]
     return images.masked_fill(square[:, None], 0)
+
+
+def mix_up(
+    images: Tensor, alpha: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, float]:
+    """Blend each image with another one of the batch, all in the same proportion.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, C, H, W)
+        Raw pixels.
+    alpha : float
+        The proportion is drawn from Beta(alpha, alpha).
+    generator : torch.Generator or None
+        On the CPU.
+
+    Returns
+    -------
+    blended : Tensor of shape (n, C, H, W), float32
+        ``share * images + (1 - share) * images[others]``.
+    others : Tensor of shape (n,), int64
+        Which image went into each one, as a permutation.
+    share : float
+        How much of each image is its own.
+
+    References
+    ----------
+    Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization",
+    ICLR 2018.
+    """
+    others = torch.randperm(len(images), generator=generator, device="cpu")
+    others = others.to(images.device)
+    # PyTorch draws from this distribution with its global generator only.
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))
+    images = images.float()
+    return torch.lerp(images[others], images, share), others, share

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from .augment import Augment
+from .augment import Augment, mix_up
+from .device import sent, shared_copies
 
 
 class ImageDataset(Dataset):
@@ -24,40 +25,135 @@ class ImageDataset(Dataset):
         Class indices.
     weights : Tensor of shape (n,), float32, or None
         Sample weights, None for equal ones.
+    answers : Tensor of shape (n, n_classes), float32, or None
+        What teachers say of the rows: their probabilities, added up.
     """
 
     def __init__(
-        self, images: Tensor, targets: Tensor, weights: Tensor | None = None
+        self,
+        images: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        answers: Tensor | None = None,
     ) -> None:
         self.images = images
         self.targets = targets
         self.weights = weights
+        self.answers = answers
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.images)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        """Return image, target and, where there are weights, the weight."""
-        items = (self.images[index], self.targets[index])
-        return items if self.weights is None else (*items, self.weights[index])
+        """Return image, target and, where there are some, weight and answers."""
+        items: tuple[Tensor, ...] = (self.images[index], self.targets[index])
+        if self.weights is not None:
+            items += (self.weights[index],)
+        if self.answers is not None:
+            answers = self.answers[index]
+            if self.weights is None:
+                items += (torch.ones_like(answers[..., 0]),)
+            items += (answers,)
+        return items
 
-    def to(self, device: torch.device) -> ImageDataset:
-        """Move the tensors to ``device``, where they are not there already."""
+    def to(self, device: torch.device, *, shared: bool = False) -> ImageDataset:
+        """Move the tensors to ``device``, where they are not there already.
+
+        With ``shared``, equal images that others have there are taken instead.
+        """
         weights = None if self.weights is None else self.weights.to(device)
-        return ImageDataset(self.images.to(device), self.targets.to(device), weights)
+        shared = shared and device.type == "cuda" and not self.images.is_cuda
+        images = (
+            shared_copies.get(self.images, device) if shared else self.images.to(device)
+        )
+        return ImageDataset(images, self.targets.to(device), weights)
+
+
+class MixedIn(NamedTuple):
+    """What belongs to the images that were blended into those of a batch."""
+
+    targets: Tensor
+    weights: Tensor | None
+    share: float  # of their own that the images of the batch kept
 
 
 class Batch(tuple):
-    """A pair (images, targets), as skorch's callbacks expect, that carries weights."""
+    """A pair (images, targets), as skorch's callbacks expect, that carries more."""
 
     weights: Tensor | None
+    answers: Tensor | None  # of teachers, as in ImageDataset
+    mixed_in: MixedIn | None = None
 
-    def __new__(cls, images: Any, targets: Any, weights: Tensor | None = None):
-        """Build the pair; ``weights`` is an attribute, not an element."""
+    def __new__(
+        cls,
+        images: Any,
+        targets: Any,
+        weights: Tensor | None = None,
+        answers: Tensor | None = None,
+    ):
+        """Build the pair; all but images and targets are attributes, not elements."""
         batch = super().__new__(cls, (images, targets))
         batch.weights = weights
+        batch.answers = answers
         return batch
+
+    @property
+    def blended_weights(self) -> Tensor | None:
+        """The weights of the images as they are, blended or not."""
+        own, mixed_in = self.weights, self.mixed_in
+        if own is None or mixed_in is None or mixed_in.weights is None:
+            return own
+        return torch.lerp(mixed_in.weights, own, mixed_in.share)
+
+    def augmented(
+        self, augment: Augment | None, mixup: float, generator: torch.Generator | None
+    ) -> Batch:
+        """Return a batch of changed images.
+
+        Parameters
+        ----------
+        augment : callable or None
+            Called as ``augment(images, generator)``.
+        mixup : float
+            See `mix_up`; 0 blends nothing.
+        generator : torch.Generator or None
+            On the CPU.
+        """
+        if augment is None and not mixup:
+            return self
+        images, targets = self
+        if augment is not None:
+            images = augment(images, generator)
+        if not mixup:
+            return Batch(images, targets, self.weights, self.answers)
+        images, others, share = mix_up(images, mixup, generator)
+        answers, weights = self.answers, self.weights
+        if answers is not None:
+            answers = share * answers + (1 - share) * answers[others]
+        batch = Batch(images, targets, weights, answers)
+        weights = None if weights is None else weights[others]
+        batch.mixed_in = MixedIn(targets[others], weights, share)
+        return batch
+
+    def split(self, n_rows: int) -> Iterator[Batch]:
+        """Cut into batches of at most so many rows; not where images were blended."""
+        images, targets = self
+        if len(images) <= n_rows:
+            yield self
+            return
+        tensors = (images, targets, self.weights, self.answers)
+        for start in range(0, len(images), n_rows):
+            rows = slice(start, start + n_rows)
+            yield Batch(*(t if t is None else t[rows] for t in tensors))
+
+
+class Pass(NamedTuple):
+    """What one pass over the batches of a part came to."""
+
+    sums: Tensor  # loss, hits and what they are hits of: (3,), on the device
+    n_rows: int
+    n_batches: int
 
 
 class BatchIterator:
@@ -77,8 +173,12 @@ class BatchIterator:
         Leave out a last batch that is not full.
     augment : callable, optional
         Called as ``augment(images, generator)`` on each batch of raw images.
+    mixup : float, default=0
+        Images of a batch are blended in proportions from Beta(mixup, mixup).
     generator : torch.Generator, optional
         On the CPU; the order of the rows and the augmentation draw from it.
+    block_size : int, default=1
+        Number of batches that are gathered and augmented together.
     """
 
     def __init__(
@@ -89,14 +189,18 @@ class BatchIterator:
         shuffle: bool = False,
         drop_last: bool = False,
         augment: Augment | None = None,
+        mixup: float = 0,
         generator: torch.Generator | None = None,
+        block_size: int = 1,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.augment = augment
+        self.mixup = mixup
         self.generator = generator
+        self.block_size = block_size
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -105,6 +209,11 @@ class BatchIterator:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
+        for block in self.blocks():
+            yield from block.split(self.batch_size)
+
+    def blocks(self) -> Iterator[Batch]:
+        """Yield the rows of one epoch, those of ``block_size`` batches at a time."""
         base, indices = resolve_subset(self.dataset)
         device = base.images.device
         if self.shuffle:
@@ -113,24 +222,29 @@ class BatchIterator:
             )
             indices = order if indices is None else indices[order]
         if indices is not None:
-            indices = indices.to(device)
-        for number in range(len(self)):
-            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            indices = sent(indices, device)
+        n_rows = min(len(self) * self.batch_size, len(self.dataset))
+        block = self.block_size * self.batch_size
+        for start in range(0, n_rows, block):
+            rows = slice(start, min(start + block, n_rows))
             index = rows if indices is None else indices[rows]
-            images = _take(base.images, index)
-            if self.augment is not None:
-                images = self.augment(images, self.generator)
-            weights = None if base.weights is None else _take(base.weights, index)
-            yield Batch(images, _take(base.targets, index), weights)
+            tensors = (base.images, base.targets, base.weights, base.answers)
+            batch = Batch(*(t if t is None else _take(t, index) for t in tensors))
+            yield batch.augmented(self.augment, self.mixup, self.generator)
 
 
 class LoadedBatches:
     """The batches of a user's iterator, made ``Batch`` and augmented."""
 
     def __init__(
-        self, loader: Any, augment: Augment | None, generator: torch.Generator
+        self,
+        loader: Any,
+        augment: Augment | None,
+        mixup: float,
+        generator: torch.Generator,
     ) -> None:
-        self.loader, self.augment, self.generator = loader, augment, generator
+        self.loader, self.augment, self.mixup = loader, augment, mixup
+        self.generator = generator
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -139,15 +253,12 @@ class LoadedBatches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
         for batch in self.loader:
-            if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+            if not isinstance(batch, list | tuple) or len(batch) not in (2, 3, 4):
                 raise ValueError(
                     "a dataset must give an image, its target and, at most, its "
                     "weight; see torch.utils.data.TensorDataset"
                 )
-            images, targets, *weights = batch
-            if self.augment is not None:
-                images = self.augment(images, self.generator)
-            yield Batch(images, targets, *weights)
+            yield Batch(*batch).augmented(self.augment, self.mixup, self.generator)
 
 
 def _take(values: Tensor, index: Tensor | slice) -> Tensor:
@@ -220,6 +331,26 @@ def normalise_weights(
         )
     scaled = ImageDataset(base.images, base.targets, weights / part.mean())
     return scaled if indices is None else Subset(scaled, indices.numpy())  # type: ignore[arg-type]
+
+
+def with_answers(dataset: Any, answers: Tensor) -> Any:
+    """Return the same rows with what teachers say of them.
+
+    Parameters
+    ----------
+    dataset : ImageDataset or Subset of one
+        The rows.
+    answers : Tensor of shape (len(dataset), n_classes)
+        In their order.
+    """
+    base, rows = resolve_subset(dataset)
+    answers = answers.to(base.images.device)
+    if rows is None:
+        return ImageDataset(base.images, base.targets, base.weights, answers)
+    of_all = answers.new_zeros((len(base), answers.shape[1]))
+    of_all[rows.to(of_all.device)] = answers
+    told = ImageDataset(base.images, base.targets, base.weights, of_all)
+    return Subset(told, rows.numpy())  # type: ignore[arg-type]
 
 
 def is_resident(dataset: Any) -> bool:

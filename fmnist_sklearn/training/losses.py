@@ -41,6 +41,29 @@ def row_losses(criterion: Any, logits: Tensor, targets: Tensor) -> Tensor:
     return criterion(logits, targets)
 
 
+def distillation_losses(logits: Tensor, soft: Tensor, temperature: float) -> Tensor:
+    """Return how far each row is from what its teachers say of it.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, n_classes)
+        Of the network that learns.
+    soft : Tensor of shape (n, n_classes)
+        Probabilities that the teachers give at this temperature.
+    temperature : float
+        What logits are divided by.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        Kullback-Leibler divergence times ``temperature ** 2``, so that gradients keep
+        their size at any temperature.
+    """
+    log_probabilities = F.log_softmax(logits / temperature, dim=1)
+    divergence = F.kl_div(log_probabilities, soft, reduction="none").sum(1)
+    return temperature**2 * divergence
+
+
 def batch_loss(losses: Tensor, weights: Tensor | None) -> Tensor:
     """Return the mean of a batch's losses, each times its weight where there are any.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..modules import reset_parameters
-from .augment import make_augment
+from .augment import make_augment, mixup_strength
 from .batches import BatchIterator, LoadedBatches, automatic_batch_size, is_resident
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
+from .captured import steps_at_once
+from .device import evaluation_batch_size
 from .losses import CrossEntropy
 
-PREDICTION_BATCH_SIZE = 160
 DEFAULT_PATIENCE = 10
 
 _FUSED_OPTIMIZERS = (
@@ -99,8 +102,32 @@ class BuildsParts(NeuralNetClassifier):
         chosen = {"fused", "foreach", "capturable", "differentiable"} & kwargs.keys()
         if self.optimizer in _FUSED_OPTIMIZERS and not chosen:
             kwargs["fused"] = True
+        if self.weight_decay and "weight_decay" not in kwargs:
+            args = (self._groups_with_decay(*args),)
         self.optimizer_ = self.optimizer(*args, **kwargs)
         return self
+
+    def _groups_with_decay(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Split groups of parameters into those that decay and those that are spared.
+
+        Groups of ``optimizer__param_groups`` with a decay of their own keep it.
+        """
+        if "weight_decay" not in inspect.signature(self.optimizer).parameters:
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} needs an optimizer that has it, "
+                f"got optimizer={self.optimizer!r}; use torch.optim.AdamW"
+            )
+        split: list[dict[str, Any]] = []
+        for group in groups:
+            if "weight_decay" in group:
+                split.append(group)
+                continue
+            weights = [p for p in group["params"] if p.ndim > 1]
+            spared = [p for p in group["params"] if p.ndim <= 1]
+            for params, decay in ((weights, self.weight_decay), (spared, 0.0)):
+                if params:
+                    split.append({**group, "params": params, "weight_decay": decay})
+        return split
 
     def initialize_history(self) -> Any:
         """Start a new history; an earlier one may be in someone's hands."""
@@ -169,9 +196,11 @@ class BuildsParts(NeuralNetClassifier):
         iterator = self.iterator_train if training else self.iterator_valid
         if iterator is None and not is_resident(dataset):
             iterator = DataLoader
-        kwargs.setdefault(
-            "batch_size", self.batch_size if training else PREDICTION_BATCH_SIZE
-        )
+        if training:
+            kwargs.setdefault("batch_size", self.batch_size)
+        elif "batch_size" not in kwargs:
+            n_pixels = math.prod(self.image_shape_)
+            kwargs["batch_size"] = evaluation_batch_size(self.device_, n_pixels)
         kwargs["batch_size"] = _batch_size(prefix, kwargs["batch_size"], len(dataset))
         if training:
             kwargs.setdefault("shuffle", True)
@@ -184,14 +213,23 @@ class BuildsParts(NeuralNetClassifier):
         seed = self._seeds.order if training else 0
         generator = torch.Generator("cpu").manual_seed(seed)
         augment = make_augment(self.augment) if training else None
+        mixup = mixup_strength(self.augment) if training else 0
         if iterator is None:
             _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
+            block_size = 1
+            if training and not (callable(self.augment) or mixup):
+                block_size = steps_at_once(dataset, kwargs["batch_size"], self.device_)
             return BatchIterator(
-                dataset, augment=augment, generator=generator, **kwargs
+                dataset,
+                augment=augment,
+                mixup=mixup,
+                generator=generator,
+                block_size=block_size,
+                **kwargs,
             )
         if isinstance(iterator, type) and issubclass(iterator, DataLoader):
             kwargs.setdefault("generator", generator)
-        return LoadedBatches(iterator(dataset, **kwargs), augment, generator)
+        return LoadedBatches(iterator(dataset, **kwargs), augment, mixup, generator)
 
 
 def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:

@@ -12,6 +12,7 @@ from skorch import NeuralNetClassifier
 from torch import Tensor
 
 from .adam import quick_step, takes_quick_step
+from .batches import Batch
 from .losses import batch_loss, row_losses
 
 
@@ -57,14 +58,35 @@ class EagerSteps(NeuralNetClassifier):
         """Compute the loss of a batch and its gradients."""
         if not self.module_.training:
             self._set_training(True)
-        images, targets = batch
         with self._training_precision():
-            logits = self.infer(images, **fit_params)
-        loss = self.get_loss(
-            logits.float(), targets, X=images, training=True, **_weights_of(batch)
-        )
+            logits = self.infer(batch[0], **fit_params)
+        loss = self._training_loss(logits.float(), batch)
         loss.backward()
         return {"loss": loss, "y_pred": logits}
+
+    def _training_loss(self, logits: Tensor, batch: Any) -> Tensor:
+        """Return the loss of a batch: of both labels of blended images, and teachers'.
+
+        Teachers belong to a run; a step outside of one learns from the labels alone.
+        """
+        batch = batch if isinstance(batch, Batch) else Batch(*batch)
+        images, targets = batch
+        loss = self.get_loss(
+            logits, targets, X=images, training=True, **_weights_of(batch)
+        )
+        if batch.mixed_in is not None:
+            mixed_in = batch.mixed_in
+            others = self.get_loss(
+                logits,
+                mixed_in.targets,
+                X=images,
+                training=True,
+                **_weights_of(mixed_in),
+            )
+            loss = mixed_in.share * loss + (1 - mixed_in.share) * others
+        if self._training is None or self._training.teaching is None:
+            return loss
+        return self._training.teaching.loss(logits, batch, loss)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the loss of a batch, as ``predict`` would see it."""
@@ -88,7 +110,12 @@ class EagerSteps(NeuralNetClassifier):
     def _training_precision(self) -> AbstractContextManager[Any]:
         if self.precision_ == "float32":
             return nullcontext()
-        return torch.autocast(self.device_.type, dtype=torch.bfloat16)
+        # The cache of casted weights belongs to all threads: fits side by side on a GPU
+        # would read each other's.
+        cached = self.device_.type != "cuda"
+        return torch.autocast(
+            self.device_.type, dtype=torch.bfloat16, cache_enabled=cached
+        )
 
     def _step_optimizer(self, step_fn: Callable[[], Tensor]) -> None:
         if takes_quick_step(self.optimizer_):

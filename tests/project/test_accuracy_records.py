@@ -4,7 +4,9 @@ import json
 import sys
 
 import numpy as np
+import pytest
 
+from fmnist_sklearn import load_model, save_model
 from fmnist_sklearn.benchmark.data import Images
 
 
@@ -41,3 +43,35 @@ def test_a_finished_run_is_not_repeated(scripts, X, y, tmp_path, monkeypatch, ca
     accuracy.main()
     assert path.read_bytes() == before
     assert "recorded before" in capsys.readouterr().out
+
+
+def test_a_distilled_run(scripts, X, y, mini_vgg, tmp_path, monkeypatch, capsys):
+    """Teachers come from files, and the trained network goes into one without them."""
+    accuracy, records = scripts("accuracy"), scripts("accuracy_records")
+    images = Images("sample", "memory", X, y, X[:50], y[:50])
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "runs")
+    monkeypatch.setattr(accuracy, "load_data", lambda *args: images)
+    monkeypatch.setitem(accuracy.DISTILLED, "max_epochs", 2)
+    save_model(mini_vgg, tmp_path / "teacher.safetensors")
+    command = [
+        "accuracy.py",
+        "--recipe",
+        "distilled",
+        "--model",
+        "lenet5",
+        "--threads",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        accuracy.main()
+    assert "--teachers go together" in capsys.readouterr().err
+
+    files = ["--teachers", tmp_path / "teacher.safetensors", "--keep", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", [*command, *map(str, files)])
+    accuracy.main()
+    run = json.loads((tmp_path / "runs/distilled-lenet5-64-0.json").read_text("utf-8"))
+    assert run["teachers"] == ["teacher"]
+    net = load_model(tmp_path / "out/distilled-lenet5-64-0.safetensors")
+    assert net.teacher is None
+    assert net.score(X[:50], y[:50]) == run["test_accuracy"]

@@ -1,3 +1,5 @@
+import doctest
+import inspect
 import types
 
 import pytest
@@ -43,6 +45,14 @@ def test_every_public_function_and_class_says_what_it_does(name):
     if callable(value):
         assert value.__module__.startswith("fmnist_sklearn")
         assert len(value.__doc__.strip().splitlines()[0]) > 20
+
+
+@pytest.mark.parametrize("name", fmnist_sklearn.__all__)
+def test_every_public_function_and_class_has_an_example_that_runs(name):
+    value = getattr(fmnist_sklearn, name)
+    if callable(value):
+        examples = doctest.DocTestParser().get_examples(inspect.getdoc(value))
+        assert [e for e in examples if doctest.SKIP not in e.options]
 
 
 def test_version():

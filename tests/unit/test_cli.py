@@ -67,7 +67,7 @@ def test_benchmark_prints_table_best_row_and_files(quick, tmp_path, capsys):
     assert "bundled sample" in printed
     table = printed[: printed.index("Best row")]
     assert max(map(len, table.splitlines())) <= 100
-    assert len(os.listdir(out)) == 9
+    assert len(os.listdir(out)) == 10
 
 
 def test_fit_tells_its_accuracy_and_predict_names_pictures(

@@ -12,6 +12,7 @@ from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save
 from fmnist_sklearn.recipes import RECIPES
 
 ACCURATE = RECIPES["accurate"]["LeNet5Classifier"]
+AUGMENT = {"shift": 1, "rotate": 4, "erase": 4, "mixup": 0.1}
 CLASSES = {cls.__name__: cls for cls in (LeNet5Classifier, MiniVGGClassifier)}
 
 
@@ -84,7 +85,7 @@ def test_a_nested_value_refuses_every_change(change):
     augment = LeNet5Classifier(**ACCURATE).augment
     with pytest.raises(TypeError, match="change a copy"):
         change(augment)
-    assert ACCURATE["augment"] == {"shift": 1, "erase": 4}
+    assert ACCURATE["augment"] == AUGMENT
 
 
 @pytest.mark.parametrize(
@@ -101,18 +102,19 @@ def test_a_nested_value_refuses_every_change(change):
 def test_copies_are_plain_dicts_of_ones_own(copied):
     own = copied(RECIPES["accurate"]["MiniVGGClassifier"])
     assert own == RECIPES["accurate"]["MiniVGGClassifier"]
-    own["augment"] = dict(own["augment"], flip=0.5)
+    own["augment"] = dict(own["augment"], flip=0.25)
     own["lr"] = 1.0
-    assert RECIPES["accurate"]["MiniVGGClassifier"]["augment"] == {"shift": 1}
-    assert RECIPES["accurate"]["MiniVGGClassifier"]["lr"] != 1.0
+    recipe = RECIPES["accurate"]["MiniVGGClassifier"]
+    assert recipe["augment"] == {"flip": 0.5, "shift": 1, "erase": 8}
+    assert recipe["lr"] != 1.0
 
 
 def test_an_estimator_made_by_a_recipe_goes_everywhere(X, y, tmp_path, two_processes):
     few = {"max_epochs": 1, "batch_size": 32, "random_state": 0}
     net = LeNet5Classifier(**{**ACCURATE, **few})
-    expected = {"shift": 1, "erase": 4}
+    expected = AUGMENT
     assert clone(net).augment == expected
-    assert "augment={'erase': 4, 'shift': 1}" in repr(net)
+    assert "augment={'erase': 4, 'mixup': 0.1, 'rotate': 4, 'shift': 1}" in repr(net)
     search = GridSearchCV(net, {"augment": [ACCURATE["augment"], None]}, cv=2, n_jobs=2)
     search.fit(X, y)
     assert search.cv_results_["params"][0] == {"augment": expected}

@@ -19,7 +19,14 @@ def compute_gradients(network):
     network(torch.randn(4, 5)).square().sum().backward()
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"weight_decay": 0.1, "betas": (0.5, 0.9)}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"weight_decay": 0.1, "betas": (0.5, 0.9)},
+        {"weight_decay": 0.1, "optimizer": torch.optim.AdamW},
+    ],
+)
 def test_quick_step_is_adam_s(kwargs):
     network, optimizer = network_and_optimizer(**kwargs)
     compute_gradients(network)
@@ -53,7 +60,7 @@ def test_quick_step_is_adam_s(kwargs):
         {"fused": False},
         {"amsgrad": True},
         {"maximize": True},
-        {"optimizer": torch.optim.AdamW},
+        {"optimizer": torch.optim.SGD},
     ],
 )
 def test_other_optimizers_take_their_own_step(kwargs):

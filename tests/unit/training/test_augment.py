@@ -4,8 +4,11 @@ import torch
 
 from fmnist_sklearn.training.augment import (
     make_augment,
+    mix_up,
+    mixup_strength,
     random_erase,
     random_flip,
+    random_rotate,
     random_shift,
 )
 
@@ -85,8 +88,75 @@ def test_erase_blackens_one_square_of_each_image(images):
     assert columns.float().mean(0).min() > 0.1
 
 
-def test_all_three_together(images):
-    augment = make_augment({"flip": 0.5, "shift": 1, "erase": 2})
+@pytest.mark.parametrize("shape", [(3, 2, 9, 9), (3, 1, 7, 13)])
+def test_rotate_by_known_angles(monkeypatch, shape):
+    """By 0, 90 and 180 degrees, the largest square in the middle of each image."""
+    monkeypatch.setattr(
+        "fmnist_sklearn.training.augment._uniform",
+        lambda n, generator: torch.tensor([0.5, 0.75, 1.0]),
+    )
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    turned = random_rotate(images, 180, None)
+
+    assert turned.dtype == torch.float32
+    side, (h, w) = min(shape[-2:]), shape[-2:]
+    top, left = (h - side) // 2, (w - side) // 2
+    window = (..., slice(top, top + side), slice(left, left + side))
+    for quarters in range(3):
+        expected = torch.rot90(images[quarters][window].float(), -quarters, (-2, -1))
+        other_way = torch.rot90(images[quarters][window].float(), quarters, (-2, -1))
+        found = turned[quarters][window]
+        assert any(
+            torch.allclose(found, each, atol=0.01) for each in (expected, other_way)
+        )
+
+
+def test_rotate_goes_both_ways_and_lets_black_in():
+    images = torch.full((200, 1, 11, 11), 255, dtype=torch.uint8)
+    images[..., 5] = 0  # an upright line
+    turned = random_rotate(images, 10, generator())
+    leaning = (turned[:, 0, 2, 4] < 250).float() - (turned[:, 0, 2, 6] < 250).float()
+
+    assert 60 < int((leaning == 1).sum()) < 140
+    assert 60 < int((leaning == -1).sum()) < 140
+    assert (turned[:, 0, 5, 5] < 30).all()  # the centre stays
+    assert (turned[:, 0, 0, 0] < 250).any()
+    assert turned.min() >= 0
+    assert turned.max() <= 255.001
+
+
+def test_mixup_blends_pairs_in_one_proportion(images):
+    shares = []
+    for seed in range(50):
+        blended, others, share = mix_up(images, 0.4, generator(seed))
+        expected = share * images.float() + (1 - share) * images[others].float()
+        assert torch.allclose(blended, expected, atol=1e-3)
+        assert torch.equal(others.sort().values, torch.arange(len(images)))
+        shares.append(share)
+    again, *_ = mix_up(images, 0.4, generator(seed))
+
+    assert torch.equal(again, blended)
+    # Beta(0.4, 0.4) is heaviest at its ends, and even on both sides.
+    assert np.mean([share < 0.1 or share > 0.9 for share in shares]) > 0.35
+    assert 0.35 < np.mean(shares) < 0.65
+
+
+def test_mixup_is_left_to_the_batch(images):
+    assert torch.equal(make_augment({"mixup": 0.2})(images, generator()), images)
+    assert mixup_strength({"mixup": 0.2, "shift": 1}) == 0.2
+    assert mixup_strength({"shift": 1}) == mixup_strength(None) == 0
+    assert mixup_strength(len) == 0
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1000])
+def test_mixup_of_extreme_strength(images, alpha):
+    blended, _, share = mix_up(images, alpha, generator())
+    assert 0 <= share <= 1
+    assert torch.isfinite(blended).all()
+
+
+def test_all_of_them_together(images):
+    augment = make_augment({"flip": 0.5, "shift": 1, "rotate": 5, "erase": 2})
     once = augment(images, generator())
     assert once.shape == images.shape
     assert torch.equal(augment(images, generator()), once)
@@ -96,7 +166,7 @@ def test_all_three_together(images):
 def test_nothing_asked_for_changes_nothing(images):
     assert make_augment(None) is None
     assert torch.equal(make_augment({})(images, generator()), images)
-    zeros = make_augment({"flip": 0, "shift": 0, "erase": 0})
+    zeros = make_augment({"flip": 0, "shift": 0, "erase": 0, "rotate": 0, "mixup": 0})
     assert torch.equal(zeros(images, generator()), images)
 
 
@@ -114,7 +184,10 @@ def test_a_function_stays_as_it_is():
 @pytest.mark.parametrize(
     ("augment", "match"),
     [
-        ({"flop": 1}, "augment may hold 'flip', 'shift', 'erase', got 'flop'"),
+        (
+            {"flop": 1},
+            "augment may hold 'flip', 'shift', 'rotate', 'erase', 'mixup', got 'flop'",
+        ),
         ({"flip": 1.5}, r"augment\['flip'\] must be a probability.*got 1.5"),
         ({"flip": -0.1}, r"augment\['flip'\] must be a probability"),
         ({"flip": float("nan")}, r"augment\['flip'\] must be a probability.*nan"),
@@ -123,6 +196,10 @@ def test_a_function_stays_as_it_is():
         ({"shift": 1.5}, r"augment\['shift'\] must be a number of pixels.*got 1.5"),
         ({"shift": -1}, r"augment\['shift'\] must be .* at least 0, got -1"),
         ({"erase": "all"}, r"augment\['erase'\] must be .*got 'all'"),
+        ({"rotate": 181}, r"augment\['rotate'\] must be an angle in degrees.*got 181"),
+        ({"rotate": float("nan")}, r"augment\['rotate'\] must be an angle.*got nan"),
+        ({"mixup": -0.1}, r"augment\['mixup'\] must be the alpha of .*got -0.1"),
+        ({"mixup": float("inf")}, r"augment\['mixup'\] must be .* 1000, got inf"),
     ],
 )
 def test_wrong_augment(augment, match):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG
+from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG, MiniVGGClassifier
 from fmnist_sklearn.training.parts import build_module
 
 
@@ -41,3 +41,50 @@ def test_batch_size_auto_in_the_iterator_s_own_name(X, y, quick):
         **quick | {"max_epochs": 1}, iterator_train__batch_size="auto"
     ).fit(X, y)
     assert net.history_[0, "train_batch_count"] == 12
+
+
+# Weight decay
+
+
+def decays(net):
+    """The weight decay of each parameter, by its name."""
+    names = {id(p): name for name, p in net.module_.named_parameters()}
+    return {
+        names[id(p)]: group["weight_decay"]
+        for group in net.optimizer_.param_groups
+        for p in group["params"]
+    }
+
+
+@pytest.mark.parametrize("cls", [LeNet5Classifier, MiniVGGClassifier])
+def test_weight_decay_spares_biases_and_normalisation(cls):
+    net = cls(weight_decay=0.1, optimizer=torch.optim.AdamW).initialize()
+    found = decays(net)
+
+    assert len(found) == len(list(net.module_.parameters()))
+    for name, decay in found.items():
+        spared = name.endswith("bias") or ".norm." in name
+        assert decay == (0.0 if spared else 0.1)
+
+
+def test_weight_decay_and_the_optimizer_s_own():
+    net = LeNet5Classifier(weight_decay=0.1, optimizer__weight_decay=0.3)
+    assert set(decays(net.initialize()).values()) == {0.3}
+
+    groups = [("c1.*", {"weight_decay": 0.5}), ("head.out.*", {"lr": 0.1})]
+    net = LeNet5Classifier(weight_decay=0.2, optimizer__param_groups=groups)
+    found = decays(net.initialize())
+    assert found["c1.conv.weight"] == found["c1.conv.bias"] == 0.5
+    assert found["head.out.weight"] == found["c3.conv.weight"] == 0.2
+    assert found["head.out.bias"] == found["c3.norm.weight"] == 0.0
+    assert {group["lr"] for group in net.optimizer_.param_groups} == {0.1, net.lr}
+
+
+def test_without_weight_decay_all_parameters_are_in_one_group():
+    assert len(LeNet5Classifier().initialize().optimizer_.param_groups) == 1
+
+
+def test_weight_decay_needs_an_optimizer_that_has_it(X, y, quick):
+    net = LeNet5Classifier(weight_decay=0.1, optimizer=torch.optim.LBFGS, **quick)
+    with pytest.raises(ValueError, match=r"weight_decay=0.1 needs .*LBFGS"):
+        net.fit(X, y)

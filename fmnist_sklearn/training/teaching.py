@@ -1,0 +1,61 @@
+"""Distillation: a network learns from the probabilities that others give, as well."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .batches import Batch
+from .losses import batch_loss, distillation_losses
+
+
+class Teaching(NamedTuple):
+    """The teachers of a training run, and how much they count.
+
+    References
+    ----------
+    Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
+    arXiv:1503.02531, 2015.
+    """
+
+    networks: tuple[
+        Any, ...
+    ]  # nets that are asked about each batch, as it is trained on
+    n_teachers: int  # with those whose answers the batches carry
+    weight: float
+    temperature: float
+
+    def loss(self, logits: Tensor, batch: Batch, label_loss: Tensor) -> Tensor:
+        """Return the loss of a batch: that of the labels, and that of the teachers.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n, n_classes)
+            Of the network that learns.
+        batch : Batch
+            What they were computed of.
+        label_loss : Tensor of shape ()
+            By the labels alone.
+        """
+        soft = self._soft_targets(batch).to(logits.device)
+        losses = distillation_losses(logits, soft, self.temperature)
+        soft_loss = batch_loss(losses, batch.blended_weights)
+        return (1 - self.weight) * label_loss + self.weight * soft_loss
+
+    def _soft_targets(self, batch: Batch) -> Tensor:
+        """Return the mean of what the teachers say, of shape (n, n_classes)."""
+        answers = [] if batch.answers is None else [batch.answers]
+        images = torch.as_tensor(batch[0])
+        for net in self.networks:
+            laid_out = images.reshape(len(images), *net.image_shape_)
+            with net._training_precision():
+                logits = net.evaluation_step((laid_out,))
+            answers.append((logits.float() / self.temperature).softmax(1))
+        return torch.stack(answers).sum(0) / self.n_teachers
+
+
+def soften(probabilities: Tensor, temperature: float) -> Tensor:
+    """Return the probabilities of logits that are divided by ``temperature``."""
+    return (probabilities.log() / temperature).softmax(1)
