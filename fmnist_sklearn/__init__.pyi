@@ -1,5 +1,23 @@
 # What each public name is and where it comes from: read by type checkers, and by
 # __init__.py, which loads a name when it is first used.
+from . import benchmark as benchmark
+from . import datasets as datasets
+from . import estimators as estimators
+from . import export as export
+from . import heatmap as heatmap
+from . import models as models
+from . import modules as modules
+from . import persistence as persistence
+from . import photos as photos
+from . import plots as plots
+from . import prediction as prediction
+from . import recipes as recipes
+from . import results as results
+from . import scoring as scoring
+from . import search as search
+from . import storage as storage
+from . import tables as tables
+from . import training as training
 from ._version import __version__ as __version__
 from .benchmark import run_benchmark as run_benchmark
 from .datasets import CLASS_NAMES as CLASS_NAMES

@@ -26,8 +26,9 @@ def make_photos(folder, n_photos, kinds):
     made = []
     for kind in kinds:
         for i in range(2):
-            # Soft shapes under noise, as a camera takes them.
-            small = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+            # Something of many colours on a light table, under a camera's noise.
+            small = np.full((30, 40, 3), 230, dtype=np.uint8)
+            small[6:24, 10:30] = rng.integers(0, 200, (18, 20, 3))
             picture = Image.fromarray(small).resize(SIZE, Image.Resampling.BICUBIC)
             pixels = np.asarray(picture).astype(np.int16)
             pixels += rng.integers(-9, 10, (SIZE[1], SIZE[0], 1), dtype=np.int16)

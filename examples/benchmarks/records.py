@@ -22,6 +22,9 @@ from fmnist_sklearn.storage.files import atomic_write
 
 DOCS = Path(__file__).parents[2] / "docs"
 DEFAULTS = DOCS / "defaults.csv"  # from defaults.py
+DISTILLED_FROM_SVC = DOCS / "distilled_from_svc.csv"  # from distilled_from_svc.py
+DISTILLED_FROM_SVC_CHOICE = DOCS / "distilled_from_svc_choice.csv"
+FRONTIER = DOCS / "frontier.csv"  # from frontier.py
 PLAIN_SECONDS = DOCS / "published_plain.csv"  # from published_plain.py
 RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # from recipe_choice.py
 SAME_ACCURACY = DOCS / "same_accuracy.csv"  # from same_accuracy.py

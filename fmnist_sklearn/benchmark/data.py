@@ -144,7 +144,8 @@ def load_pictures(
         order = np.random.default_rng(seed).permutation(len(y))
         X_train, y_train = X[order], y[order]
         X_test, y_test = tested.images, tested.target_names[tested.target]
-    name = os.path.basename(os.path.abspath(folder))
+    # A folder may be called "sample"; with the slash it is not taken for ours.
+    name = os.path.basename(os.path.abspath(folder)) + "/"
     return Images(
         name, os.fspath(folder), X_train, y_train, X_test, y_test, preparation=prepare
     )

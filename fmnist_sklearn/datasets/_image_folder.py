@@ -182,10 +182,10 @@ def _list_classes(
             if entry.is_dir() and not entry.name.startswith(".")
         )
     if found and _PARTS.issuperset(name.lower() for name in found):
-        first = os.path.join(folder, found[0])
+        parts = " and ".join(os.path.join(folder, name) for name in found)
         raise ValueError(
-            f"{folder} holds the parts {', '.join(found)}, not classes: load each part "
-            f"by itself, such as load_image_folder({first!r})"
+            f"{folder} holds parts, not classes: load {parts} each by itself (the "
+            "command takes one as --data and one as --test)"
         )
     names = found if class_names is None else list(map(str, class_names))
     if missing := sorted(set(names) - set(found)):

@@ -186,7 +186,7 @@ class ImageClassifier(
                     f"{self.classes_!r}, but y holds {classes!r}"
                 )
             self.classes_ = classes
-            dataset = make_dataset(self, checked)
+            dataset = make_dataset(self, checked, shared=True)
             if X_val is None:
                 return checked, *split(self, dataset)
             valid = validation_dataset(self, X_val, y_val, sample_weight_val)

@@ -135,6 +135,9 @@ _ATTRIBUTES = """
         Where the network is.
     precision_ : str
         "float32" or "bfloat16": what the training was computed in.
+    steps_ : str
+        "captured" where the steps of the last training were recorded once and replayed
+        by the GPU, else "eager"; see :doc:`/gpu`. Files do not hold it.
     module_ : torch.nn.Module
         The network.
     history_ : skorch.history.History

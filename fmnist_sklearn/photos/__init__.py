@@ -189,7 +189,7 @@ def _to_image(prepared: Any, image_shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = image_shape
     image = np.asarray(prepared)
     if image.dtype == np.uint8:
-        if image.shape == image_shape:
+        if image.shape == (channels, height, width):
             return image.transpose(1, 2, 0)
         if image.shape == (height, width, channels)[: image.ndim] and (
             image.ndim == 3 or channels == 1

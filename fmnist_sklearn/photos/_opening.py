@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .._glibc import trim_memory
 from ..storage import open_regular
 
 # Pixels only. The others that Pillow knows include PostScript, which it hands to
@@ -61,6 +62,7 @@ class _Memory:
                 self._changed.notify_all()
 
 
+_TRIMMED = 32_000_000  # bytes: freed again by whoever took so many
 _SHARED = _Memory(400_000_000)  # of all pictures that are open at the same time
 
 
@@ -104,7 +106,14 @@ def open_picture(
             with _explaining(path, file):
                 ImageOps.exif_transpose(opened, in_place=True)
                 picture = _to_rgba(opened, side, stretched)
-            yield picture
+                opened.close()
+            try:
+                yield picture
+            finally:
+                picture.close()
+                if n_bytes > _TRIMMED:
+                    # glibc would keep the blocks of each thread for that thread.
+                    trim_memory()
 
 
 @contextmanager

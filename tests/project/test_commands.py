@@ -101,6 +101,10 @@ def folder(tmp_path, monkeypatch, X, y):
     monkeypatch.setattr(benchmark_data, "load_fashion_mnist_sample", load_part)
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", load_part)
     monkeypatch.setattr(datasets, "fetch_fashion_mnist", load_part)
+    # Drawing figures is slow, and for other tests.
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None
+    )
     monkeypatch.chdir(tmp_path)
     for name, label in {"shoe.png": 7, "coat.jpg": 4}.items():
         draw(X[y == label][0]).save(name)

@@ -27,6 +27,18 @@ def test_all_names_what_is_exported():
     assert all(hasattr(fmnist_sklearn, name) for name in lazy)
 
 
+def test_what_may_be_loaded_late_is_what_is_public():
+    """But for modules, which are there as they would be if all loaded at once."""
+    late = set(dir(fmnist_sklearn)) - {"__version__"}
+    modules = {
+        name
+        for name in late
+        if isinstance(getattr(fmnist_sklearn, name), types.ModuleType)
+    }
+    assert late - modules == set(fmnist_sklearn.__all__)
+    assert {"datasets", "estimators", "tables"} < modules
+
+
 @pytest.mark.parametrize("name", fmnist_sklearn.__all__)
 def test_every_public_function_and_class_says_what_it_does(name):
     value = getattr(fmnist_sklearn, name)

@@ -568,7 +568,7 @@ def test_benchmark_and_search_of_a_folder(quick, photos, tmp_path, capsys):
     found = parsed(capsys, *argv)
     assert found["data"]["source"] == str(photos)
     page = (out / "results.md").read_text()
-    assert page.startswith(f"# Benchmark on {photos.name}\n")
+    assert page.startswith(f"# Benchmark on {photos.name}/\n")
     assert "As published" not in page
     argv = ["search", "lenet5", *own, "--lr", "0.003", "0.01", "--cv", "2"]
     found = parsed(capsys, *argv, "--max-epochs", "1")

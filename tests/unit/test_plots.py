@@ -224,3 +224,15 @@ def test_an_unfitted_estimator():
 def test_an_estimator_without_curves():
     with pytest.raises(TypeError, match="LogisticRegression has neither"):
         TrainingCurvesDisplay.from_estimator(LogisticRegression().fit(X, y))
+
+
+@pytest.mark.parametrize("metric", [["valid_loss"], {"valid_loss"}, None, 3])
+def test_a_metric_that_is_no_name(metric, lenet5):
+    with pytest.raises(TypeError, match=r"metric must name one thing .*'valid_loss'"):
+        TrainingCurvesDisplay.from_estimator(lenet5, metric=metric)
+
+
+def test_an_unknown_metric_is_told_what_may_be_drawn(lenet5):
+    expected = r"only \['dur', 'train_loss', 'valid_acc', 'valid_loss'\]\.$"
+    with pytest.raises(ValueError, match=expected):
+        TrainingCurvesDisplay.from_estimator(lenet5, metric="accuracy")

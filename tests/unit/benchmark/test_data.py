@@ -67,7 +67,7 @@ def folder(tmp_path):
 def test_a_fifth_of_each_class_is_kept(folder):
     path = folder("photos", a=20, b=10)
     images = load_pictures(path, image_shape=(1, 4, 4), seed=1)
-    assert (images.name, images.source) == ("photos", str(path))
+    assert (images.name, images.source) == ("photos/", str(path))
     assert (images.n_train, images.n_test) == (24, 6)
     assert sorted(images.y_test) == ["a"] * 4 + ["b"] * 2
     shades = np.concatenate([images.X_train, images.X_test])[:, 0, 0, 0]

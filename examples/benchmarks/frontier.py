@@ -1,0 +1,160 @@
+"""Time classifiers from quick to patient: test accuracy against training seconds.
+
+Each contender is trained on the 60,000 training images at several sizes, its epochs or
+iterations, and judged on the 10,000 test images. A line a fit goes to
+``docs/frontier.csv``; one that is there is not repeated. Nothing else should run
+meanwhile::
+
+    python examples/benchmarks/frontier.py --seeds 0 1 2
+
+Seconds are those of ``fit``, on images that lie in memory as the contender takes them.
+"accurate" takes hours on two cores and comes with ``--long`` only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from contenders import plain_lenet5, plain_mini_vgg, print_machine, stopwatch
+from records import FRONTIER
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from skorch import NeuralNetClassifier
+
+from fmnist_sklearn import fetch_fashion_mnist
+from fmnist_sklearn.models import find_model
+
+
+class Contender(NamedTuple):
+    """A kind of classifier, in several sizes."""
+
+    make: Callable[[int, int], Any]  # of size and seed
+    sizes: tuple[int, ...]
+    takes: str = "bytes"  # or "rows" or "images", both of 0..1 in float32
+
+
+def _recipe(recipe: str, model: str, batch_size: int, sizes: tuple[int, ...]) -> Any:
+    def make(size: int, seed: int) -> Any:
+        return find_model(model).make(
+            recipe, batch_size=batch_size, max_epochs=size, random_state=seed
+        )
+
+    return Contender(make, sizes)
+
+
+def _skorch(network: Any, sizes: tuple[int, ...]) -> Any:
+    def make(size: int, seed: int) -> Any:
+        torch.manual_seed(seed)
+        return NeuralNetClassifier(
+            network,
+            criterion=torch.nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            lr=1e-3,
+            max_epochs=size,
+            batch_size=64,
+            iterator_train__shuffle=True,
+            train_split=None,
+            verbose=0,
+        )
+
+    return Contender(make, sizes, "images")
+
+
+CONTENDERS = {
+    "LeNet5Classifier, fast": _recipe("fast", "lenet5", 64, (2, 4, 8, 16)),
+    "MiniVGGClassifier, fast": _recipe("fast", "minivgg", 64, (1, 2, 4, 8)),
+    "skorch, layers of LeNet5": _skorch(plain_lenet5, (2, 4, 8, 16)),
+    "skorch, layers of MiniVGG": _skorch(plain_mini_vgg, (1, 2, 4, 8)),
+    "MLPClassifier": Contender(
+        lambda size, seed: MLPClassifier(max_iter=size, random_state=seed),
+        (5, 10, 20, 40),
+        "rows",
+    ),
+    "HistGradientBoostingClassifier": Contender(
+        lambda size, seed: HistGradientBoostingClassifier(
+            max_iter=size, early_stopping=False, random_state=seed
+        ),
+        (10, 30, 100),
+    ),
+    "LogisticRegression": Contender(
+        lambda size, seed: LogisticRegression(max_iter=size), (10, 30, 100), "rows"
+    ),
+}
+LONG = {
+    "LeNet5Classifier, accurate": _recipe("accurate", "lenet5", 128, (20, 60, 200)),
+    "MiniVGGClassifier, accurate": _recipe("accurate", "minivgg", 128, (10, 30, 100)),
+}
+
+
+def as_taken(X: np.ndarray) -> dict[str, np.ndarray]:
+    """Return images in each form that a contender takes."""
+    rows = X.astype(np.float32) / 255
+    return {"bytes": X, "rows": rows, "images": rows.reshape(-1, 1, 28, 28)}
+
+
+def recorded() -> set[tuple[str, ...]]:
+    """Return contender, size and seed of the fits that have a line."""
+    if not FRONTIER.exists():
+        return set()
+    with FRONTIER.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {(row["contender"], row["size"], row["seed"]) for row in rows}
+
+
+def write_line(row: dict[str, Any]) -> None:
+    """Add a line to the file, and the names of its columns to a new one."""
+    is_new = not FRONTIER.exists()
+    with FRONTIER.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, row, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def measure(contender: Contender, size: int, seed: int, data: Any) -> dict[str, str]:
+    """Fit a contender once; return seconds and accuracy."""
+    (X, y), (X_test, y_test) = data
+    model = contender.make(size, seed)
+    seconds = stopwatch(lambda: model.fit(X[contender.takes], y))
+    accuracy = model.score(X_test[contender.takes], y_test)
+    return {"seconds": f"{seconds:.1f}", "accuracy": f"{accuracy:.4f}"}
+
+
+def main() -> None:
+    """Fit what has no line yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS))
+    parser.add_argument("--long", action="store_true", help="with recipe accurate")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    X, y = fetch_fashion_mnist(return_X_y=True)
+    X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
+    data = (as_taken(X), y), (as_taken(X_test), y_test)
+    print_machine()
+    names = arguments.contenders or CONTENDERS
+    chosen = {name: CONTENDERS[name] for name in names}
+    for name, contender in (chosen | (LONG if arguments.long else {})).items():
+        for size, seed in product(contender.sizes, arguments.seeds):
+            if (name, str(size), str(seed)) not in recorded():
+                row = {
+                    "contender": name,
+                    "size": size,
+                    "seed": seed,
+                    "threads": arguments.threads,
+                    **measure(contender, size, seed, data),
+                }
+                write_line(row)
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
