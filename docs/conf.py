@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+import tomllib
 from contextlib import redirect_stdout, suppress
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from sphinx.util import logging
 
 import fmnist_sklearn
 from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, cli, layer_table
@@ -23,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "benchmarks"))
 import accuracy_records
 import layout
+import looks
 import speed_records
 
 project = "fmnist_sklearn"
@@ -35,6 +38,8 @@ extensions = [
     "sphinx.ext.autosummary",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates"]
@@ -48,15 +53,30 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
-plot_formats = ["png"]
+# Each docstring of the API pages is held to numpydoc's rules; what breaks one is a
+# warning, and so an error in CI. pyproject.toml says which rules.
+_rules = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+_rules = _rules["tool"]["numpydoc_validation"]
+numpydoc_validation_checks = set(_rules["checks"])
+numpydoc_validation_exclude = set(_rules["exclude"])
+
+plot_formats = [("png", 160)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
+plot_rcparams = looks.STYLE
+plot_apply_rcparams = True
+
+# The $ of a console is not copied along.
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go"
 
 # The examples run at every build, on the bundled sample.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "looks.reading_order",
+    "reset_modules": ("matplotlib", "looks.set_style"),
+    "thumbnail_size": (480, 320),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,
@@ -65,15 +85,24 @@ sphinx_gallery_conf = {
 # Small batches gain little from more threads, and lose much on a busy machine.
 torch.set_num_threads(1)
 
+toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
 html_title = "fmnist_sklearn"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
     "footer_end": [],
-    "secondary_sidebar_items": {"**": ["page-toc"]},
+    "secondary_sidebar_items": {"index": [], "**": ["page-toc"]},
+    "pygments_light_style": "github-light",
+    "pygments_dark_style": "github-dark",
 }
+# Pages that have no neighbours to show at their side.
+html_sidebars = {"index": [], "search": [], "genindex": []}
 
 
 def code(value):
@@ -97,6 +126,13 @@ def command_help(*command):
     return shown.getvalue()
 
 
+def recipes_of(name):
+    """Tabulate the recipes of a classifier: a row a parameter, a column a recipe."""
+    recipes = {recipe: dict(models[name]) for recipe, models in RECIPES.items()}
+    table = pd.DataFrame(recipes, dtype=object).map(code)
+    return table.rename_axis("parameter").reset_index()
+
+
 # What the expressions in the pages may use.
 _NAMES = {
     "CLASS_NAMES": CLASS_NAMES,
@@ -110,6 +146,7 @@ _NAMES = {
     "layer_table": layer_table,
     "layout": layout,
     "pd": pd,
+    "recipes_of": recipes_of,
     "records": accuracy_records.read_records(),
     "speed": speed_records,
 }
@@ -139,7 +176,7 @@ class ComputedTable(Directive):
             total[name] = f"**{_cell(int(frame[name].sum()))}**"
             rows.append(list(total.values()))
         header = [str(column).replace("_", " ") for column in frame.columns]
-        lines = [".. list-table::", "   :header-rows: 1", ""]
+        lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
         for row in [header, *rows]:
             for position, cell in enumerate(row):
                 lines.append(f"   {'*' if position == 0 else ' '} - {cell}")
@@ -195,6 +232,75 @@ def quote_fitted_names(app, what, name, obj, options, lines):
             lines[number] = f"{names} : {kind}"
 
 
+# 1,152*  0.9090 ± 0.0008  17,013 (2.09)  67 %  -3.5  5e-4
+_NUMBER = re.compile(
+    r"[-+~<>]?\d[\d,.]*(e[-+]?\d+)?\*?( ?[%s])?( ?± ?[\d.,]+)?( ?\(.*\))?\*?"
+)
+
+
+def fit_tables(app, doctree):
+    """Mark columns of numbers, and wide tables, for the style sheet; let code break.
+
+    A column is one of numbers if most of its cells are: some say "not reached".
+    """
+    for table in doctree.findall(nodes.tgroup):
+        if table["cols"] > 6:
+            table.parent["classes"].append("wide")
+        rows = [row for part in table.findall(_is_part) for row in part]
+        header = sum(len(part) for part in table.findall(nodes.thead))
+        for column in range(table["cols"]):
+            cells = [row[column] for row in rows if column < len(row)]
+            texts = [cell for cell in cells[header:] if cell.astext().strip()]
+            numbers = [cell for cell in texts if _is_number(cell)]
+            if numbers and len(numbers) >= len(texts) / 2:
+                for cell in cells:
+                    cell["classes"].append("number")
+        for literal in list(table.findall(nodes.literal)):
+            parts = re.split(r"(?<=[/_:=(,])(?=\w)", literal.astext())
+            literal.clear()
+            for part in parts:
+                literal += [nodes.Text(part), nodes.raw("", "<wbr>", format="html")]
+
+
+def _is_part(node):
+    return isinstance(node, nodes.thead | nodes.tbody)
+
+
+def _is_number(cell):
+    has_code = any(cell.findall(nodes.literal))
+    return not has_code and _NUMBER.fullmatch(cell.astext().strip())
+
+
+# A template that is not found is passed over in silence, and the methods with it.
+_METHODS = (
+    "LeNet5Classifier.fit",
+    "LeNet5Classifier.predict_proba",
+    "MiniVGGClassifier.partial_fit",
+    "LeNet5.forward",
+    "TrainingCurvesDisplay.from_estimators",
+    "SearchHeatmapDisplay.from_search",
+    "FitCache.entries",
+)
+
+
+def check_methods(app, env):
+    """Warn of methods that should be on the API pages and are not."""
+    shown = {name.removeprefix("fmnist_sklearn.") for name in env.domains["py"].objects}
+    for name in sorted({*fmnist_sklearn.__all__, *_METHODS} - shown):
+        logging.getLogger(__name__).warning("%s is on no page of the API", name)
+
+
+def unlink_foreign_terms(app, what, name, obj, options, lines):
+    """Turn links into the text they show, in docstrings inherited from elsewhere.
+
+    They lead into scikit-learn's own pages.
+    """
+    if not (getattr(obj, "__module__", None) or "").startswith("fmnist_sklearn"):
+        for number, line in enumerate(lines):
+            text = re.sub(r":(?:ref|term):`([^<`]+?)(?: *<[^`]*>)?`", r"\1", line)
+            lines[number] = text
+
+
 def setup(app):
     app.add_directive("computed-table", ComputedTable)
     app.add_directive("computed-text", ComputedText)
@@ -202,4 +308,7 @@ def setup(app):
     app.add_role("value", value_role)
     # Before numpydoc, whose priority is the default of 500.
     app.connect("autodoc-process-docstring", quote_fitted_names, priority=400)
+    app.connect("autodoc-process-docstring", unlink_foreign_terms, priority=400)
+    app.connect("doctree-read", fit_tables)
+    app.connect("env-check-consistency", check_methods)
     return {"parallel_read_safe": False}

@@ -56,6 +56,7 @@ for name, model in {"network": clf, "calibrated": calibrated}.items():
         is_right, confidence, n_bins=8, strategy="quantile", name=name, ax=ax
     )
 ax.set(xlabel="confidence", ylabel="accuracy")
+plt.show()
 
 # %%
 # The factor fits into the last layer. Then the network itself is calibrated, in every
@@ -90,6 +91,7 @@ fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.plot(np.linspace(0, 1, len(order)), accuracy)
 ax.axhline(0.95, color="gray", linestyle="dotted")
 ax.set(xlabel="share of the images answered", ylabel="accuracy of the answers")
+plt.show()
 
 # %%
 # Pictures of nothing

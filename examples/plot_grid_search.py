@@ -9,12 +9,14 @@ Search over learning rate and batch size with ``GridSearchCV``, within a ``Pipel
 # The classifier is the last step of a pipeline. It needs no scaling in front of it;
 # the step here stands for any that you have, and cuts the images to their middle
 # 24 x 24 pixels.
+import matplotlib.pyplot as plt
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from fmnist_sklearn import (
     LeNet5Classifier,
+    SearchHeatmapDisplay,
     benchmark_scoring,
     benchmark_table,
     load_fashion_mnist_sample,
@@ -54,6 +56,12 @@ search.fit(X, y)
 # %%
 # One row for each candidate, with a column for each hyper-parameter that varies.
 benchmark_table(search).sort_values("accuracy", ascending=False).round(3)
+
+# %%
+# The same as a picture: which way the accuracy rises, and whether it still does at the
+# border of the grid.
+SearchHeatmapDisplay.from_search(search, x="batch_size", y="lr")
+plt.show()
 
 # %%
 # The best candidate was fitted again on all the rows; what it reaches on images that

@@ -29,7 +29,7 @@ clf = LeNet5Classifier(lr=0.01, max_epochs=6, lr_schedule="one_cycle", random_st
 clf.fit(X, y)
 
 # %%
-# A fifth of the training rows was set aside to validate on, and the weights of the
+# A tenth of the training rows was set aside to validate on, and the weights of the
 # epoch with the lowest loss there were kept.
 print(f"kept epoch {clf.best_epoch_} of {clf.n_iter_}, on {clf.device_}")
 print(f"{clf.n_parameters_:,} parameters, {clf.fit_time_:.1f} s of training")

@@ -1,27 +1,27 @@
-"""Small convolutional networks for small images, as scikit-learn estimators."""
+"""Small convolutional networks for small images, as scikit-learn estimators.
+
+Names are loaded when they are first used, each from where ``__init__.pyi`` says: torch
+takes seconds, and ``fmnist-sklearn --help`` shall not wait for it.
+"""
+
+import lazy_loader
 
 from ._version import __version__ as __version__
-from .benchmark import run_benchmark
-from .datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
-from .estimators import LeNet5Classifier, MiniVGGClassifier
-from .export import export_onnx
-from .heatmap import SearchHeatmapDisplay
-from .modules import LeNet5, MiniVGG, layer_table
-from .persistence import inspect_model, load_model, save_model
-from .plots import TrainingCurvesDisplay
-from .recipes import RECIPES
-from .search import run_search
-from .storage import FitCache
-from .tables import benchmark_scoring, benchmark_table
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "CLASS_NAMES",
     "RECIPES",
+    "FiltersDisplay",
     "FitCache",
+    "ImageReader",
+    "LayersDisplay",
     "LeNet5",
     "LeNet5Classifier",
     "MiniVGG",
     "MiniVGGClassifier",
+    "PredictionsDisplay",
     "SearchHeatmapDisplay",
     "TrainingCurvesDisplay",
     "benchmark_scoring",
@@ -31,6 +31,7 @@ __all__ = [
     "inspect_model",
     "layer_table",
     "load_fashion_mnist_sample",
+    "load_image_folder",
     "load_model",
     "run_benchmark",
     "run_search",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Mapping
@@ -108,26 +109,23 @@ def save_model(
     UserWarning
         For parameters that are left out: the loaded estimator has their defaults.
 
-    See Also
-    --------
-    load_model : Read the file.
-    inspect_model : What the file says of itself.
-
     Examples
     --------
     >>> import tempfile
-    >>> from pathlib import Path
     >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
     >>> from fmnist_sklearn.persistence import load_model, save_model
     >>> X, y = load_fashion_mnist_sample(return_X_y=True)
     >>> net = LeNet5Classifier(max_epochs=1, patience=None).fit(X[:500], y[:500])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_model(net, Path(folder) / "net.safetensors")
-    ...     loaded = load_model(Path(folder) / "net.safetensors")
-    >>> bool((loaded.predict(X) == net.predict(X)).all())
+    >>> save_model(net, path := tempfile.mkdtemp() + "/net.safetensors")
+    >>> bool((load_model(path).predict(X) == net.predict(X)).all())
     True
     """
     _check_class(estimator)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.exists(folder):
+        # Known now, and not only after all has been packed.
+        advice = f"there is no folder {folder}; make it first, with os.makedirs"
+        raise FileNotFoundError(errno.ENOENT, advice, os.fspath(path))
     if on_unstorable not in ("warn", "raise"):
         raise ValueError(
             f'on_unstorable must be "warn" or "raise", got {on_unstorable!r}'
@@ -197,9 +195,16 @@ def load_model(
         If the file is not one of ours, damaged, or holds what this version does not
         know or ``fit`` would not take; if this machine has not the `device` asked for.
 
-    See Also
+    Examples
     --------
-    save_model : Write the file, with an example.
+    >>> import tempfile
+    >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+    >>> from fmnist_sklearn.persistence import load_model, save_model
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = LeNet5Classifier(max_epochs=1, patience=None).fit(X[:500], y[:500])
+    >>> save_model(net, path := tempfile.mkdtemp() + "/net.safetensors")
+    >>> load_model(path, device="cpu").device_
+    device(type='cpu')
     """
     if device is not None:
         resolve_device(device)
@@ -284,17 +289,19 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     ValueError
         If it is not one of ours, damaged or of unknown content.
 
-    See Also
-    --------
-    load_model : Read the classifier.
-
     Examples
     --------
-    >>> from fmnist_sklearn import inspect_model
-    >>> print(inspect_model("net.safetensors"))  # doctest: +SKIP
-    path          net.safetensors
+    >>> import tempfile
+    >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+    >>> from fmnist_sklearn.persistence import inspect_model, save_model
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = LeNet5Classifier(max_epochs=1, patience=None).fit(X[:500], y[:500])
+    >>> save_model(net, path := tempfile.mkdtemp() + "/net.safetensors")
+    >>> print(inspect_model(path))  # doctest: +ELLIPSIS
+    path          ...net.safetensors
     model         LeNet5Classifier
     n_parameters  61,750
+    ...
     """
     container = open_container(path, kind="model")
     try:

@@ -1,5 +1,6 @@
-"""``BenchmarkResult``, under the name that the API reference prints."""
+"""What runs return, under the names that the API reference prints."""
 
 from .benchmark.results import BenchmarkResult
+from .search.results import SearchResult
 
-__all__ = ["BenchmarkResult"]
+__all__ = ["BenchmarkResult", "SearchResult"]

@@ -17,7 +17,7 @@ from ._unwrap import fitted_model, last_step
 
 
 def benchmark_scoring() -> dict[str, Callable[..., float]]:
-    """Scorers for accuracy, training time, epochs and number of parameters.
+    """Return scorers of accuracy, training time, epochs and number of parameters.
 
     Hand them to :func:`~sklearn.model_selection.cross_validate`, or to a search
     together with ``refit="accuracy"``, and the results to :func:`benchmark_table`.

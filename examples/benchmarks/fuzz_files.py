@@ -660,7 +660,9 @@ def sound_files(folder: Path) -> list[bytes]:
     return files
 
 
-def attack(n_hostile: int, n_fuzzed: int, seed: int = 0) -> Attack:
+def attack(
+    n_hostile: int, n_fuzzed: int, seed: int = 0, every_byte: bool = False
+) -> Attack:
     """Attack the loader; the failures and counts are in what is returned."""
     global OTHER
     with tempfile.TemporaryDirectory() as folder:
@@ -683,6 +685,13 @@ def attack(n_hostile: int, n_fuzzed: int, seed: int = 0) -> Attack:
             rng = random.Random(f"fuzz {seed} {number}")
             content = fuzzed(rng.choice([lenet5, OTHER]), rng)
             attack.load(content, f"fuzzed {number}", must_refuse=False)
+        if every_byte:
+            rng = random.Random(seed)
+            for at in range(len(OTHER)):
+                flipped = bytearray(OTHER)
+                flipped[at] ^= rng.randrange(1, 256)
+                attack.load(OTHER[:at], f"cut after {at}", must_refuse=True)
+                attack.load(bytes(flipped), f"flipped at {at}", must_refuse=True)
         if attack.largest > MOST_MB:
             attack.failures.append(f"{attack.largest:.0f} MB more than before")
         attack.failures += sorted(set(attack.executed))
@@ -700,8 +709,15 @@ def main() -> int:
     parser.add_argument("--hostile", type=int, default=1000)
     parser.add_argument("--fuzzed", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--every-byte",
+        action="store_true",
+        help="cut a small file after each of its bytes too, and flip each of them",
+    )
     arguments = parser.parse_args()
-    failures = attack(arguments.hostile, arguments.fuzzed, arguments.seed).failures
+    failures = attack(
+        arguments.hostile, arguments.fuzzed, arguments.seed, arguments.every_byte
+    ).failures
     for failure in failures[:50]:
         print(failure)
     print(f"{len(failures)} failures")

@@ -1,26 +1,38 @@
-"""The images a benchmark runs on: the full data, or the sample in its place."""
+"""The images a benchmark runs on: Fashion-MNIST, its sample, or one's own pictures."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
-from ..datasets import fetch_fashion_mnist, load_fashion_mnist_sample
+from ..datasets import (
+    CLASS_NAMES,
+    fetch_fashion_mnist,
+    load_fashion_mnist_sample,
+    load_image_folder,
+)
+
+Preparation = Literal["clothing", "resize"]
+
+_TEST_SHARE = 0.2  # of one's own pictures, where no folder to test on is given
 
 
 @dataclass(frozen=True)
 class Images:
     """Training and test images with their labels, and where they came from."""
 
-    name: str  # "full" or "sample"
+    name: str  # "full" or "sample" of Fashion-MNIST, or that of a folder
     source: str
     X_train: np.ndarray
     y_train: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    preparation: Preparation = "clothing"  # by which a picture becomes such an image
 
     @property
     def n_train(self) -> int:
@@ -33,7 +45,9 @@ class Images:
         return len(self.y_test)
 
 
-def load_data(data: str, data_home: str | os.PathLike[str] | None = None) -> Images:
+def load_data(
+    data: str | Images, data_home: str | os.PathLike[str] | None = None
+) -> Images:
     """Load the full data or the sample.
 
     Parameters
@@ -44,8 +58,10 @@ def load_data(data: str, data_home: str | os.PathLike[str] | None = None) -> Ima
     Returns
     -------
     images : Images
-        Pixels are uint8, of shape (n, 784).
+        `data` itself where it is loaded; else pixels are uint8, of shape (n, 784).
     """
+    if isinstance(data, Images):
+        return data
     fetched = None
     if data != "sample":
         # Whoever insists on the full data waits for retries; "auto" has a way out.
@@ -68,3 +84,74 @@ def load_data(data: str, data_home: str | os.PathLike[str] | None = None) -> Ima
         load_fashion_mnist_sample(subset=subset) for subset in ("train", "test")
     )
     return Images(name, train.source, train.data, train.target, test.data, test.target)
+
+
+def load_pictures(
+    folder: str | os.PathLike[str],
+    *,
+    test: str | os.PathLike[str] | None = None,
+    image_shape: tuple[int, int, int] = (3, 32, 32),
+    prepare: Preparation = "resize",
+    seed: int = 0,
+) -> Images:
+    """Load pictures of one's own, in random order, and a part of them to test on.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        With a sub-folder for each class, see
+        :func:`~fmnist_sklearn.load_image_folder`.
+    test : str or path-like, default=None
+        A folder like it to test on; None keeps a fifth of the pictures of each class.
+    image_shape, prepare
+        As for :func:`~fmnist_sklearn.load_image_folder`.
+    seed : int, default=0
+        Of order and split.
+
+    Returns
+    -------
+    images : Images
+        Pixels are uint8, of shape (n, channels, height, width); targets are names.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two pictures of a class to be split, or `test` has
+        classes that `folder` has not.
+    """
+    settings: dict = {"image_shape": image_shape, "prepare": prepare}
+    train = load_image_folder(folder, **settings)
+    X, y = train.images, train.target_names[train.target]
+    if test is None:
+        rarest = train.target_names[np.bincount(train.target).argmin()]
+        if np.count_nonzero(y == rarest) < 2 or len(y) * _TEST_SHARE < len(set(y)):
+            raise ValueError(
+                f"{os.fspath(folder)} has {len(y)} pictures of {len(set(y))} classes, "
+                f"fewest of {rarest}: too few to keep a fifth of each class for the "
+                "test; add pictures, or give a folder of others to test on"
+            )
+        X_train, X_test, y_train, y_test = train_test_split(
+            X, y, test_size=_TEST_SHARE, stratify=y, random_state=seed
+        )
+    else:
+        tested = load_image_folder(test, **settings)
+        if unknown := sorted(set(tested.target_names) - set(train.target_names)):
+            raise ValueError(
+                f"{os.fspath(test)} has the classes {', '.join(unknown)}, which "
+                f"{os.fspath(folder)} has not"
+            )
+        # In the order of the classes, leading rows would hold one of them only.
+        order = np.random.default_rng(seed).permutation(len(y))
+        X_train, y_train = X[order], y[order]
+        X_test, y_test = tested.images, tested.target_names[tested.target]
+    # A folder may be called "sample"; with the slash it is not taken for ours.
+    name = os.path.basename(os.path.abspath(folder)) + "/"
+    return Images(
+        name, os.fspath(folder), X_train, y_train, X_test, y_test, preparation=prepare
+    )
+
+
+def with_class_names(images: Images) -> Images:
+    """Return Fashion-MNIST with the names of its classes in the place of numbers."""
+    names = np.array(CLASS_NAMES)
+    return replace(images, y_train=names[images.y_train], y_test=names[images.y_test])

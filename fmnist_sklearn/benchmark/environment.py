@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
+import shlex
 import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -69,6 +73,69 @@ def describe_versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a source tree
             versions[package] = "not installed"
     return versions
+
+
+def describe_call(function: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
+    """Tell how to make a run again: the command, if it was one, and the call.
+
+    Parameters
+    ----------
+    function : callable
+        What makes the run.
+    given : mapping of str to object
+        Its arguments. Arrays and tables go by their names.
+
+    Returns
+    -------
+    lines : list of str
+        For a shell, where the run was started from one; then for Python.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn.benchmark.environment import describe_call
+    >>> def run_benchmark(X=None, *, cv="holdout", seed=0): ...
+    >>> describe_call(run_benchmark, {"X": [[0]], "cv": 3, "seed": 0})[-1]
+    'run_benchmark(X, cv=3)'
+    """
+    lines = []
+    program = Path(sys.argv[0])
+    if program.stem == "fmnist-sklearn":
+        lines.append(shlex.join(["fmnist-sklearn", *sys.argv[1:]]))
+    elif program.name == "__main__.py" and program.parent.name == "fmnist_sklearn":
+        lines.append(shlex.join(["python", "-m", "fmnist_sklearn", *sys.argv[1:]]))
+    arguments = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        value = given.get(name, parameter.default)
+        if value is parameter.default or _same(value, parameter.default):
+            continue
+        text = name if _is_data(value) else _in_python(value)
+        is_named = parameter.kind is parameter.KEYWORD_ONLY
+        arguments.append(f"{name}={text}" if is_named else text)
+    lines.append(f"{function.__name__}({', '.join(arguments)})")
+    return lines
+
+
+def _is_data(value: Any) -> bool:
+    return hasattr(value, "__array__") or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], list)
+    )
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and not _is_data(value) and value == default
+
+
+def _in_python(value: Any) -> str:
+    """Write a value as one would in Python, a distribution of scipy's too."""
+    if isinstance(value, Mapping):
+        items = (f"{key!r}: {_in_python(item)}" for key, item in value.items())
+        return f"{{{', '.join(items)}}}"
+    if hasattr(value, "dist") and hasattr(value, "args"):
+        given = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.kwds.items())]
+        return f"{value.dist.name}({', '.join(given)})"
+    if isinstance(value, Path):
+        return repr(str(value))
+    return repr(value)
 
 
 def _cpu_model() -> str:

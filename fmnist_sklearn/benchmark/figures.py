@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..plots import EpochRows, curve_points, draw_curve, label_axes
+from ..displays.drawing import EpochRows, curve_points, draw_curve, label_axes
+from ..displays.style import ROW_COLORS, row_colors, tidy
 from ..storage.files import atomic_write
 
 if TYPE_CHECKING:
@@ -18,9 +20,6 @@ _FIGURES = {
     "valid_loss": ("valid_loss", "Validation loss", "cross-entropy loss"),
     "accuracy": ("valid_acc", "Validation accuracy", "accuracy"),
 }
-# Blue, rose, green and grey, as in the published figures. Rose and green differ in
-# lightness too, for readers who cannot tell red from green.
-_ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
 
 
 def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
@@ -58,21 +57,19 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
 
     if not curves:
         raise ValueError("curves must hold at least one row; got none.")
-    cycle = [f"C{i}" for i in range(len(curves))]
-    colors = [*_ROW_COLORS, *cycle[len(_ROW_COLORS) :]]
+    colors = row_colors(len(curves))
     # More names than would fit between the curves go below them, 0.25 inch a line.
-    below = 0.25 * len(curves) if len(curves) > len(_ROW_COLORS) else 0
+    below = 0.25 * len(curves) if len(curves) > len(ROW_COLORS) else 0
     figures = {}
     for key, (metric, title, ylabel) in _FIGURES.items():
         figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
         ax = figure.subplots()
-        for (name, rows), color in zip(curves.items(), colors, strict=False):
+        for (name, rows), color in zip(curves.items(), colors, strict=True):
             epochs, values = curve_points(name, rows, metric)
             draw_curve(ax, name, epochs, values, color=color, linewidth=1.8)
         label_axes(ax, ylabel)
         ax.set_title(title)
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
+        tidy(ax)
         if below:
             figure.legend(loc="outside lower center")
         else:
@@ -81,7 +78,9 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     return figures
 
 
-def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
+def save_figures(
+    figures: Mapping[str, Figure], folder: str | os.PathLike[str]
+) -> list[Path]:
     """Write each figure as SVG and PNG; the same figure gives the same bytes.
 
     Parameters

@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from ..models import Model
 from ..training import split_rows
 from .data import Images
+from .judgement import Judgement, judge
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Fit:
     device: str
     precision: str
     history: list[dict[str, float]]
+    judgement: Judgement | None = None
 
 
 # Fits -------------------------------------------------------------------------------
@@ -75,18 +77,25 @@ def fit_folds(
 
 
 def _read(estimator: Any, images: Images, validation_accuracy: float) -> Fit:
-    keys = ("epoch", "train_loss", "valid_loss", "valid_acc", "dur")
+    judgement = judge(estimator, images.X_test, images.y_test)
     return Fit(
         validation_accuracy=float(validation_accuracy),
-        test_accuracy=float(estimator.score(images.X_test, images.y_test)),
+        test_accuracy=judgement.accuracy,
         training_time_s=estimator.fit_time_,
         epochs=estimator.n_iter_,
         best_epoch=estimator.best_epoch_,
         n_parameters=estimator.n_parameters_,
         device=str(estimator.device_),
         precision=estimator.precision_,
-        history=[{key: epoch[key] for key in keys} for epoch in estimator.history_],
+        history=epoch_rows(estimator),
+        judgement=judgement,
     )
+
+
+def epoch_rows(estimator: Any) -> list[dict[str, float]]:
+    """Return what a fitted estimator recorded of each epoch, for curves."""
+    keys = ("epoch", "train_loss", "valid_loss", "valid_acc", "dur")
+    return [{key: epoch[key] for key in keys} for epoch in estimator.history_]
 
 
 # Holdout or folds -------------------------------------------------------------------
@@ -197,15 +206,21 @@ def table_row(
 
 def _n_valid(estimator: Any, images: Images) -> int:
     """Count the images that a fit sets aside to validate on."""
+    _, targets = np.unique(images.y_train, return_inverse=True)
     _, valid = split_rows(
-        images.y_train, estimator.validation_fraction, estimator.shuffle, seed=0
+        targets, estimator.validation_fraction, estimator.shuffle, seed=0
     )
     return len(valid)
 
 
 def mean_history(fits: list[Fit]) -> list[dict[str, float]]:
     """Average each epoch over the fits, as far as all of them trained."""
-    epochs = zip(*(fit.history for fit in fits), strict=False)
+    return mean_epochs([fit.history for fit in fits])
+
+
+def mean_epochs(histories: list[list[dict[str, float]]]) -> list[dict[str, float]]:
+    """Average each epoch over several histories, as far as all of them go."""
+    epochs = zip(*histories, strict=False)
     return [
         {key: float(np.mean([of_fit[key] for of_fit in epoch])) for key in epoch[0]}
         for epoch in epochs

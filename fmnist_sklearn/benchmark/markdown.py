@@ -21,6 +21,43 @@ PUBLISHED_ROWS = (
 )
 
 
+FASHION_MNIST = "Fashion-MNIST"
+
+
+def data_title(record: Mapping[str, Any]) -> str:
+    """Name the data of a record: Fashion-MNIST, or a folder of one's own pictures."""
+    name = record["data"]["name"]
+    return FASHION_MNIST if name in ("full", "sample") else name
+
+
+def circumstances(record: Mapping[str, Any]) -> dict[str, str]:
+    """Tell how a benchmark or a search was made, a fact a line.
+
+    Parameters
+    ----------
+    record : mapping
+        Of a ``BenchmarkResult`` or a ``SearchResult``.
+
+    Returns
+    -------
+    facts : dict of str to str
+        What a fact is of -> the fact.
+    """
+    data, hardware = record["data"], record["hardware"]
+    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
+    return {
+        "Recipe": f"{record['recipe']}; validation: {_validation(record).in_words}; "
+        f"seed: {record['seed']}",
+        "Data": f"{data['name']}, {data['n_train']:,} training and "
+        f"{data['n_test']:,} test images",
+        "Hardware": f"{hardware['cpu']}, {hardware['cores']} cores, "
+        f"{hardware['torch_threads']} torch threads{gpu}; {hardware['system']}",
+        "Trained on": ", ".join(record["devices"]),
+        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+        "Date": record["date"],
+    }
+
+
 def format_table(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
     """Return a result's table for readers; see :meth:`BenchmarkResult.format_table`."""
     import pandas as pd
@@ -68,30 +105,22 @@ def to_markdown(table: pd.DataFrame, record: Mapping[str, Any]) -> str:
     """Return the page ``results.md``; see :meth:`BenchmarkResult.to_markdown`."""
     import pandas as pd
 
-    data, hardware = record["data"], record["hardware"]
     columns = ["published row", "accuracy", "training time (s)", "epochs"]
     published = pd.DataFrame(PUBLISHED_ROWS, columns=columns)
-    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
-    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    as_published = [
+        "## As published\n",
+        table_to_markdown(published),
+        "Accuracy there is validation accuracy, on the first 20 % of the "
+        "60,000 training images.\n",
+    ]
     return "\n".join(
         [
-            "# Benchmark on Fashion-MNIST\n",
+            f"# Benchmark on {data_title(record)}\n",
             table_to_markdown(format_table(table, record)),
             *(f"{note}\n" for note in format_notes(table, record)),
-            "## As published\n",
-            table_to_markdown(published),
-            "Accuracy there is validation accuracy, on the first 20 % of the "
-            "60,000 training images.\n",
+            *(as_published if data_title(record) == FASHION_MNIST else []),
             "## How\n",
-            f"- Recipe: {record['recipe']}; validation: "
-            f"{_validation(record).in_words}; seed: {record['seed']}",
-            f"- Data: {data['name']}, {data['n_train']:,} training and "
-            f"{data['n_test']:,} test images",
-            f"- Hardware: {hardware['cpu']}, {hardware['cores']} cores, "
-            f"{hardware['torch_threads']} torch threads{gpu}; {hardware['system']}",
-            f"- Trained on: {', '.join(record['devices'])}",
-            f"- Versions: {versions}",
-            f"- Date: {record['date']}",
+            *(f"- {term}: {fact}" for term, fact in circumstances(record).items()),
             "",
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
@@ -12,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..storage.files import atomic_write
 from .figures import benchmark_figures, save_figures
-from .markdown import format_notes, format_table, to_markdown
+from .markdown import (
+    circumstances,
+    data_title,
+    format_notes,
+    format_table,
+    to_markdown,
+)
+from .report import Judged, Page, render
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BenchmarkResult:
     """What :func:`run_benchmark` returns.
 
@@ -49,6 +57,19 @@ class BenchmarkResult:
         All that ``results.json`` holds.
     paths : list of Path
         The files written.
+    judged : list of Judged
+        For each row, confusions and worst mistakes on the test images, as the report
+        shows them.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn import run_benchmark
+    >>> result = run_benchmark(
+    ...     data="sample", models="LeNet5", lr=0.01, batch_size=256, progress=False
+    ... )
+    >>> result
+    <BenchmarkResult of 1 row; best: LeNet5 (lr=0.01, batch_size=256), validation
+    accuracy 0...>
     """
 
     table: pd.DataFrame
@@ -56,6 +77,20 @@ class BenchmarkResult:
     curves: dict[str, list[dict[str, float]]]
     record: dict[str, Any]
     paths: list[Path] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """Tell the number of rows, and the best of them."""
+        rows = "1 row" if len(self.table) == 1 else f"{len(self.table)} rows"
+        accuracy = self.table["validation_accuracy"].max()
+        return (
+            f"<{type(self).__name__} of {rows}; best: {self.best}, validation accuracy "
+            f"{accuracy:.4f}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table and its notes, for notebooks."""
+        return small_html(self)
 
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell.
@@ -88,6 +123,27 @@ class BenchmarkResult:
         """
         return to_markdown(self.table, self.record)
 
+    def to_html(self) -> str:
+        """Return ``report.html``: table, curves, confusions and worst mistakes.
+
+        Returns
+        -------
+        html : str
+            A page that needs no other file, no network, and scripts only for sorting.
+        """
+        return render(
+            Page(
+                title=f"Benchmark on {data_title(self.record)}",
+                table=self.format_table(),
+                best=self.best,
+                notes=self.format_notes(),
+                curves=self.curves,
+                facts=circumstances(self.record),
+                commands=self.record.get("commands", ()),
+                judged=self.judged,
+            )
+        )
+
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write all files, each whole or not at all, over those of an earlier run.
 
@@ -99,24 +155,52 @@ class BenchmarkResult:
         Returns
         -------
         paths : list of Path
-            ``results.csv``, ``results.md``, ``results.json``, and ``train_loss``,
-            ``valid_loss`` and ``accuracy`` as SVG and PNG.
+            ``report.html``, ``results.csv``, ``results.md``, ``results.json``, and
+            ``train_loss``, ``valid_loss`` and ``accuracy`` as SVG and PNG.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        contents = {
+        texts = {
+            "report.html": self.to_html(),
             "results.csv": self.table.to_csv(index=False, lineterminator="\n"),
             "results.md": self.to_markdown(),
-            "results.json": json.dumps(
-                to_jsonable(self.record), indent=1, allow_nan=False
-            ),
+            "results.json": to_json(self.record),
         }
-        paths = []
-        for name, content in contents.items():
-            with atomic_write(folder / name, "w", encoding="utf-8") as file:
-                file.write(content)
-            paths.append(folder / name)
-        return paths + save_figures(benchmark_figures(self.curves), folder)
+        return write_texts(texts, folder) + save_figures(
+            benchmark_figures(self.curves), folder
+        )
+
+
+def small_html(result: Any) -> str:
+    """Return a result's table and notes as a piece of HTML, for notebooks."""
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in result.format_notes())
+    return f"{result.format_table().to_html(index=False, border=0)}<ul>{notes}</ul>"
+
+
+def write_texts(texts: Mapping[str, str], folder: str | os.PathLike[str]) -> list[Path]:
+    """Write files of text, each whole or not at all.
+
+    Parameters
+    ----------
+    texts : mapping of str to str
+        Name of a file -> its content.
+    folder : str or path-like
+        Where to; created where missing.
+
+    Returns
+    -------
+    paths : list of Path
+        The files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with atomic_write(folder / name, "w", encoding="utf-8") as file:
+            file.write(text)
+    return [folder / name for name in texts]
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """Return a record as JSON, indented."""
+    return json.dumps(to_jsonable(record), indent=1, allow_nan=False)
 
 
 def to_jsonable(value: Any) -> Any:

@@ -25,7 +25,7 @@ from ..models import MODELS, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
 from .data import Images, load_data
-from .environment import describe_hardware, describe_versions
+from .environment import describe_call, describe_hardware, describe_versions
 from .fits import (
     Fit,
     Folds,
@@ -35,13 +35,19 @@ from .fits import (
     mean_history,
     table_row,
 )
+from .own_images import own_images
 from .progress import RunProgress, Work
+from .report import judged_row
 from .results import BenchmarkResult
 
 
 @validate_params(
     {
-        "data": [StrOptions({"auto", "full", "sample"})],
+        "X": ["array-like", None],
+        "y": ["array-like", None],
+        "X_test": ["array-like", None],
+        "y_test": ["array-like", None],
+        "data": [StrOptions({"auto", "full", "sample"}), Images],
         "recipe": [StrOptions(set(RECIPES))],
         "models": [str, list, tuple, None],
         "lr": [Real, "array-like", None],
@@ -57,8 +63,12 @@ from .results import BenchmarkResult
     prefer_skip_nested_validation=True,
 )
 def run_benchmark(
+    X: Any = None,
+    y: Any = None,
     *,
-    data: str = "auto",
+    X_test: Any = None,
+    y_test: Any = None,
+    data: str | Images = "auto",
     recipe: str = "fast",
     models: str | Sequence[str] | None = None,
     lr: float | Sequence[float] | None = None,
@@ -71,16 +81,24 @@ def run_benchmark(
     progress: bool = True,
     data_home: str | os.PathLike[str] | None = None,
 ) -> BenchmarkResult:
-    """Train models on Fashion-MNIST and compare accuracy and training time.
+    """Train models and compare accuracy and training time.
 
-    There is a row for each model, learning rate and batch size.
+    There is a row, with a curve of its own, for each model, learning rate and batch
+    size. Without images of your own, they are those of Fashion-MNIST.
 
     Parameters
     ----------
-    data : {"auto", "full", "sample"}, default="auto"
+    X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W), default=None
+        Images of your own, instead of `data`.
+    y : array-like of shape (n,), default=None
+        Their labels, of any kind.
+    X_test, y_test : array-like, default=None
+        Images to test on, and their labels. None keeps a fifth of each class of `X`.
+    data : {"auto", "full", "sample"} or Images, default="auto"
         "full": Fashion-MNIST, downloaded where it is not on this machine. "sample":
         the bundled tenth of it. "auto": the full data, or else, with a warning that
-        says how to get it, the sample.
+        says how to get it, the sample. Images: what
+        ``fmnist_sklearn.benchmark.load_pictures`` returns of your own pictures.
     recipe : str, default="fast"
         Key of :data:`~fmnist_sklearn.RECIPES`: parameters of each model.
     models : str or list of str, default=None
@@ -103,9 +121,10 @@ def run_benchmark(
         Of everything random: folds, and in each fit weights, split, order and
         dropout.
     out : str or path-like, default=None
-        Folder for ``results.csv``, ``results.md``, ``results.json`` and the figures;
-        see :meth:`BenchmarkResult.write`. They are written after every row, so that
-        an interrupted run keeps the finished ones. None: write nothing.
+        Folder for ``report.html``, ``results.csv``, ``results.md``, ``results.json``
+        and the figures; see :meth:`BenchmarkResult.write`. They are written after
+        every row, so that an interrupted run keeps the finished ones. None: write
+        nothing.
     progress : bool, default=True
         Whether to tell the progress on stderr: a bar on a terminal, else a line for
         each row.
@@ -133,7 +152,17 @@ def run_benchmark(
     ... )
     >>> result.best
     'LeNet5 (lr=0.01, batch_size=256)'
+
+    Images of your own, here 8 x 8 pixels of handwritten digits:
+
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> result = run_benchmark(X, y, models="LeNet5", batch_size=64, progress=False)
+    >>> result.record["data"]["n_test"]
+    360
     """
+    commands = describe_call(run_benchmark, locals())
+    own = own_images(X, y, X_test, y_test, data, seed)
     trials = _make_trials(recipe, models, lr, batch_size, seed, memory)
     if out is not None:
         _check_folder(Path(out))
@@ -150,9 +179,9 @@ def run_benchmark(
         ],
         enabled=progress,
     )
-    if data != "sample" and fashion_mnist_source(data_home) is None:
+    if data in ("auto", "full") and not own and fashion_mnist_source(data_home) is None:
         display.say("Downloading Fashion-MNIST (30 MB)")
-    images = load_data(data, data_home)
+    images = own or load_data(data, data_home)
     display.say(
         f"{images.n_train:,} training and {images.n_test:,} test images "
         f"({images.source})"
@@ -163,6 +192,7 @@ def run_benchmark(
         "n_jobs": n_jobs,
         "seed": seed,
         "planned_rows": [trial.name for trial in trials],
+        "commands": commands,
     }
     finished: list[tuple[Trial, list[Fit]]] = []
     with display:
@@ -315,4 +345,9 @@ def _summarize(
         "versions": describe_versions(),
     }
     curves = {trial.name: mean_history(fits) for trial, fits in finished}
-    return BenchmarkResult(table, best.name, curves, record)
+    judged = [
+        judged_row(trial.name, record, judgements, images.X_test)
+        for trial, fits in finished
+        if (judgements := [fit.judgement for fit in fits if fit.judgement])
+    ]
+    return BenchmarkResult(table, best.name, curves, record, judged=judged)

@@ -34,6 +34,7 @@ from ._data import (
     validation_dataset,
     weights_of_classes,
 )
+from ._html import HTMLReprMixin
 from ._images import to_array
 from ._memory import kept_in_memory
 from ._parameters import ParametersMixin
@@ -54,6 +55,7 @@ class ImageClassifier(
     PredictionsMixin,
     PicklesMixin,
     SkorchToolsMixin,
+    HTMLReprMixin,
     TrainingNet,
 ):
     """A skorch net that keeps scikit-learn's contract; base of the public classes.
@@ -184,7 +186,7 @@ class ImageClassifier(
                     f"{self.classes_!r}, but y holds {classes!r}"
                 )
             self.classes_ = classes
-            dataset = make_dataset(self, checked)
+            dataset = make_dataset(self, checked, shared=True)
             if X_val is None:
                 return checked, *split(self, dataset)
             valid = validation_dataset(self, X_val, y_val, sample_weight_val)
@@ -310,6 +312,7 @@ class ImageClassifier(
                 f"the validation loss was still falling when max_epochs="
                 f"{self.max_epochs} was reached; more epochs may fit better",
                 ConvergenceWarning,
+                once=True,
             )
 
     def _set_scaling(self, dataset: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -12,8 +14,20 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skorch.utils import is_dataset
 from torch.utils.data import Subset
 
-from ..training import ImageDataset, split_rows, weights_as_float32
+from ..training import (
+    ImageDataset,
+    build_module,
+    split_rows,
+    weights_as_float32,
+)
 from . import _images as images
+from ._caller import warn_user
+
+_LARGE_IMAGE = 10_000  # pixels; for smaller ones the networks are not large
+_MANY_PARAMETERS = 50_000_000
+
+# Networks that were given pixels of another range, which was told.
+_told_of_range: WeakSet[torch.nn.Module] = WeakSet()
 
 
 class Checked(NamedTuple):
@@ -43,9 +57,15 @@ def check_rows(
     expected = None if expected is None else tuple(expected)
     X, shape = images.flatten_images(X, expected)
     if is_dataset(X):
+        root = getattr(X, "root", None)
+        remedy = "for data that does not fit in memory see partial_fit"
+        if isinstance(root, str | os.PathLike) and hasattr(X, "samples"):
+            remedy = (
+                f"load its folder with load_image_folder({os.fspath(root)!r}), and "
+                "pass images and target of what it returns"
+            )
         raise TypeError(
-            f"X must be an array of images, got a {type(X).__name__}; for data "
-            "that does not fit in memory see partial_fit"
+            f"X must be an array of images, got a {type(X).__name__}; {remedy}"
         )
     pixels, labels = validate_data(
         net, X, images.to_array(y, name="y"), reset=first_call, dtype="numeric"
@@ -56,6 +76,8 @@ def check_rows(
         if net.image_shape is not None:
             shape = images.check_image_shape(net.image_shape, n_columns)
         net.image_shape_ = shape or images.infer_image_shape(n_columns)
+        if n_columns >= _LARGE_IMAGE:
+            _warn_of_size(net, len(np.unique(labels)))
     if sample_weight is None:
         return Checked(pixels, labels, None)
     weights = _check_sample_weight(
@@ -76,11 +98,62 @@ def check_rows(
 def check_pixels(net: Any, X: Any) -> np.ndarray:
     """Validate images of the shape that was fitted; return rows of pixels."""
     X, _ = images.flatten_images(X, net.image_shape_)
-    return validate_data(net, X, reset=False, dtype="numeric")
+    pixels = validate_data(net, X, reset=False, dtype="numeric")
+    _warn_of_range(net, pixels)
+    return pixels
 
 
-def make_dataset(net: Any, checked: Checked) -> ImageDataset:
-    """Turn validated arrays into tensors where the network is, labels encoded."""
+def _warn_of_size(net: Any, n_classes: int) -> None:
+    """Tell of a network that is so large only for the size of the images."""
+    arguments = {
+        "image_shape": net.image_shape_,
+        "n_classes": n_classes,
+        "dropout": net.dropout,
+        **net.get_params_for("module"),
+    }
+    module = build_module(net.module, arguments)
+    n_parameters = sum(p.numel() for p in module.parameters())
+    if n_parameters > _MANY_PARAMETERS:
+        _, height, width = net.image_shape_
+        warn_user(
+            f"for images of {height} x {width} pixels the network has "
+            f"{n_parameters:,} parameters, nearly all in its first dense layer, which "
+            "grows with the area of the images; make them smaller, such as 64 x 64, or "
+            "the layer narrower (module__hidden_units)"
+        )
+
+
+def _warn_of_range(net: Any, pixels: np.ndarray) -> None:
+    """Tell once of pixels of 0 to 1 after 0 to 255, or the other way round."""
+    scaling = getattr(net.module_, "scaling", None)
+    if scaling is None or net.module_ in _told_of_range:
+        return
+    some = pixels[:256]  # enough to tell, at no cost
+    lowest, highest = some.min(), some.max()
+    in_unit = 0 < highest <= 1 and pixels.dtype.kind == "f"
+    if not (lowest >= 0 and (in_unit or 10 < highest <= 255)):
+        return
+    mean, std = float(scaling.mean[0]), float(scaling.std[0])
+    # Numbers from 0 to 1 have no larger variance than this.
+    fitted_on_unit = 0 <= mean <= 1 and std**2 <= mean * (1 - mean) * 1.01
+    if in_unit and mean + std > 5 and mean >= 0:
+        remedy, came = "multiply them by 255", "0 to 1"
+    elif not in_unit and fitted_on_unit:
+        remedy, came = "divide them by 255", "0 to 255"
+    else:
+        return
+    _told_of_range.add(net.module_)
+    warn_user(
+        f"X holds pixels of {came}, but the network was fitted on pixels of mean "
+        f"{mean:.3g} and standard deviation {std:.3g}; {remedy}"
+    )
+
+
+def make_dataset(net: Any, checked: Checked, *, shared: bool = False) -> ImageDataset:
+    """Turn validated arrays into tensors where the network is, labels encoded.
+
+    With ``shared``, fits of equal images on a GPU at a time have one copy of them.
+    """
     weights = checked.weights
     if weights is not None:
         weights = None if np.ptp(weights) == 0 else weights_as_float32(weights)
@@ -89,7 +162,7 @@ def make_dataset(net: Any, checked: Checked) -> ImageDataset:
         images.to_image_tensor(checked.pixels, net.image_shape_),
         torch.from_numpy(targets),
         None if weights is None else torch.from_numpy(weights),
-    ).to(net.device_)
+    ).to(net.device_, shared=shared)
 
 
 def encode(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:

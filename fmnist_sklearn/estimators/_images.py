@@ -14,6 +14,7 @@ from ..modules import ImageShape
 from ._caller import warn_user
 
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: what a trailing axis of colours holds
+_LEAST_SIDE = 8  # pixels: what is smaller may be anything
 _PLUGGED_IN = 2  # dtype.isbuiltin of bfloat16, float8, int4, as of JAX's arrays
 
 # What an object that holds an array may offer NumPy or PyTorch to read it by.
@@ -82,9 +83,16 @@ def _list_to_array(X: list | tuple, name: str) -> Any:
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         some = " and ".join(map(str, sorted(shapes)[:2]))
+        remedy = ""
+        if hasattr(first, "convert") and hasattr(first, "resize"):  # PIL's
+            remedy = (
+                ", and colours too, such as [picture.convert('RGB').resize((32, 32)) "
+                f"for picture in {name}]"
+            )
         raise ValueError(
             f"{name} is a {type(X).__name__} whose items have {len(shapes)} different "
-            f"shapes, such as {some}; expected one: bring images to the same size first"
+            f"shapes, such as {some}; expected one: bring images to the same size "
+            f"first{remedy}"
         )
     return np.stack(arrays)
 
@@ -164,11 +172,13 @@ def flatten_images(
         For images of another shape than ``image_shape``, and for images that hold
         their channels last.
     """
-    first = X[0] if isinstance(X, list | tuple) and X else X
+    first = _first(X)
     if isinstance(first, str | os.PathLike):
         raise ValueError(
             f"{name} is text or a path ({first!r}); expected images: read the pictures "
-            "first, into an array of shape (n, H, W) or (n, C, H, W)"
+            "first, into an array of shape (n, H, W) or (n, C, H, W): "
+            "load_image_folder reads a folder with a sub-folder for each class, and "
+            "ImageReader(), as the first step of a Pipeline, paths"
         )
     X = to_array(X, name=name)
     n_dims = getattr(X, "ndim", None)
@@ -193,6 +203,15 @@ def flatten_images(
     return X.reshape(len(X), math.prod(shape)), shape
 
 
+def _first(X: Any) -> Any:
+    """Return what a collection begins with, or else the object itself."""
+    if isinstance(X, list | tuple) or (
+        isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "OU"
+    ):
+        return X[0] if len(X) else X
+    return X
+
+
 def infer_image_shape(n_columns: int) -> ImageShape:
     """Choose the grey image that rows of ``n_columns`` pixels are laid out in.
 
@@ -201,10 +220,11 @@ def infer_image_shape(n_columns: int) -> ImageShape:
     side = math.isqrt(n_columns)
     if side * side < n_columns:
         side += 1
-    if n_columns == 3072:
+    rgb = math.isqrt(n_columns // 3)
+    if rgb >= _LEAST_SIDE and n_columns == 3 * rgb * rgb:
         warn_user(
-            f"rows of 3072 columns are read as grey images of {side} x {side} pixels; "
-            "for 32 x 32 RGB images pass image_shape=(3, 32, 32)"
+            f"rows of {n_columns} columns are read as grey images of {side} x {side} "
+            f"pixels; for {rgb} x {rgb} RGB images pass image_shape=(3, {rgb}, {rgb})"
         )
     return (1, side, side)
 
@@ -215,7 +235,8 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
     Raises
     ------
     ValueError
-        Unless it is three positive integers whose product is ``n_columns``.
+        Unless it is three positive integers whose product is ``n_columns``, and for
+        a shape that has the channels last.
     """
     # A set would lose the order.
     shape = tuple(image_shape) if hasattr(image_shape, "__getitem__") else ()
@@ -227,6 +248,17 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
             f"got {image_shape!r}"
         )
     channels, height, width = (int(side) for side in shape)
+    sides_first = channels not in _CHANNEL_COUNTS and (
+        channels == height if width == 1 else min(channels, height) >= _LEAST_SIDE
+    )
+    if width in _CHANNEL_COUNTS and sides_first:
+        right = (width, channels, height)
+        raise ValueError(
+            f"image_shape={image_shape!r} looks like (height, width, channels); pass "
+            f"image_shape={right}, and images of that layout: rows that hold the "
+            "channels last become such by X.reshape(-1, "
+            f"{', '.join(map(str, shape))}).transpose(0, 3, 1, 2)"
+        )
     if channels * height * width != n_columns:
         raise ValueError(
             f"image_shape={image_shape!r} holds {channels * height * width} pixels, "

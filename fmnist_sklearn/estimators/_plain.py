@@ -31,6 +31,7 @@ _OPTIONAL = (
     "best_epoch_",
     "feature_names_in_",
     "optimizer_",
+    "steps_",
     "_built_with",
     "_fit_ended",
     "_optimizer_state",

@@ -92,8 +92,8 @@ class PredictionsMixin:
         Parameters
         ----------
         X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
-            Images of the shape that was fitted. (A torch Dataset, as skorch's own
-            scoring passes it, gives class indices, as its targets are.)
+            Images of the shape that was fitted. A torch Dataset, as skorch's own
+            scoring passes it, gives class indices, as its targets are.
 
         Returns
         -------
@@ -128,12 +128,12 @@ class PredictionsMixin:
         batches: list[Tensor] = []
 
         def keep(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            batches.append(inputs[0].detach().cpu())
+            batches.append(inputs[0].detach())
 
         twin = self._twin_with_own_network(predict_flip=False)
         twin.module_.head.out.register_forward_pre_hook(keep)
         twin._predict_scores(X, lambda logits: logits)
-        return torch.cat(batches).float().numpy()
+        return torch.cat(batches).float().cpu().numpy()
 
     def _twin_with_own_network(self, **attributes: Any) -> Any:
         """Return an estimator like this one, whose network may be changed."""
@@ -148,14 +148,17 @@ class PredictionsMixin:
         net: Any = self
         with own_settings():
             dataset = X if is_dataset(X) else net.get_dataset(X)
+            # A GPU is waited for once, at the end; others may lack double precision.
+            on_gpu = net.device_.type == "cuda"
+            device = net.device_ if on_gpu else torch.device("cpu")
             # One block for all rows: small ones, kept from each batch, would lie
             # between the large ones of the batches, whose memory could then not be
             # used again.
             logits, n = torch.empty(0), 0
-            for outputs in net.forward_iter(dataset, device="cpu"):
+            for outputs in net.forward_iter(dataset, device=device):
                 if n == 0:
                     shape = len(dataset), outputs.shape[1]
-                    logits = torch.empty(shape, dtype=outputs.dtype)
+                    logits = torch.empty(shape, dtype=outputs.dtype, device=device)
                 logits[n : n + len(outputs)] = outputs.detach()
                 n += len(outputs)
             logits = logits[:n]
@@ -165,4 +168,4 @@ class PredictionsMixin:
                     "beyond those that it was trained on, or its weights are not "
                     "finite"
                 )
-            return link(logits).numpy()
+            return link(logits).cpu().numpy()

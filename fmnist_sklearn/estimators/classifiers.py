@@ -96,11 +96,11 @@ _PARAMETERS = """
     callbacks : list or None, default=None
         Further skorch callbacks.
     train_split : callable or None, default=None
-        skorch's way to split: called as ``train_split(dataset, y)``. None: by
+        A splitter of skorch's, called as ``train_split(dataset, y)``. None: by
         ``validation_fraction`` and ``shuffle``.
     iterator_train, iterator_valid : callable or None, default=None
-        skorch's way to form batches, such as ``torch.utils.data.DataLoader``. None:
-        cut from the resident data, which is faster.
+        What forms batches, as in skorch: ``torch.utils.data.DataLoader``, say. None:
+        they are cut from the resident data, which is faster.
     memory : str, path-like, joblib.Memory, FitCache or None, default=None
         A folder that keeps each fit: one done before, of the same data, parameters
         and ``random_state``, is read back instead of trained again, so that a search
@@ -135,6 +135,9 @@ _ATTRIBUTES = """
         Where the network is.
     precision_ : str
         "float32" or "bfloat16": what the training was computed in.
+    steps_ : str
+        "captured" where the steps of the last training were recorded once and replayed
+        by the GPU, else "eager"; see :doc:`/gpu`. Files do not hold it.
     module_ : torch.nn.Module
         The network.
     history_ : skorch.history.History
@@ -156,6 +159,7 @@ def _with_shared_text(**kwargs: Any) -> Callable[[_Class], _Class]:
             inspect.cleandoc(cls.__doc__ or "")
             .replace("{parameters}", inspect.cleandoc(_PARAMETERS.format(**kwargs)))
             .replace("{attributes}", inspect.cleandoc(_ATTRIBUTES))
+            + "\n"
         )
         return cls
 
@@ -197,7 +201,7 @@ class LeNet5Classifier(ImageClassifier):
     --------
     >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
     >>> X, y = load_fashion_mnist_sample(return_X_y=True)
-    >>> net = LeNet5Classifier(max_epochs=4, lr_schedule="one_cycle", lr=0.01,
+    >>> net = LeNet5Classifier(max_epochs=2, lr_schedule="one_cycle", lr=0.01,
     ...                        random_state=0)
     >>> net.fit(X, y).n_parameters_
     61750

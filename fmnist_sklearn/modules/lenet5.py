@@ -250,7 +250,18 @@ class LeNet5(nn.Module):
         self.head = DenseHead(flat, hidden_units, n_classes, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
+        """Compute the logits of raw images.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, C, H, W)
+            Images, with pixels as they were fitted.
+
+        Returns
+        -------
+        Tensor of shape (N, n_classes)
+            Logits, one for each class.
+        """
         x = pad_with_zeros(self.scaling(x), self._border)  # (N, 1, 28, 28)
         x = self.c1(x)  # (N, 6, 14, 14)
         x = self.c3(x)  # (N, 16, 5, 5)

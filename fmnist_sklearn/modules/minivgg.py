@@ -109,7 +109,18 @@ class MiniVGG(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits of shape (N, n_classes) for raw images (N, C, H, W)."""
+        """Compute the logits of raw images.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, C, H, W)
+            Images, with pixels as they were fitted.
+
+        Returns
+        -------
+        Tensor of shape (N, n_classes)
+            Logits, one for each class.
+        """
         x = pad_with_zeros(self.scaling(x), self._border)  # (N, 1, 28, 28)
         x = self.features(x)  # (N, 64, 8, 8)
         return self.head(torch.flatten(x, 1))  # (N, 4096) -> (N, 10)

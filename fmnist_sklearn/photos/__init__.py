@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ._clothing import cut_out_clothing
+from ._files import naming, pictures_in
 from ._opening import open_picture
 
-__all__ = ["PREPARATIONS", "load_photo"]
+__all__ = [
+    "PREPARATIONS",
+    "UNSEEN",
+    "Prepare",
+    "check_preparation",
+    "load_photo",
+    "naming",
+    "pictures_in",
+    "read_photo",
+]
 
 PREPARATIONS = ("clothing", "resize")
+
+# How a picture becomes an image: by name, or a function of the user's.
+Prepare = str | Callable[[Image.Image], Any]
+
+UNSEEN = (
+    "no article is seen in this picture; it is blank, or its article does not differ "
+    "enough from the background"
+)
 
 _SIDE = 1024  # pixels; what is larger is reduced first, which also removes noise
 
@@ -22,7 +42,7 @@ def load_photo(
     path: str | os.PathLike[str],
     image_shape: tuple[int, int, int] = (1, 28, 28),
     *,
-    prepare: str = "clothing",
+    prepare: Prepare = "clothing",
 ) -> np.ndarray:
     """Read a picture of any size as an image such as a classifier was trained on.
 
@@ -39,10 +59,13 @@ def load_photo(
         in a file the first counts.
     image_shape : tuple of int, default=(1, 28, 28)
         (channels, height, width) of the result: 1 channel for grey, 3 for RGB.
-    prepare : {"clothing", "resize"}, default="clothing"
+    prepare : {"clothing", "resize"} or callable, default="clothing"
         "clothing" does the above. "resize" brings the whole picture to `image_shape`,
         with its background, shades and colours; other proportions are stretched, and a
-        picture of this very size keeps its pixels.
+        picture of this very size keeps its pixels. A function of your own gets a
+        ``PIL.Image.Image``, grey or RGB as `image_shape` says, upright, on white and
+        with at most 4,096 pixels on its longer side; it returns such a picture, or an
+        array of uint8, of the size of `image_shape`.
 
     Returns
     -------
@@ -101,33 +124,78 @@ def load_photo(
     >>> image.shape, image[0, 14, [0, 14]].tolist()
     ((1, 28, 28), [0, 255])
     """
-    channels, height, width = image_shape
-    if channels not in (1, 3):
+    check_preparation(image_shape, prepare)
+    image = read_photo(path, image_shape, prepare)
+    if prepare == "clothing" and not image.any():
+        warnings.warn(f"{path}: {UNSEEN}", stacklevel=2)
+    return image
+
+
+def check_preparation(image_shape: tuple[int, int, int], prepare: Prepare) -> None:
+    """Raise ValueError for a shape that no picture has, or an unknown preparation."""
+    shape = tuple(image_shape) if hasattr(image_shape, "__len__") else ()
+    if len(shape) != 3 or not all(
+        isinstance(side, int | np.integer) and side > 0 for side in shape
+    ):
         raise ValueError(
-            f"image_shape must have 1 channel for grey or 3 for RGB, got {image_shape}"
+            "image_shape must be (channels, height, width), such as (3, 32, 32), got "
+            f"{image_shape!r}"
         )
-    if prepare not in PREPARATIONS:
-        raise ValueError(f"prepare must be 'clothing' or 'resize', got {prepare!r}")
-    picture = open_picture(path, max(_SIDE, height, width))
-    if prepare == "resize":
-        image = _resize(picture, image_shape)
-    else:
-        picture.thumbnail((_SIDE, _SIDE))
-        image = cut_out_clothing(picture, image_shape)
-        if not image.any():
-            warnings.warn(
-                f"{path}: no article is seen in this picture; it is blank, or its "
-                "article does not differ enough from the background",
-                stacklevel=2,
+    if shape[0] not in (1, 3):
+        hint = ""
+        if shape[2] in (1, 3):
+            hint = f": channels come first, {(shape[2], *shape[:2])}"
+        raise ValueError(
+            "image_shape must have 1 channel for grey or 3 for RGB, got "
+            f"{image_shape}{hint}"
+        )
+    if prepare not in PREPARATIONS and not callable(prepare):
+        raise ValueError(
+            f"prepare must be a function, 'clothing' or 'resize', got {prepare!r}"
+        )
+
+
+def read_photo(
+    path: str | os.PathLike[str], image_shape: tuple[int, int, int], prepare: Prepare
+) -> np.ndarray:
+    """Read a picture as :func:`load_photo` does, without its checks and its warning."""
+    _, height, width = image_shape
+    # Four times of what is needed, once more reduced, looks as all of it would.
+    is_resized = prepare == "resize"
+    side = 2 * max(height, width) if is_resized else max(_SIDE, height, width)
+    with open_picture(path, side, stretched=is_resized) as picture:
+        if prepare == "clothing":
+            picture.thumbnail((_SIDE, _SIDE))
+            image = cut_out_clothing(picture, image_shape)
+        elif is_resized:
+            resized = _on_white(picture, image_shape).resize(
+                (width, height), Image.Resampling.LANCZOS
             )
+            image = _to_image(resized, image_shape)
+        else:
+            assert callable(prepare)
+            image = _to_image(prepare(_on_white(picture, image_shape)), image_shape)
     return image.transpose(2, 0, 1).copy()
 
 
-def _resize(picture: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Bring all of a picture to a size, on white; shape (height, width, channels)."""
-    channels, height, width = image_shape
+def _on_white(picture: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
     opaque = Image.new("RGBA", picture.size, "white")
     opaque.alpha_composite(picture)
-    image = opaque.convert("L" if channels == 1 else "RGB")
-    image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(height, width, channels)
+    return opaque.convert("L" if image_shape[0] == 1 else "RGB")
+
+
+def _to_image(prepared: Any, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Bring what a preparation returned to (height, width, channels)."""
+    channels, height, width = image_shape
+    image = np.asarray(prepared)
+    if image.dtype == np.uint8:
+        if image.shape == (channels, height, width):
+            return image.transpose(1, 2, 0)
+        if image.shape == (height, width, channels)[: image.ndim] and (
+            image.ndim == 3 or channels == 1
+        ):
+            return image.reshape(height, width, channels)
+    raise ValueError(
+        f"prepare returned {image.dtype} of shape {image.shape}; expected uint8 of "
+        f"shape (channels, height, width) = {image_shape}, or a picture of that size"
+    )

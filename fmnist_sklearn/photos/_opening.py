@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .._glibc import trim_memory
 from ..storage import open_regular
 
 # Pixels only. The others that Pillow knows include PostScript, which it hands to
@@ -36,8 +40,40 @@ _PROGRESSIVE_BYTES = 6
 _STRIP = 1 << 18  # pixels whose levels are read at a time
 
 
-def open_picture(path: str | os.PathLike[str], side: int) -> Image.Image:
+class _Memory:
+    """Memory that several threads share; one waits until there is enough for it."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = self._free = n_bytes
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, n_bytes: int) -> Iterator[None]:
+        """Take so many bytes, or all where that is more."""
+        n_bytes = min(n_bytes, self._n_bytes)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= n_bytes)
+            self._free -= n_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += n_bytes
+                self._changed.notify_all()
+
+
+_TRIMMED = 32_000_000  # bytes: freed again by whoever took so many
+_SHARED = _Memory(400_000_000)  # of all pictures that are open at the same time
+
+
+@contextmanager
+def open_picture(
+    path: str | os.PathLike[str], side: int, *, stretched: bool = False
+) -> Iterator[Image.Image]:
     """Open a picture as RGBA, upright, and not much larger than is needed.
+
+    Of several threads, some wait where their pictures together would take too much
+    memory; so leave the ``with`` statement when the picture is not needed any more.
 
     Parameters
     ----------
@@ -46,6 +82,12 @@ def open_picture(path: str | os.PathLike[str], side: int) -> Image.Image:
     side : int
         Pixels that are needed of the longer side; the result may have up to four times
         as many, and what has fewer stays as it is.
+    stretched : bool, default=False
+        Whether `side` is needed of each side, and proportions do not matter.
+
+    Yields
+    ------
+    PIL.Image.Image
 
     Raises
     ------
@@ -57,23 +99,43 @@ def open_picture(path: str | os.PathLike[str], side: int) -> Image.Image:
     Image.init()  # which formats there are depends on how Pillow was built
     formats = [name for name in _FORMATS if name in Image.OPEN]
     with open_regular(path) as file:
-        try:
+        with _explaining(path, file):
             opened = Image.open(file, formats=formats)
-            _reduce_early(opened, side)
-            ImageOps.exif_transpose(opened, in_place=True)
-            return _to_rgba(opened, side)
-        except UnidentifiedImageError as error:
-            file.seek(0)
-            reason = _describe_content(file.read(1024))
-            raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
-        # Pillow's decoders raise errors of many kinds, SyntaxError among them.
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
+            n_bytes = _reduce_early(opened, side)
+        with _SHARED.taken(n_bytes):
+            with _explaining(path, file):
+                ImageOps.exif_transpose(opened, in_place=True)
+                picture = _to_rgba(opened, side, stretched)
+                opened.close()
+            try:
+                yield picture
+            finally:
+                picture.close()
+                if n_bytes > _TRIMMED:
+                    # glibc would keep the blocks of each thread for that thread.
+                    trim_memory()
 
 
-def _reduce_early(opened: Image.Image, side: int) -> None:
-    """Decode a JPEG at a half to an eighth of its size; refuse what is still large."""
+@contextmanager
+def _explaining(path: str | os.PathLike[str], file: IO[bytes]) -> Iterator[None]:
+    """Say of any error of Pillow's which file it is about, and what is wrong."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        reason = _describe_content(file.read(1024))
+        raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
+    # Pillow's decoders raise errors of many kinds, SyntaxError among them.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
+
+
+def _reduce_early(opened: Image.Image, side: int) -> int:
+    """Decode a JPEG at a half to an eighth of its size; refuse what is still large.
+
+    Returns the bytes that decoding will take.
+    """
     n_bytes = 0
     if "progressive" in opened.info:
         n_bytes = _PROGRESSIVE_BYTES * opened.width * opened.height
@@ -86,18 +148,20 @@ def _reduce_early(opened: Image.Image, side: int) -> None:
             f"{n_bytes / 1e6:.0f} MB of memory, more than the {_MAX_MEMORY / 1e6:.0f} "
             "that a picture may take; make it smaller first"
         )
+    return n_bytes
 
 
-def _to_rgba(picture: Image.Image, side: int) -> Image.Image:
+def _to_rgba(picture: Image.Image, side: int, stretched: bool) -> Image.Image:
     """Convert a picture, if it is large after reducing it."""
     if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
         picture = _read_levels(picture, getattr(picture, "tag_v2", {}))
     # Numbers of a palette, or a shade that stands for transparency, have no mean.
     if picture.mode[0] in "1P" or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    factor = max(picture.size) // (2 * side)
-    if factor > 1:
-        picture = picture.reduce(factor)
+    lengths = picture.size if stretched else [max(picture.size)] * 2
+    across, down = (max(length // (2 * side), 1) for length in lengths)
+    if max(across, down) > 1:
+        picture = picture.reduce((across, down))
     return picture.convert("RGBA")
 
 

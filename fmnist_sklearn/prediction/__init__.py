@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
 from ..estimators import ImageClassifier
-from ..output import encoding_all, say, tell
+from ..output import encoding_all, followed, say, tell
 from ..persistence import inspect_model, load_model
+from ..photos import naming
 from ..storage import atomic_write
-from ._common import Batch, Report, naming
+from ._common import Batch, Report
 from ._lines import UNSURE, Prediction, format_predictions
 from ._pictures import choose_preparation, in_batches, pixel_factor, read_pictures, walk
 from ._rows import is_array_file, read_csv, read_npy
@@ -98,7 +96,10 @@ def predict_files(
         )
         shown = out is not None or not (sys.stdout and sys.stdout.isatty())
         if shown and sys.stderr is not None and sys.stderr.isatty():
-            predictions = _followed(predictions, inputs)
+            total = None
+            if not any(map(is_array_file, inputs)):
+                total = sum(1 for _ in walk(inputs, _unheard))
+            predictions = followed(predictions, total)
         for line in format_predictions(
             predictions,
             estimator.classes_,
@@ -131,24 +132,6 @@ def _writer(
 
 def _unheard(text: str, **what: Any) -> None:
     """Say nothing: it will be told when the inputs are read."""
-
-
-def _followed(
-    predictions: Iterator[Prediction], inputs: Sequence[str]
-) -> Iterator[Prediction]:
-    """Show a bar on the terminal of stderr meanwhile."""
-    total = None
-    if not any(map(is_array_file, inputs)):
-        total = sum(1 for _ in walk(inputs, _unheard))
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    ) as bar:
-        yield from bar.track(predictions, total=total)
 
 
 def predict_inputs(

@@ -21,11 +21,3 @@ class Batch(NamedTuple):
 
     names: list[tuple[str, int | None]]  # path, and row in a file of rows, from 0
     X: np.ndarray
-
-
-def naming(path: str, error: BaseException | str) -> str:
-    """Return a message that names the file, as those of Pillow and NumPy do not."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    return text if text.startswith(path) else f"{path}: {text}"

@@ -13,15 +13,8 @@ import numpy as np
 
 from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
-from ..photos import load_photo
-from ._common import Batch, Report, naming
-
-# What a picture's name ends in, for one in a folder to be taken.
-_PICTURES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".gif", ".bmp"),
-    *(".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
-    *(".j2k", ".jpx", ".avif", ".heic", ".heif"),
-)
+from ..photos import load_photo, naming, pictures_in
+from ._common import Batch, Report
 
 
 def choose_preparation(
@@ -113,12 +106,9 @@ def walk(inputs: Iterable[str], report: Report) -> Iterator[str]:
             n_unread += 1
             report(naming(str(error.filename), error))
 
-        for folder, subfolders, names in os.walk(path, onerror=unread):
-            subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
-            for name in sorted(names):
-                if name.lower().endswith(_PICTURES) and not name.startswith("."):
-                    n_found += 1
-                    yield os.path.join(folder, name)
+        for picture in pictures_in(path, unread):
+            n_found += 1
+            yield picture
         if not n_found and not n_unread:
             report(f"{path}: no pictures are in this folder")
 

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..benchmark import RunProgress, Work
+from ..benchmark.fits import epoch_rows
 from ..scoring import benchmark_scoring
 
 _INTERVAL = 0.2  # s, between two looks for reports
@@ -47,12 +48,18 @@ class ReportingScorer:
             params = {name: getattr(estimator, name) for name in self.names}
             self.report(
                 {
-                    "candidate": ", ".join(f"{k}={v}" for k, v in params.items()),
+                    "candidate": describe_params(params),
                     "max_epochs": estimator.max_epochs,
+                    "history": epoch_rows(estimator),
                     **{name: float(score) for name, score in scores.items()},
                 }
             )
         return {**scores, "score": scores["accuracy"]}
+
+
+def describe_params(params: Mapping[str, Any]) -> str:
+    """Name a candidate by its parameters."""
+    return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
 # Ways for reports -------------------------------------------------------------------
@@ -180,6 +187,8 @@ class SearchProgress(RunProgress):
         self._epochs_done = 0
         self._seconds = 0.0
         self._accuracies: dict[tuple[str, int], list[float]] = {}
+        # (candidate, epochs at most) -> the epochs of each of its fits
+        self.histories: dict[tuple[str, int], list[list[dict[str, float]]]] = {}
         self._best: tuple[float, str] | None = None
         self._show()
 
@@ -189,10 +198,10 @@ class SearchProgress(RunProgress):
         self._n_done = min(self._n_done + 1, self.n_fits)
         self._epochs_done += report["max_epochs"]
         self._seconds += report["training_time_s"]
-        accuracies = self._accuracies.setdefault(
-            (report["candidate"], report["max_epochs"]), []
-        )
+        candidate = report["candidate"], report["max_epochs"]
+        accuracies = self._accuracies.setdefault(candidate, [])
         accuracies.append(report["accuracy"])
+        self.histories.setdefault(candidate, []).append(report["history"])
         if len(accuracies) == self.n_folds:
             self._end_candidate(report, sum(accuracies) / self.n_folds)
         self._show()

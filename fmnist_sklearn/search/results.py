@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..benchmark.figures import save_figures
-from ..benchmark.results import to_jsonable
-from ..heatmap import SearchHeatmapDisplay
-from ..storage.files import atomic_write
+from ..benchmark.markdown import circumstances, data_title
+from ..benchmark.report import Judged, Page, render, score_matrix
+from ..benchmark.results import small_html, to_json, write_texts
+from ..displays import SearchHeatmapDisplay
 from ..tables import table_to_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
     """What :func:`run_search` returns.
 
@@ -32,12 +33,46 @@ class SearchResult:
         All that ``search.json`` holds.
     paths : list of Path
         The files written.
+    curves : dict of str to list of dict
+        Name of a candidate -> its epochs, means over the folds as far as all of them
+        trained. A cluster that loses a report leaves its fit out.
+    judged : list of Judged
+        Confusions and worst mistakes of the best network on the test images.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn import run_search
+    >>> run_search(
+    ...     "LeNet5",
+    ...     {"lr": [0.001, 0.01], "batch_size": [256]},
+    ...     cv=2,
+    ...     max_epochs=1,
+    ...     data="sample",
+    ...     progress=False,
+    ... )
+    <SearchResult of 2 candidates; best: batch_size=256, lr=0.01, accuracy 0...>
     """
 
     search: Any
     table: pd.DataFrame
     record: dict[str, Any]
     paths: list[Path] = field(default_factory=list)
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    judged: list[Judged] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """Tell the number of candidates, and the best of them."""
+        record = self.record
+        best = ", ".join(f"{k}={v}" for k, v in record["best_params"].items())
+        candidates = len({*row_names(self.table, record["varied"])})
+        return (
+            f"<{type(self).__name__} of {candidates} candidates; best: {best}, "
+            f"accuracy {record['best_accuracy']:.4f}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table and its notes, for notebooks."""
+        return small_html(self)
 
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell, the best row first.
@@ -50,13 +85,12 @@ class SearchResult:
         import pandas as pd
 
         by = [name for name in ("iter", "accuracy") if name in self.table]
-        ordered = self.table.sort_values(by, ascending=False, kind="stable")
-        names = self.record["varied"]
+        named = self.table.assign(name=row_names(self.table, self.record["varied"]))
+        ordered = named.sort_values(by, ascending=False, kind="stable")
         rows = []
         for row in ordered.to_dict("records"):
-            params = ", ".join(f"{name}={row[name]}" for name in names)
             cells = {
-                "model": f"{row['model']} ({params})" if params else row["model"],
+                "model": row["name"],
                 "accuracy": f"{row['accuracy']:.4f} ± {row['accuracy_std']:.4f}",
                 "training time (s)": f"{row['training_time_s']:.2f} ± "
                 f"{row['training_time_std']:.2f}",
@@ -84,6 +118,42 @@ class SearchResult:
             "on the fold left out.",
         ]
 
+    def to_html(self) -> str:
+        """Return ``report.html``: table, curves, heat map, confusions and mistakes.
+
+        Returns
+        -------
+        html : str
+            A page that needs no other file, no network, and scripts only for sorting.
+        """
+        names = row_names(self.table, self.record["varied"])
+        display = self._heat_map()
+        return render(
+            Page(
+                title=self._title(),
+                table=self.format_table(),
+                best=names[self.search.best_index_],
+                notes=self.format_notes(),
+                curves=self.curves,
+                facts=circumstances(self.record),
+                commands=self.record["commands"],
+                judged=self.judged,
+                heat_maps=[]
+                if display is None
+                else [
+                    score_matrix(
+                        display.scores,
+                        display.x,
+                        display.y,
+                        *(
+                            [label.get_text() for label in axis.get_ticklabels()]
+                            for axis in (display.ax_.xaxis, display.ax_.yaxis)
+                        ),
+                    )
+                ],
+            )
+        )
+
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write all files, each whole or not at all, over those of an earlier search.
 
@@ -95,40 +165,51 @@ class SearchResult:
         Returns
         -------
         paths : list of Path
-            ``search.csv``, ``search.md``, ``search.json``, and, where at least two
-            parameters vary, ``heatmap.svg`` and ``heatmap.png`` over the first two,
-            means over the others.
+            ``report.html``, ``search.csv``, ``search.md``, ``search.json``, and, where
+            at least two parameters vary, ``heatmap.svg`` and ``heatmap.png`` over the
+            first two, means over the others.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         page = "\n".join(
             [
-                f"# Search on Fashion-MNIST: {self.record['model']}\n",
+                f"# {self._title()}\n",
                 table_to_markdown(self.format_table()),
                 *(f"{note}\n" for note in self.format_notes()),
             ]
         )
-        record = json.dumps(to_jsonable(self.record), indent=1, allow_nan=False)
-        contents = {
+        texts = {
+            "report.html": self.to_html(),
             "search.csv": self.table.to_csv(index=False, lineterminator="\n"),
             "search.md": page,
-            "search.json": record,
+            "search.json": to_json(self.record),
         }
-        paths = []
-        for name, content in contents.items():
-            with atomic_write(folder / name, "w", encoding="utf-8") as file:
-                file.write(content)
-            paths.append(folder / name)
-        return paths + self._write_heatmap(folder)
+        paths = write_texts(texts, folder)
+        display = self._heat_map()
+        if display is not None:
+            paths += save_figures({"heatmap": display.figure_}, folder)
+        return paths
 
-    def _write_heatmap(self, folder: Path) -> list[Path]:
+    def _title(self) -> str:
+        return f"Search on {data_title(self.record)}: {self.record['model']}"
+
+    def _heat_map(self) -> SearchHeatmapDisplay | None:
         varied = self.record["varied"]
         if len(varied) < 2:
-            return []
+            return None
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 4.5), layout="constrained")
-        SearchHeatmapDisplay.from_search(
+        return SearchHeatmapDisplay.from_search(
             self.search, y=varied[0], x=varied[1], ax=figure.subplots()
         )
-        return save_figures({"heatmap": figure}, folder)
+
+
+def row_names(table: pd.DataFrame, varied: Sequence[str]) -> list[str]:
+    """Name a search's rows by model and what varies; of halving, by epochs too."""
+    names = []
+    for row in table.to_dict("records"):
+        params = [f"{name}={row[name]}" for name in varied]
+        if "n_resources" in row:
+            params.append(f"max_epochs={row['n_resources']}")
+        model = str(row["model"])
+        names.append(f"{model} ({', '.join(params)})" if params else model)
+    return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from math import ceil, floor, log
 from numbers import Integral
@@ -24,15 +25,20 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from ..benchmark import describe_hardware, describe_versions, load_data
-from ..heatmap import searched_parameters
+from ..benchmark import Images, describe_hardware, describe_versions, load_data
+from ..benchmark.environment import describe_call
+from ..benchmark.fits import mean_epochs
+from ..benchmark.judgement import judge
+from ..benchmark.own_images import own_images
+from ..benchmark.report import judged_row
+from ..displays.heatmap import searched_parameters
 from ..models import Model, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
 from ..tables import benchmark_table
 from .cluster import connected, running_on
-from .follow import ReportingScorer, SearchProgress, following
-from .results import SearchResult
+from .follow import ReportingScorer, SearchProgress, describe_params, following
+from .results import SearchResult, row_names
 
 _FACTOR = 3  # of halving: as many candidates go, and as many epochs come
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
@@ -42,10 +48,14 @@ _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
     {
         "model": [str],
         "params": [Mapping],
+        "X": ["array-like", None],
+        "y": ["array-like", None],
+        "X_test": ["array-like", None],
+        "y_test": ["array-like", None],
         "strategy": [StrOptions({"grid", "random", "halving"})],
         "n_iter": [_AT_LEAST_1],
         "max_epochs": [_AT_LEAST_1, None],
-        "data": [StrOptions({"auto", "full", "sample"})],
+        "data": [StrOptions({"auto", "full", "sample"}), Images],
         "recipe": [StrOptions(set(RECIPES))],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "n_jobs": [Integral, None],
@@ -62,11 +72,15 @@ _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 def run_search(
     model: str,
     params: Mapping[str, Any],
+    X: Any = None,
+    y: Any = None,
     *,
+    X_test: Any = None,
+    y_test: Any = None,
     strategy: str = "grid",
     n_iter: int = 10,
     max_epochs: int | None = None,
-    data: str = "auto",
+    data: str | Images = "auto",
     recipe: str = "fast",
     cv: int = 5,
     n_jobs: int | None = None,
@@ -78,7 +92,7 @@ def run_search(
     progress: bool = True,
     data_home: str | os.PathLike[str] | None = None,
 ) -> SearchResult:
-    """Search a network's parameters on Fashion-MNIST by cross-validation.
+    """Search a network's parameters by cross-validation.
 
     Parameters
     ----------
@@ -87,6 +101,9 @@ def run_search(
     params : mapping of str to list
         Parameters of the classifier and the values to try; for strategy="random" also
         distributions, such as ``scipy.stats.loguniform(1e-4, 1e-1)``.
+    X, y, X_test, y_test : array-like, default=None
+        Images of your own and their labels, as for
+        :func:`~fmnist_sklearn.run_benchmark`. None: those of Fashion-MNIST.
     strategy : {"grid", "random", "halving"}, default="grid"
         "grid": all combinations. "random": `n_iter` of them, drawn. "halving": all
         with few epochs, then a third of them with three times as many, and so on.
@@ -94,7 +111,7 @@ def run_search(
         Combinations to try with strategy="random".
     max_epochs : int, default=None
         Epochs of a fit, at most. None: the recipe's.
-    data, recipe, data_home
+    data, recipe
         As for :func:`~fmnist_sklearn.run_benchmark`.
     cv : int, default=5
         Stratified folds; a fit for each.
@@ -113,10 +130,12 @@ def run_search(
     seed : int, default=0
         Of everything random.
     out : str or path-like, default=None
-        Folder for ``search.csv``, ``search.md``, ``search.json`` and the heat map; see
-        :meth:`SearchResult.write`. None: write nothing.
+        Folder for ``report.html``, ``search.csv``, ``search.md``, ``search.json`` and
+        the heat map; see :meth:`SearchResult.write`. None: write nothing.
     progress : bool, default=True
         Whether to tell the progress on stderr.
+    data_home : str or path-like, default=None
+        As for :func:`~fmnist_sklearn.run_benchmark`.
 
     Returns
     -------
@@ -147,6 +166,8 @@ def run_search(
     >>> result.search.best_params_["lr"]
     0.01
     """
+    commands = describe_call(run_search, locals())
+    own = own_images(X, y, X_test, y_test, data, seed)
     if scheduler is not None and workers is not None:
         raise ValueError(
             "scheduler and workers exclude each other: a cluster that runs, or one to "
@@ -165,7 +186,7 @@ def run_search(
     )
     scorer = ReportingScorer(list(params))
     search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
-    images = load_data(data, data_home)
+    images = own or load_data(data, data_home)
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
         with running_on(client, [images.X_train, images.y_train]):
@@ -180,8 +201,15 @@ def run_search(
             with display, following(display.end_fit, client) as scorer.report:
                 search.fit(images.X_train, images.y_train)
     scorer.report = None
-    settings = {"strategy": strategy, "recipe": recipe, "cv": cv, "seed": seed}
-    result = _summarize(search, kind, images, settings)
+    settings = {
+        "strategy": strategy,
+        "recipe": recipe,
+        "cv": cv,
+        "seed": seed,
+        "commands": commands,
+    }
+    curves = _curves(search, list(params), display.histories)
+    result = _summarize(search, kind, images, settings, curves)
     if out is not None:
         result.paths.extend(result.write(out))
     return result
@@ -262,8 +290,22 @@ def _rungs(n_candidates: int, max_epochs: int) -> list[_Rung]:
     return rungs
 
 
+def _curves(search: Any, names: list[str], histories: Mapping[Any, Any]) -> list[Any]:
+    """Average the epochs of each candidate over its fits, in the search's order."""
+    curves = []
+    for params in search.cv_results_["params"]:
+        candidate = describe_params({name: params[name] for name in names})
+        n_epochs = params.get("max_epochs", search.estimator.max_epochs)
+        curves.append(mean_epochs(histories.get((candidate, n_epochs), [])))
+    return curves
+
+
 def _summarize(
-    search: Any, kind: Model, images: Any, settings: Mapping[str, Any]
+    search: Any,
+    kind: Model,
+    images: Any,
+    settings: Mapping[str, Any],
+    curves: list[Any],
 ) -> SearchResult:
     table = benchmark_table(search)
     measured = {
@@ -272,6 +314,7 @@ def _summarize(
         if not name.startswith(("param", "rank_test_", "mean_score_", "std_score_"))
     }
     best = search.best_estimator_
+    judgement = judge(best, images.X_test, images.y_test)
     record = {
         "model": kind.name,
         **settings,
@@ -285,11 +328,21 @@ def _summarize(
         "varied": searched_parameters(search.cv_results_),
         "best_params": search.best_params_,
         "best_accuracy": float(search.best_score_),
-        "test_accuracy": float(best.score(images.X_test, images.y_test)),
+        "test_accuracy": judgement.accuracy,
+        "judgement": asdict(judgement),
+        "devices": [f"{best.device_} in {best.precision_}"],
         "candidates": search.cv_results_["params"],
         "measured": measured,
         "parameters": best.get_params(),
         "hardware": describe_hardware(),
         "versions": describe_versions(),
     }
-    return SearchResult(search, table, record)
+    names = row_names(table, record["varied"])
+    name = names[search.best_index_]
+    return SearchResult(
+        search,
+        table,
+        record,
+        curves={row: curve for row, curve in zip(names, curves, strict=True) if curve},
+        judged=[judged_row(name, record, [judgement], images.X_test)],
+    )

@@ -36,21 +36,23 @@ def takes_quick_step(optimizer: torch.optim.Optimizer) -> bool:
             group.get("fused") and not any(group.get(name) for name in _UNUSUAL)
             for group in groups
         )
-        and _step_is_torch_s(optimizer)
+        and step_is_torch_s(optimizer)
+    )
+
+
+def step_is_torch_s(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether nobody put a ``step`` of their own in place, or hooks around it.
+
+    PyTorch's schedulers do, to see that steps are taken; ``quick_step`` tells them.
+    """
+    step = vars(optimizer).get("step")
+    return (
+        (step is None or hasattr(step, "_wrapped_by_lr_sched"))
         and not optimizer._optimizer_step_pre_hooks
         and not optimizer._optimizer_step_post_hooks
         and not _global_optimizer_pre_hooks
         and not _global_optimizer_post_hooks
     )
-
-
-def _step_is_torch_s(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether nobody put a ``step`` of their own in place.
-
-    PyTorch's schedulers do, to see that steps are taken; ``quick_step`` tells them.
-    """
-    step = vars(optimizer).get("step")
-    return step is None or hasattr(step, "_wrapped_by_lr_sched")
 
 
 @torch.no_grad()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import Any
+
+from fmnist_sklearn._glibc import find_glibc
 
 # Parameters of mallopt, from glibc's malloc.h, and the largest block that glibc takes
 # from its heap at all.
@@ -29,7 +28,7 @@ def freed_memory_kept() -> Iterator[None]:
     prediction's. After the last of those who asked for it, in whatever thread, glibc
     holds on to 64 MiB, as it does by itself once a large block was freed.
     """
-    glibc = _glibc()
+    glibc = find_glibc()
     if glibc is None:
         yield
         return
@@ -45,14 +44,3 @@ def freed_memory_kept() -> Iterator[None]:
             _n_entered -= 1
             if _n_entered == 0:
                 glibc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_BLOCK)
-
-
-@cache
-def _glibc() -> Any:
-    """Return the C library of the process, None where it is not glibc."""
-    try:
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - not there in others
-    except (AttributeError, OSError, TypeError):  # the last on Windows
-        return None
-    return library

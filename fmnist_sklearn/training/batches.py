@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from .augment import Augment, mix_up
+from .device import sent, shared_copies
 
 
 class ImageDataset(Dataset):
@@ -56,10 +57,17 @@ class ImageDataset(Dataset):
             items += (answers,)
         return items
 
-    def to(self, device: torch.device) -> ImageDataset:
-        """Move the tensors to ``device``, where they are not there already."""
+    def to(self, device: torch.device, *, shared: bool = False) -> ImageDataset:
+        """Move the tensors to ``device``, where they are not there already.
+
+        With ``shared``, equal images that others have there are taken instead.
+        """
         weights = None if self.weights is None else self.weights.to(device)
-        return ImageDataset(self.images.to(device), self.targets.to(device), weights)
+        shared = shared and device.type == "cuda" and not self.images.is_cuda
+        images = (
+            shared_copies.get(self.images, device) if shared else self.images.to(device)
+        )
+        return ImageDataset(images, self.targets.to(device), weights)
 
 
 class MixedIn(NamedTuple):
@@ -128,6 +136,25 @@ class Batch(tuple):
         batch.mixed_in = MixedIn(targets[others], weights, share)
         return batch
 
+    def split(self, n_rows: int) -> Iterator[Batch]:
+        """Cut into batches of at most so many rows; not where images were blended."""
+        images, targets = self
+        if len(images) <= n_rows:
+            yield self
+            return
+        tensors = (images, targets, self.weights, self.answers)
+        for start in range(0, len(images), n_rows):
+            rows = slice(start, start + n_rows)
+            yield Batch(*(t if t is None else t[rows] for t in tensors))
+
+
+class Pass(NamedTuple):
+    """What one pass over the batches of a part came to."""
+
+    sums: Tensor  # loss, hits and what they are hits of: (3,), on the device
+    n_rows: int
+    n_batches: int
+
 
 class BatchIterator:
     """Loop over the batches of an ``ImageDataset`` or a ``Subset`` of one.
@@ -150,6 +177,8 @@ class BatchIterator:
         Images of a batch are blended in proportions from Beta(mixup, mixup).
     generator : torch.Generator, optional
         On the CPU; the order of the rows and the augmentation draw from it.
+    block_size : int, default=1
+        Number of batches that are gathered and augmented together.
     """
 
     def __init__(
@@ -162,6 +191,7 @@ class BatchIterator:
         augment: Augment | None = None,
         mixup: float = 0,
         generator: torch.Generator | None = None,
+        block_size: int = 1,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
@@ -170,6 +200,7 @@ class BatchIterator:
         self.augment = augment
         self.mixup = mixup
         self.generator = generator
+        self.block_size = block_size
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -178,6 +209,11 @@ class BatchIterator:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
+        for block in self.blocks():
+            yield from block.split(self.batch_size)
+
+    def blocks(self) -> Iterator[Batch]:
+        """Yield the rows of one epoch, those of ``block_size`` batches at a time."""
         base, indices = resolve_subset(self.dataset)
         device = base.images.device
         if self.shuffle:
@@ -186,9 +222,11 @@ class BatchIterator:
             )
             indices = order if indices is None else indices[order]
         if indices is not None:
-            indices = indices.to(device)
-        for number in range(len(self)):
-            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            indices = sent(indices, device)
+        n_rows = min(len(self) * self.batch_size, len(self.dataset))
+        block = self.block_size * self.batch_size
+        for start in range(0, n_rows, block):
+            rows = slice(start, min(start + block, n_rows))
             index = rows if indices is None else indices[rows]
             tensors = (base.images, base.targets, base.weights, base.answers)
             batch = Batch(*(t if t is None else _take(t, index) for t in tensors))

@@ -225,9 +225,12 @@ class WeightAverage(_CallbackOfOneRun):
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move the average towards the weights."""
         if training and self.tensors_:
-            self.n_steps_ += 1
-            decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
-            torch._foreach_lerp_(self.average_, self.tensors_, 1 - decay)
+            torch._foreach_lerp_(self.average_, self.tensors_, self.next_share())
+
+    def next_share(self) -> float:
+        """Count a step; return how far the average moves to the weights in it."""
+        self.n_steps_ += 1
+        return 1 - min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
 
     @contextmanager
     def applied(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -17,7 +17,10 @@ from torch import Tensor
 
 from ..modules import Dropout
 from .allocator import freed_memory_kept
+from .batches import Pass
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
+from .captured import Capture
+from .device import handed_over, own_stream
 from .settings import repeatable_cudnn
 from .teaching import Teaching
 
@@ -79,6 +82,7 @@ class Training:
         self.kept: Kept | None = None
         self.is_over = False
         self.stop_requested = False
+        self.capture: Any = None  # a Capture, while the run is in progress
         self._listeners: dict[str, list[Any]] = {}
         self.schedule = self._find(LRSchedule)
         self.average = self._find(WeightAverage)
@@ -97,8 +101,14 @@ class Training:
         ValueError
             If the loss of an epoch is not a finite number.
         """
-        for _ in self.steps():
-            pass
+        with own_stream(self.net.device_):
+            for _ in self.steps():
+                pass
+        handed_over(
+            value
+            for state in self.net.optimizer_.state.values()
+            for value in state.values()
+        )
 
     def steps(self) -> Iterator[None]:
         """Train, and pause after every step, so that several runs can take turns."""
@@ -110,10 +120,11 @@ class Training:
             try:
                 repeatable = net.repeatable and net.device_.type == "cuda"
                 with (
-                    own_dropout(net),
+                    own_dropout(net) as generator,
                     freed_memory_kept(),
                     repeatable_cudnn(repeatable),
                 ):
+                    self.capture = Capture(self, generator)
                     batches = self._training_batches()
                     for _ in range(self.n_epochs):
                         yield from self._epoch(batches)
@@ -121,6 +132,8 @@ class Training:
                             break
                 self.is_over = True
             finally:
+                if self.capture is not None:
+                    self.capture.end()
                 self.settle()
                 net.notify("on_train_end", X=self.train, y=None)
         finally:
@@ -151,24 +164,35 @@ class Training:
         with self._progress_bars_told(batches, valid_batches):
             net.notify("on_epoch_begin", **parts)
         net._set_training(True)
-        yield from self._pass(batches, "train", net.train_step)
+        captured = self.capture.steps_of_epoch(batches)
+        if captured is None:
+            train = yield from self._pass(batches, net.train_step, training=True)
+            self._record("train", train)
+        else:
+            yield from captured.epoch()
         with self.average.applied() if self.average else nullcontext():
             if valid_batches is not None:
                 net._set_training(False)
-                yield from self._pass(valid_batches, "valid", net.validation_step)
+                valid = yield from self._pass(
+                    valid_batches, net.validation_step, training=False
+                )
+            if captured is not None:
+                self._record("train", captured.passed())
+            if valid_batches is not None:
+                self._record("valid", valid)
             try:
                 net.notify("on_epoch_end", **parts)
             finally:  # the epoch is over, whatever a callback has to say
                 self.kept = self._keep()
 
     def _pass(
-        self, batches: Any, part: str, step_fn: Callable[..., dict[str, Tensor]]
-    ) -> Iterator[None]:
-        """Go once over the batches and record their mean loss.
+        self, batches: Any, step_fn: Callable[..., dict[str, Tensor]], *, training: bool
+    ) -> Generator[None, None, Pass]:
+        """Go once over the batches.
 
         Sums stay on the device until the pass ends: a GPU is not waited for.
         """
-        net, training = self.net, part == "train"
+        net = self.net
         sums = torch.zeros(3, device=net.device_, dtype=torch.float32)
         loss, hits, total = sums.unbind()
         n_rows, n_batches = 0, 0
@@ -187,10 +211,15 @@ class Training:
             n_rows += n
             n_batches += 1
             yield
-        self._record_best(f"{part}_loss", float(loss) / n_rows, min)
-        if not training:
-            self._record_best("valid_acc", float(hits) / float(total), max)
-        net.history_.record(f"{part}_batch_count", n_batches)
+        return Pass(sums, n_rows, n_batches)
+
+    def _record(self, part: str, passed: Pass) -> None:
+        """Record the mean loss of a pass, and how many rows it got right."""
+        loss, hits, total = passed.sums.tolist()
+        self._record_best(f"{part}_loss", loss / passed.n_rows, min)
+        if part == "valid":
+            self._record_best("valid_acc", hits / total, max)
+        self.net.history_.record(f"{part}_batch_count", passed.n_batches)
         self._check_loss(f"{part}_loss")
 
     def _record_best(self, name: str, value: float, best: Callable) -> None:
@@ -261,7 +290,7 @@ class Training:
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a hook on those that override it: net, callbacks and followers."""
-        for owner in self._listeners_to(method_name):
+        for owner in self.listeners_to(method_name):
             try:
                 getattr(owner, method_name)(self.net, **cb_kwargs)
             except KeyboardInterrupt:
@@ -270,7 +299,8 @@ class Training:
                     raise
                 self.stop_requested = True
 
-    def _listeners_to(self, method_name: str) -> list[Any]:
+    def listeners_to(self, method_name: str) -> list[Any]:
+        """Return those that override a hook."""
         if method_name not in self._listeners:
             owners = [(self.net, NeuralNet)]
             owners += [(callback, Callback) for _, callback in self.net.callbacks_]
@@ -306,14 +336,14 @@ class Training:
 
 
 @contextmanager
-def own_dropout(net: Any) -> Iterator[None]:
-    """Let a net's dropout draw from a generator of this run."""
+def own_dropout(net: Any) -> Iterator[torch.Generator]:
+    """Let a net's dropout draw from a generator of this run, which is returned."""
     generator = torch.Generator(net.device_).manual_seed(net._seeds.dropout)
     layers = [m for m in net.module_.modules() if isinstance(m, Dropout)]
     for layer in layers:
         layer.generator = generator
     try:
-        yield
+        yield generator
     finally:
         for layer in layers:
             layer.generator = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..modules import reset_parameters
 from .augment import make_augment, mixup_strength
 from .batches import BatchIterator, LoadedBatches, automatic_batch_size, is_resident
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
+from .captured import steps_at_once
+from .device import evaluation_batch_size
 from .losses import CrossEntropy
 
-PREDICTION_BATCH_SIZE = 160
 DEFAULT_PATIENCE = 10
 
 _FUSED_OPTIMIZERS = (
@@ -194,9 +196,11 @@ class BuildsParts(NeuralNetClassifier):
         iterator = self.iterator_train if training else self.iterator_valid
         if iterator is None and not is_resident(dataset):
             iterator = DataLoader
-        kwargs.setdefault(
-            "batch_size", self.batch_size if training else PREDICTION_BATCH_SIZE
-        )
+        if training:
+            kwargs.setdefault("batch_size", self.batch_size)
+        elif "batch_size" not in kwargs:
+            n_pixels = math.prod(self.image_shape_)
+            kwargs["batch_size"] = evaluation_batch_size(self.device_, n_pixels)
         kwargs["batch_size"] = _batch_size(prefix, kwargs["batch_size"], len(dataset))
         if training:
             kwargs.setdefault("shuffle", True)
@@ -212,8 +216,16 @@ class BuildsParts(NeuralNetClassifier):
         mixup = mixup_strength(self.augment) if training else 0
         if iterator is None:
             _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
+            block_size = 1
+            if training and not (callable(self.augment) or mixup):
+                block_size = steps_at_once(dataset, kwargs["batch_size"], self.device_)
             return BatchIterator(
-                dataset, augment=augment, mixup=mixup, generator=generator, **kwargs
+                dataset,
+                augment=augment,
+                mixup=mixup,
+                generator=generator,
+                block_size=block_size,
+                **kwargs,
             )
         if isinstance(iterator, type) and issubclass(iterator, DataLoader):
             kwargs.setdefault("generator", generator)

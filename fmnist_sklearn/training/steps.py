@@ -110,7 +110,12 @@ class EagerSteps(NeuralNetClassifier):
     def _training_precision(self) -> AbstractContextManager[Any]:
         if self.precision_ == "float32":
             return nullcontext()
-        return torch.autocast(self.device_.type, dtype=torch.bfloat16)
+        # The cache of casted weights belongs to all threads: fits side by side on a GPU
+        # would read each other's.
+        cached = self.device_.type != "cuda"
+        return torch.autocast(
+            self.device_.type, dtype=torch.bfloat16, cache_enabled=cached
+        )
 
     def _step_optimizer(self, step_fn: Callable[[], Tensor]) -> None:
         if takes_quick_step(self.optimizer_):

@@ -1,19 +1,46 @@
 """On a CUDA device: what the cases that are simulated elsewhere stand for."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed, parallel_config
+from skorch.callbacks import Callback
 
-from fmnist_sklearn import load_model, save_model
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
+from fmnist_sklearn.training import capturable, device
+from fmnist_sklearn.training.updates import Updates
 
 pytestmark = pytest.mark.cuda
+
+
+@pytest.fixture(autouse=True)
+def _short_fits_are_captured(monkeypatch):
+    monkeypatch.setattr(capturable, "FEWEST_STEPS", 1)
+
+
+@pytest.fixture
+def float32():
+    """Compute in float32 as it is written."""
+    cudnn: Any = torch.backends.cudnn
+    before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+    yield
+    cudnn.allow_tf32 = before
+
+
+class Listens(Callback):
+    """What makes a fit eager."""
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        pass
 
 
 def test_auto_is_the_gpu(X, y, quick, kind):
     net = kind(**quick | {"max_epochs": 1}).fit(X, y)
     assert net.device_.type == "cuda"
+    assert net.steps_ == "captured"
     assert {p.device.type for p in net.module_.parameters()} == {"cuda"}
     assert net.predict_proba(X).shape == (240, 10)
 
@@ -35,3 +62,166 @@ def test_a_net_trained_there_opens_on_the_cpu(
     opened = pickle.loads(pickled) if way == "pickle" else load_model(tmp_path / "net")
     assert opened.device_ == torch.device("cpu")
     np.testing.assert_allclose(opened.predict_proba(X), expected, atol=1e-2)
+
+
+# Captured steps -----------------------------------------------------------------
+
+SETTINGS = {
+    "as by default": {},
+    "one cycle": {
+        "lr_schedule": "one_cycle",
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": 0.01,
+    },
+    "SGD": {
+        "optimizer": torch.optim.SGD,
+        "optimizer__momentum": 0.9,
+        "optimizer__nesterov": True,
+        "iterator_train__drop_last": True,
+    },
+    "augmented": {"augment": {"flip": 0.5, "shift": 1, "erase": 3}},
+    "weighted": {"class_weight": {0: 2.0}},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_captured_losses_are_eager_losses(X, y, quick, kind, float32, setting):
+    """Over 50 steps and more, dropout included."""
+    settings = quick | {"batch_size": 7, "precision": "float32", "lr": 1e-3}
+    settings |= SETTINGS[setting]
+    eager = kind(**settings, callbacks=[Listens()]).fit(X, y)
+    captured = kind(**settings).fit(X, y)
+    assert (eager.steps_, captured.steps_) == ("eager", "captured")
+    assert eager.module_.training == captured.module_.training
+    for name in ("train_loss", "valid_loss"):
+        np.testing.assert_allclose(
+            captured.history_[:, name], eager.history_[:, name], atol=1e-4, rtol=0
+        )
+
+
+def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, kind):
+    """In bfloat16 too, where autocasting's cache belongs to all threads."""
+
+    def fit(seed):
+        net = kind(**quick | {"random_state": seed}).fit(X, y)
+        assert net.steps_ == "captured"
+        return net.predict_proba(X)
+
+    alone = [fit(seed) for seed in range(4)]
+    with parallel_config(backend="threading", n_jobs=4):
+        together = Parallel()(delayed(fit)(seed) for seed in range(4))
+    assert np.array_equal(alone, together)
+
+
+def test_what_a_callback_freezes_stays(X, y, quick):
+    class Freeze(Callback):
+        def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+            if len(net.history_) == 2:
+                net.module_.c1.conv.weight.requires_grad_(False)
+                self.weight_ = net.module_.c1.conv.weight.detach().clone()
+
+    callback = Freeze()
+    net = LeNet5Classifier(**quick | {"ema_decay": None}, callbacks=[callback])
+    net.fit(X, y)
+    assert net.steps_ == "captured"
+    weights = net.callbacks[0].weight_
+    assert torch.equal(net.module_.c1.conv.weight, weights) or net.best_epoch_ == 1
+
+
+def test_a_capture_that_fails_falls_back(X, y, quick, same_predictions, monkeypatch):
+    eager = LeNet5Classifier(**quick, callbacks=[Listens()]).fit(X, y)
+    apply = Updates.apply
+
+    def waits(self, number):
+        apply(self, number)
+        if torch.cuda.is_current_stream_capturing():
+            self._table.sum().item()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Updates, "apply", waits)
+        with pytest.warns(UserWarning, match="could not be recorded"):
+            net = LeNet5Classifier(**quick).fit(X, y)
+    assert net.steps_ == "eager"
+    assert same_predictions(net, eager, X)
+    assert LeNet5Classifier(**quick).fit(X, y).steps_ == "captured"
+
+
+# What a fit leaves --------------------------------------------------------------
+
+
+class Raises(Callback):
+    def __init__(self, error):
+        self.error = error
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        if net.history_[-1, "epoch"] == 2:
+            raise self.error
+
+
+ENDS = {
+    "as planned": ({}, None),
+    "early": ({"lr": 1e-12, "patience": 1, "ema_decay": None}, None),
+    "by Ctrl-C": ({"callbacks": [Raises(KeyboardInterrupt)]}, KeyboardInterrupt),
+    "by a callback": ({"callbacks": [Raises(ZeroDivisionError)]}, ZeroDivisionError),
+    "by NaN": ({"lr": 1e30}, ValueError),
+}
+
+
+def fit_until(end, X, y, quick, kind):
+    """Fit until an end that is asked for; return the epochs that are kept."""
+    params, error = ENDS[end]
+    net = kind(**quick | {"max_epochs": 4, "batch_size": 16} | params)
+    if error is None:
+        net.fit(X, y)
+    else:
+        with pytest.raises(error):
+            net.fit(X, y)
+    return net.n_iter_ if net.__sklearn_is_fitted__() else 0
+
+
+@pytest.mark.parametrize(
+    ("end", "n_epochs"),
+    [
+        ("as planned", {4}),
+        ("early", {2, 3}),
+        ("by Ctrl-C", {2}),
+        ("by a callback", {0}),
+        ("by NaN", {0}),
+    ],
+)
+def test_whatever_ends_a_fit_nothing_is_left(X, y, quick, kind, end, n_epochs):
+    assert fit_until(end, X, y, quick, kind) in n_epochs
+    used = []
+    for _ in range(5):
+        fit_until(end, X, y, quick, kind)
+        used.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
+    assert used[-1] == used[1]
+    assert not device._failed
+    n_streams = sum(map(len, device._idle_streams.values()))
+    assert n_streams == len(device._known_streams)
+    assert not device._capture_lock.locked()
+
+
+def test_equal_data_are_on_the_device_once():
+    values = torch.arange(12, dtype=torch.uint8)
+    first = device.shared_copies.get(values, torch.device("cuda"))
+    assert device.shared_copies.get(values.clone(), torch.device("cuda")) is first
+    assert torch.equal(first.cpu(), values)
+
+
+def test_predictions_are_those_of_small_batches(X, y, quick, kind, float32):
+    net = kind(**quick | {"max_epochs": 1}).fit(X, y)
+    rows = np.tile(X, (20, 1))
+    expected = net.predict_proba(rows)
+    net.set_params(iterator_valid__batch_size=160)
+    np.testing.assert_allclose(net.predict_proba(rows), expected, atol=1e-5)
+
+
+def test_a_search_shares_the_gpu(X, y, quick):
+    from sklearn.model_selection import GridSearchCV
+
+    grid = {"lr": [0.003, 0.01], "random_state": [0, 1]}
+    nets = GridSearchCV(MiniVGGClassifier(**quick), grid, cv=2, n_jobs=4, refit=False)
+    with parallel_config(backend="threading"):
+        nets.fit(X, y)
+    assert np.isfinite(nets.cv_results_["mean_test_score"]).all()

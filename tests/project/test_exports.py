@@ -1,3 +1,5 @@
+import doctest
+import inspect
 import types
 
 import pytest
@@ -25,12 +27,32 @@ def test_all_names_what_is_exported():
     assert all(hasattr(fmnist_sklearn, name) for name in lazy)
 
 
+def test_what_may_be_loaded_late_is_what_is_public():
+    """But for modules, which are there as they would be if all loaded at once."""
+    late = set(dir(fmnist_sklearn)) - {"__version__"}
+    modules = {
+        name
+        for name in late
+        if isinstance(getattr(fmnist_sklearn, name), types.ModuleType)
+    }
+    assert late - modules == set(fmnist_sklearn.__all__)
+    assert {"datasets", "estimators", "tables"} < modules
+
+
 @pytest.mark.parametrize("name", fmnist_sklearn.__all__)
 def test_every_public_function_and_class_says_what_it_does(name):
     value = getattr(fmnist_sklearn, name)
     if callable(value):
         assert value.__module__.startswith("fmnist_sklearn")
         assert len(value.__doc__.strip().splitlines()[0]) > 20
+
+
+@pytest.mark.parametrize("name", fmnist_sklearn.__all__)
+def test_every_public_function_and_class_has_an_example_that_runs(name):
+    value = getattr(fmnist_sklearn, name)
+    if callable(value):
+        examples = doctest.DocTestParser().get_examples(inspect.getdoc(value))
+        assert [e for e in examples if doctest.SKIP not in e.options]
 
 
 def test_version():

@@ -1,8 +1,11 @@
 import copy
 import io
+import json
 import os
 import re
 import runpy
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import fmnist_sklearn
 from fmnist_sklearn import (
     inspect_model,
     load_fashion_mnist_sample,
@@ -21,7 +25,9 @@ from fmnist_sklearn import (
 )
 from fmnist_sklearn.benchmark import data as benchmark_data
 from fmnist_sklearn.cli import main
+from fmnist_sklearn.cli._parser import make_parser
 from fmnist_sklearn.datasets import CLASS_NAMES
+from fmnist_sklearn.photos import PREPARATIONS
 from fmnist_sklearn.recipes import RECIPES
 from fmnist_sklearn.storage import check_writable
 
@@ -61,7 +67,7 @@ def test_benchmark_prints_table_best_row_and_files(quick, tmp_path, capsys):
     assert "bundled sample" in printed
     table = printed[: printed.index("Best row")]
     assert max(map(len, table.splitlines())) <= 100
-    assert len(os.listdir(out)) == 9
+    assert len(os.listdir(out)) == 10
 
 
 def test_fit_tells_its_accuracy_and_predict_names_pictures(
@@ -246,7 +252,7 @@ def test_fit_finds_out_before_training_that_it_cannot_write(
     def train(*args):
         pytest.fail("the data were loaded all the same")
 
-    monkeypatch.setattr("fmnist_sklearn.cli.load_data", train)
+    monkeypatch.setattr("fmnist_sklearn.benchmark.load_data", train)
     os.mkfifo(tmp_path / "fifo")
     for out in ("fifo", "n" * 300):
         path = str(tmp_path / out)
@@ -288,7 +294,7 @@ def test_export_hands_over_to_export_onnx(
 ):
     called = []
     monkeypatch.setattr(
-        "fmnist_sklearn.predict_command.export_onnx",
+        "fmnist_sklearn.export.export_onnx",
         lambda *args, **kwargs: called.append((args[1:], kwargs)),
     )
     out = tmp_path / "net.onnx"
@@ -437,3 +443,181 @@ def test_the_module_runs_as_the_command_does(monkeypatch, capsys):
     assert shown.startswith("usage: fmnist-sklearn ")
     for name in ("benchmark", "fit", "predict", "show", "export", "fetch"):
         assert name in shown
+
+
+# Help -------------------------------------------------------------------------------
+
+
+COMMANDS = ["benchmark", "search", "fit", "predict", "show", "export", "fetch", "fits"]
+
+
+def helped(capsys, *argv):
+    """Return what a command prints before it ends well."""
+    with pytest.raises(SystemExit) as exit_:
+        main(argv)
+    assert exit_.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert (
+        helped(capsys, "--version") == f"fmnist-sklearn {fmnist_sklearn.__version__}\n"
+    )
+
+
+def test_help_waits_for_no_torch():
+    program = "import sys; sys.modules['torch'] = None; sys.modules['sklearn'] = None; "
+    program += "from fmnist_sklearn.cli import main; main()"
+    for argv in (["--help"], ["--version"], ["fit", "--help"]):
+        command = [sys.executable, "-c", program, *argv]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_help_fits_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in COMMANDS:
+        shown = helped(capsys, command, "--help").partition("examples:")[0]
+        assert max(map(len, shown.splitlines())) <= columns
+
+
+def test_examples_of_the_help_parse(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")  # not even there are they broken
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "others"):
+        (tmp_path / folder).mkdir()
+    for command in COMMANDS:
+        shown = helped(capsys, command, "--help").partition("examples:\n")[2]
+        assert shown.count("fmnist-sklearn") >= 2
+        for line in shown.splitlines():
+            program, *argv = shlex.split(line)
+            assert (program, argv[0]) == ("fmnist-sklearn", command)
+            make_parser().parse_args(argv)
+
+
+def test_help_names_every_recipe_and_preparation(capsys):
+    for command, option, names in (
+        ("fit", "--recipe", RECIPES),
+        ("predict", "--prepare", PREPARATIONS),
+    ):
+        named = re.search(rf"{option} ([a-z|]+)", helped(capsys, command, "--help"))[1]
+        assert sorted(named.split("|")) == sorted(names)
+
+
+def test_an_unknown_option_shows_the_usage_of_its_command(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["predict", "net", "a.png", "--min-confidense", "0.5"])
+    assert exit_.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("usage: fmnist-sklearn predict [-h] ")
+    assert "unrecognized arguments: --min-confidense" in told
+    assert told.endswith("did you mean --min-confidence?\n")
+
+
+def test_completion_is_a_script_of_the_shell(capsys):
+    script = helped(capsys, "--print-completion", "bash")
+    assert "--min-confidence" in script
+    bash = shutil.which("bash")
+    if bash is not None:
+        subprocess.run([bash, "-n"], input=script, text=True, check=True)
+
+
+# Pictures of one's own --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of small photos in two classes, of sizes and kinds that differ."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, colour in (("leaf", (40, 160, 60)), ("sky", (70, 120, 220))):
+        (folder / name).mkdir()
+        for i in range(30):
+            size = (*rng.integers(20, 60, 2), 3)
+            pixels = np.clip(rng.normal(colour, 20, size), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(
+                folder / name / f"{i}.{'jpg' if i % 2 else 'png'}"
+            )
+    return folder
+
+
+def test_fit_of_a_folder_predicts_its_classes(quick, photos, tmp_path, capsys):
+    path = str(tmp_path / "net")
+    argv = ["fit", "lenet5", "--data", str(photos), "--batch-size", "8"]
+    found = parsed(capsys, *argv, "--out", path)
+    assert (found["n_train"], found["n_test"]) == (48, 12)
+    shown = parsed(capsys, "show", path)
+    assert shown["classes"] == ["leaf", "sky"]
+    assert (shown["image_shape"], shown["preparation"]) == ([3, 32, 32], "resize")
+    predicted = parsed(capsys, "predict", path, str(photos))
+    hits = [Path(each["path"]).parent.name == each["label"] for each in predicted]
+    assert np.mean(hits) > 0.8
+    assert "note" not in capsys.readouterr().err
+
+    # Grey, and with a folder to test on.
+    argv += ["--test", str(photos), "--image-shape", "1x28x28", "--prepare", "resize"]
+    found = parsed(capsys, *argv, "--out", path)
+    assert (found["n_train"], found["n_test"]) == (60, 60)
+    assert parsed(capsys, "show", path)["image_shape"] == [1, 28, 28]
+
+
+def test_benchmark_and_search_of_a_folder(quick, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    own = ["--data", str(photos), "--out", str(out)]
+    argv = ["benchmark", *own, "--models", "lenet5", "--batch-size", "16"]
+    found = parsed(capsys, *argv)
+    assert found["data"]["source"] == str(photos)
+    page = (out / "results.md").read_text()
+    assert page.startswith(f"# Benchmark on {photos.name}/\n")
+    assert "As published" not in page
+    argv = ["search", "lenet5", *own, "--lr", "0.003", "0.01", "--cv", "2"]
+    found = parsed(capsys, *argv, "--max-epochs", "1")
+    assert len(found["candidates"]) == 2
+    shown = parsed(capsys, "show", str(out / "best.safetensors"))
+    assert shown["preparation"] == "resize"
+
+
+def test_options_for_folders_need_one(tmp_path, capsys):
+    argv = ["fit", "lenet5", "--data", "sample", "--out", str(tmp_path / "net")]
+    assert main([*argv, "--test", ".", "--image-shape", "1x28x28"]) == 1
+    assert "--test, --image-shape: only for pictures of your own" in errors(capsys)
+    with pytest.raises(SystemExit):
+        main([*argv, "--image-shape", "32x32"])
+    assert "such as 3x32x32, got '32x32'" in capsys.readouterr().err
+
+
+# JSON -------------------------------------------------------------------------------
+
+
+def parsed(capsys, *argv):
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_of_a_benchmark_and_of_its_fits(quick, tmp_path, capsys):
+    out, kept = tmp_path / "out", str(tmp_path / "kept")
+    argv = ["benchmark", "--data", "sample", "--models", "lenet5", "--memory", kept]
+    found = parsed(capsys, *argv, "--batch-size", "512", "--out", str(out))
+    assert found["best"] == found["rows"][0]["model"]
+    assert all(Path(path).is_file() for path in found["files"])
+    (fit,) = parsed(capsys, "fits", kept)
+    assert fit["n_bytes"] > 1000
+    assert parsed(capsys, "fits", kept, "--clear") == {"n_deleted": 1}
+
+
+def test_json_of_a_fit_and_of_its_file(quick, tmp_path, capsys):
+    path = str(tmp_path / "net")
+    argv = ["fit", "lenet5", "--data", "sample", "--batch-size", "512", "--out", path]
+    found = parsed(capsys, *argv)
+    assert found["files"] == [path]
+    assert (found["model"], found["n_test"], found["epochs"]) == ("LeNet5", 1000, 2)
+    assert 0 < found["test_accuracy"] <= 1
+    shown = parsed(capsys, "show", path)
+    assert shown["classes"] == sorted(CLASS_NAMES)
+    assert shown["image_shape"] == [1, 28, 28]
+
+
+def test_json_of_a_prediction(quick_file, picture, capsys):
+    path = picture("a.png")
+    (found,) = parsed(capsys, "predict", quick_file, path)
+    assert found["path"] == path

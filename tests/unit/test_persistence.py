@@ -374,7 +374,7 @@ def test_paths(small, small_X, tmp_path):
     save_model(small, str(tmp_path / "a"))
     loaded = load_model(str(tmp_path / "a"))
     np.testing.assert_array_equal(loaded.predict(small_X), small.predict(small_X))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*missing; make it first"):
         save_model(small, tmp_path / "missing" / "a")
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "b")

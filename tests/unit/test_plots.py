@@ -55,6 +55,10 @@ def pyplot():
         plt.close("all")
 
 
+def legend(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
 @pytest.fixture
 def net():
     return Net().fit(X, y)
@@ -64,9 +68,13 @@ def test_curve_of_an_estimator(net):
     display = TrainingCurvesDisplay.from_estimator(net)
     (line,) = display.lines_
     assert line.get_xydata().tolist() == [[1, 0.6], [2, 0.4], [3, 0.5]]
+    (training,) = display.training_lines_
+    assert training.get_ydata().tolist() == [0.9, 0.6, 0.5]
+    assert training.get_linestyle() == "--"
+    assert training.get_color() == line.get_color()
     assert display.ax_.get_xlabel() == "epoch"
-    assert display.ax_.get_ylabel() == "validation loss"
-    assert [t.get_text() for t in display.ax_.get_legend().get_texts()] == ["Net"]
+    assert display.ax_.get_ylabel() == "loss (nats)"
+    assert legend(display) == ["Net, validation", "Net, training", "best epoch: 2"]
     assert display.figure_ is display.ax_.figure
     assert display.metric == "valid_loss"
     assert display.curves == {"Net": EPOCHS}
@@ -76,9 +84,9 @@ def test_curve_of_an_estimator(net):
 @pytest.mark.parametrize(
     ("metric", "label", "values"),
     [
-        ("train_loss", "training loss", [0.9, 0.6, 0.5]),
+        ("train_loss", "training loss (nats)", [0.9, 0.6, 0.5]),
         ("valid_acc", "validation accuracy", [0.7, 0.8, 0.9]),
-        ("dur", "dur", [1, 1, 1]),
+        ("dur", "duration of an epoch (s)", [1, 1, 1]),
     ],
 )
 def test_metrics(net, metric, label, values):
@@ -87,13 +95,22 @@ def test_metrics(net, metric, label, values):
     assert display.lines_[0].get_ydata().tolist() == values
 
 
+def test_the_validation_loss_alone(net):
+    display = TrainingCurvesDisplay.from_estimator(net, with_training=False)
+    assert display.training_lines_ == []
+    assert display.ax_.get_ylabel() == "validation loss (nats)"
+    assert legend(display) == ["Net", "best epoch: 2"]
+    both = TrainingCurvesDisplay.from_estimators([net, net], with_training=False)
+    assert legend(both) == ["Net 1", "Net 2", "best epochs: 2, 2"]
+
+
 def test_best_epoch_is_marked_with_a_dot(net):
-    display = TrainingCurvesDisplay.from_estimator(net)
+    display = TrainingCurvesDisplay.from_estimator(net, with_training=False)
     line, dot = display.ax_.get_lines()
     assert dot.get_xydata().tolist() == [[2, 0.4]]
     assert dot.get_color() == line.get_color()
     display = TrainingCurvesDisplay.from_estimator(net, mark_best=False)
-    assert display.ax_.get_lines() == display.lines_
+    assert display.ax_.get_lines() == [*display.lines_, *display.training_lines_]
 
 
 def test_axes_name_and_style_are_the_callers(net):
@@ -207,3 +224,15 @@ def test_an_unfitted_estimator():
 def test_an_estimator_without_curves():
     with pytest.raises(TypeError, match="LogisticRegression has neither"):
         TrainingCurvesDisplay.from_estimator(LogisticRegression().fit(X, y))
+
+
+@pytest.mark.parametrize("metric", [["valid_loss"], {"valid_loss"}, None, 3])
+def test_a_metric_that_is_no_name(metric, lenet5):
+    with pytest.raises(TypeError, match=r"metric must name one thing .*'valid_loss'"):
+        TrainingCurvesDisplay.from_estimator(lenet5, metric=metric)
+
+
+def test_an_unknown_metric_is_told_what_may_be_drawn(lenet5):
+    expected = r"only \['dur', 'train_loss', 'valid_acc', 'valid_loss'\]\.$"
+    with pytest.raises(ValueError, match=expected):
+        TrainingCurvesDisplay.from_estimator(lenet5, metric="accuracy")

@@ -85,6 +85,36 @@ def test_grid(trained):
     assert 0 <= result.search.score(X, load_data("sample").y_test[:50]) <= 1
 
 
+def test_each_candidate_has_its_curve():
+    result = search({"lr": LRS, "batch_size": [64, "auto"]}, max_epochs=2)
+    assert list(result.curves) == [
+        f"LeNet5Classifier (batch_size={size}, lr={lr})"
+        for size in (64, "auto")
+        for lr in LRS
+    ]
+    for curve in result.curves.values():
+        assert [epoch["epoch"] for epoch in curve] == [1, 2]
+        assert curve[1]["train_loss"] < curve[0]["train_loss"]
+    best = result.search.best_params_
+    assert repr(result).startswith(
+        f"<SearchResult of 4 candidates; best: batch_size={best['batch_size']}, lr="
+    )
+    assert "<table" in result._repr_html_()
+    (judged,) = result.judged
+    assert judged.name in result.curves
+
+
+def test_images_of_ones_own():
+    images = load_data("sample")
+    X, y = images.X_train[:100].reshape(-1, 28, 28), images.y_train[:100]
+    result = search({"lr": LRS}, X=X, y=y, data="auto")
+    assert result.record["data"]["n_test"] == 20
+    assert result.record["commands"] == [
+        "run_search('lenet5', {'lr': [0.003, 0.01]}, X, y, max_epochs=1, cv=2, "
+        "progress=False)"
+    ]
+
+
 def test_random_over_a_distribution():
     params = {"lr": loguniform(0.001, 0.1), "batch_size": [64, 128]}
     first, second = (search(params, strategy="random", n_iter=3) for _ in range(2))
@@ -199,6 +229,7 @@ def test_dask_that_is_not_installed(monkeypatch):
 def report(lr, accuracy, max_epochs=4, seconds=2.0):
     return {
         "candidate": f"lr={lr}",
+        "history": [],
         "max_epochs": max_epochs,
         "accuracy": accuracy,
         "training_time_s": seconds,
@@ -282,6 +313,7 @@ def test_the_command_prints_a_table_and_writes_files(tmp_path, capsys):
     names = ["best.safetensors", "heatmap.png", "heatmap.svg"]
     assert sorted(os.listdir(out)) == [
         *names,
+        "report.html",
         "search.csv",
         "search.json",
         "search.md",

@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -306,6 +307,95 @@ def test_what_is_no_result(results, got):
 def test_a_search_that_is_not_fitted():
     with pytest.raises(NotFittedError, match="GridSearchCV instance is not fitted"):
         benchmark_table(GridSearchCV(Net(), {}))
+
+
+# Several at once, further metrics, and how it prints
+
+
+def pipelines_search():
+    pipeline = Pipeline([("scale", StandardScaler()), ("clf", Net())])
+    return grid_search(pipeline, {"clf__width": [2, 3]})
+
+
+def test_several_searches_and_results_at_once():
+    wide = pipelines_search()
+    bare = grid_search(Net(), {"fail": [False], "optimizer": [dict, list]})
+    validated = cross_validate(DummyClassifier(), X, y, cv=3)
+    table = benchmark_table({"wide": wide, "bare": bare, "dummy": validated})
+    assert table["model"].tolist() == ["wide", "wide", "bare", "bare", "dummy"]
+    assert list(table)[7:] == ["width", "optimizer"]
+    # What a search did not vary is what its estimator has.
+    assert table["width"].tolist()[:4] == [2, 3, 1, 1]
+    assert table["optimizer"].tolist()[:4] == ["dict", "dict", "dict", "list"]
+    assert table.loc[4, ["width", "optimizer", "epochs"]].isna().all()
+    listed = benchmark_table([wide, bare.cv_results_])
+    assert listed["model"].tolist() == ["Net", "Net", "model", "model"]
+    assert listed["n_parameters"].tolist() == [20, 30, 10, 10]
+    with pytest.raises(TypeError, match=r"results must be .*; got"):
+        benchmark_table([validated])
+    with pytest.raises(ValueError, match="'b' must hold an accuracy"):
+        benchmark_table({"a": wide, "b": {"test_r2": [0.5]}})
+
+
+def test_every_metric_that_was_scored_is_kept():
+    scoring = {**benchmark_scoring(), "f1": get_scorer("f1_macro")}
+    search = grid_search(Net(), {"width": [1, 2], "optimizer": [dict]}, scoring=scoring)
+    table = benchmark_table(search)
+    assert list(table)[5:] == ["epochs", "n_parameters", "f1", "f1_std", "width"]
+    assert table["f1"].tolist() == search.cv_results_["mean_test_f1"].tolist()
+    other = cross_validate(
+        DummyClassifier(), X, y, scoring=["accuracy", "recall_macro"], cv=3
+    )
+    both = benchmark_table({"search": search, "dummy": other})
+    assert both["f1"].notna().tolist() == [True, True, False]
+    assert both["recall_macro"][2] == other["test_recall_macro"].mean()
+
+
+def test_it_prints_whole_within_80_columns():
+    first = {
+        "batch_size": "auto",
+        "optimizer__weight_decay": 0.01,
+        "augment__horizontal_flip": True,
+        "module__hidden_units": (128, 64),
+        "a_parameter_with_a_very_long_name_of_the_users": None,
+    }
+    values = (64, 0.0001, False, (1024, 1024), 5)
+    second = dict(zip(first, values, strict=True))
+    table = benchmark_table(results_of(first, second)).assign(
+        epochs=[7, 12.5], n_parameters=[61750, 2167786]
+    )
+    text = repr(table)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = text.split()
+    for word in ("auto", "64", "61750", "2167786", "7", "12.5", "None", "0.0001"):
+        assert word in words
+    assert "..." not in text
+    assert "0.1000 ± 0.1000" in text
+
+
+def test_header_and_columns_line_up():
+    table = benchmark_table(results_of({"lr": 0.01, "size": 8}, {"lr": 1, "size": 16}))
+    assert repr(table) == (
+        "   model         accuracy  training_time_s    lr  size\n"
+        "0  model  0.1000 ± 0.1000      0.10 ± 0.10  0.01     8\n"
+        "1  model  0.9000 ± 0.9000      0.90 ± 0.90     1    16"
+    )
+    assert str(table.sort_values("lr", ascending=False)).splitlines()[1][0] == "1"
+    html = table._repr_html_()
+    assert "<td>0.1000 ± 0.1000</td>" in html
+    assert html.count("<tr") == 3
+    assert repr(table.iloc[:0]).split() == [
+        "model", "accuracy", "training_time_s", "lr", "size",
+    ]  # fmt: skip
+
+
+def test_the_table_is_a_data_frame_for_all_else():
+    table = benchmark_table(results_of({"lr": 0.01}, {"lr": 1}))
+    assert isinstance(table, pd.DataFrame)
+    assert table.to_csv().count("accuracy_std") == 1
+    assert isinstance(pickle.loads(pickle.dumps(table)), type(table))
+    assert isinstance(table["accuracy"], pd.Series)
 
 
 # table_to_markdown

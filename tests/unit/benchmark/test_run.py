@@ -17,6 +17,7 @@ from fmnist_sklearn.models import find_model
 from fmnist_sklearn.recipes import RECIPES
 
 FILES = {
+    "report.html",
     "results.csv",
     "results.md",
     "results.json",
@@ -187,6 +188,58 @@ def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits, make_fit):
         for lr in ("0.1", "1e-05")
         for size in (8, 16)
     ]
+
+
+def test_images_of_ones_own():
+    """Of colours, with names as labels, and a test part that is kept or given."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (60, 3, 8, 8), dtype=np.uint8)
+    y = np.array(["cat", "dog"])[np.arange(60) % 2]
+    run = partial(run_benchmark, models="lenet5", batch_size=[8, 16], progress=False)
+    result = run(X, y)
+    data = result.record["data"]
+    assert (data["n_train"], data["n_test"]) == (48, 12)
+    assert list(result.curves) == list(result.table["model"])
+    first = result.record["rows"][0]["fits"][0]["judgement"]
+    assert first["labels"] == ["cat", "dog"]
+    assert np.sum(first["confusion"]) == 12
+    assert first["image_shape"] == (3, 8, 8)
+    assert result.record["commands"] == [
+        "run_benchmark(X, y, models='lenet5', batch_size=[8, 16], progress=False)"
+    ]
+    assert "Benchmark on your own images" in result.to_markdown()
+    assert "As published" not in result.to_markdown()
+    given = run(X[:40].tolist(), list(y[:40]), X_test=X[40:], y_test=y[40:])
+    assert given.record["data"]["n_test"] == 20
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"X": np.ones((9, 4))}, "come as X and y, or as .*; got X only"),
+        (
+            {"X": [[1]], "y": [1], "X_test": [[1]]},
+            "got X, y, X_test only",
+        ),
+        ({"X": [[1]], "y": [1], "data": "full"}, "exclude each other; .*data='full'"),
+        ({"X": [[1], [2]], "y": [1]}, "inconsistent numbers of samples"),
+        ({"X": np.ones((9, 4)), "y": [0] * 8 + [1]}, r"fewest \(1\) of .*1.*too few"),
+    ],
+)
+def test_images_of_ones_own_that_do_not_do(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(**kwargs, progress=False)
+
+
+def test_a_result_in_one_line_and_as_a_table(fake_fits, make_fit):
+    fake_fits(make_fit(0.7), make_fit(0.8))
+    result = run_benchmark(models="lenet5", progress=False)
+    assert repr(result) == (
+        f"<BenchmarkResult of 2 rows; best: {ROWS[1]}, validation accuracy 0.8000>"
+    )
+    html = result._repr_html_()
+    assert html.count("<tr") == 3
+    assert f"<li>Best row, by validation accuracy: {ROWS[1]}.</li>" in html
 
 
 def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path, make_fit):

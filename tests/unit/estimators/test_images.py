@@ -1,3 +1,4 @@
+import copy
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import scipy.sparse
 import torch
 from PIL import Image
 
+from fmnist_sklearn import LeNet5Classifier, MiniVGG, MiniVGGClassifier
 from fmnist_sklearn.estimators._images import (
     check_image_shape,
     flatten_images,
@@ -70,6 +72,20 @@ def test_torch_tensors():
 def test_paths_are_no_images(X):
     with pytest.raises(ValueError, match=r"X is text or a path \(.*read the pictures"):
         flatten_images(X, None)
+
+
+def test_paths_are_told_what_reads_them():
+    for X in ("photos", np.array(["a.png", "b.png"]), np.array([Path("a.png")])):
+        with pytest.raises(ValueError, match=r"load_image_folder .* ImageReader\(\)"):
+            flatten_images(X, None)
+
+
+def test_pictures_of_several_sizes_are_told_how_to_be_made_one():
+    sizes = [Image.new("RGB", (4, 5)), Image.new("RGB", (5, 4))]
+    modes = [Image.new("RGB", (4, 4)), Image.new("L", (4, 4))]
+    for X in (sizes, modes):
+        with pytest.raises(ValueError, match=r"picture\.convert\('RGB'\)\.resize"):
+            flatten_images(X, None)
 
 
 # Arrays that are not NumPy's
@@ -356,6 +372,89 @@ def test_image_shape_that_does_not_fit_the_columns():
         ValueError, match=r"image_shape=\(3, 4, 4\) holds 48 pixels.*49 columns"
     ):
         check_image_shape((3, 4, 4), 49)
+
+
+@pytest.mark.parametrize("side", [8, 16, 64])
+def test_three_squares_get_a_warning(side):
+    expected = rf"{side} x {side} RGB images pass image_shape=\(3, {side}, {side}\)"
+    with pytest.warns(UserWarning, match=expected):
+        infer_image_shape(3 * side * side)
+
+
+@pytest.mark.parametrize("n_columns", [12, 75, 784, 3073])
+def test_other_rows_get_none(n_columns):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        infer_image_shape(n_columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ((32, 32, 3), (3, 32, 32)),
+        ((28, 28, 1), (1, 28, 28)),
+        ((48, 64, 4), (4, 48, 64)),
+    ],
+)
+def test_channels_that_come_last_are_told(given, right):
+    with pytest.raises(ValueError, match=r"looks like .height, width, chan") as error:
+        check_image_shape(given, np.prod(given))
+    assert f"pass image_shape={right}, " in str(error.value)
+    advice = f"X.reshape(-1, {given[0]}, {given[1]}, {given[2]}).transpose(0, 3, 1, 2)"
+    assert advice in str(error.value)
+
+
+@pytest.mark.parametrize("given", [(2, 4, 3), (12, 500, 1), (3, 32, 3), (4, 8, 1)])
+def test_what_may_well_have_its_channels_first_is_believed(given):
+    assert check_image_shape(given, np.prod(given)) == given
+
+
+# Of a network ------------------------------------------------------------------------
+
+
+def test_an_image_folder_of_torchvision_is_told_what_reads_it(tmp_path, quick):
+    from torchvision.datasets import ImageFolder
+
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "1.png")
+    expected = rf"ImageFolder; load its folder with load_image_folder\('{tmp_path}'"
+    with pytest.raises(TypeError, match=expected):
+        LeNet5Classifier(**quick).fit(ImageFolder(tmp_path), None)
+
+
+@pytest.mark.parametrize("unit_first", [True, False])
+def test_pixels_of_another_range_are_told_once(unit_first, X, y, quick):
+    unit = X / 255
+    fitted, other = (unit, X) if unit_first else (X, unit)
+    net = LeNet5Classifier(**quick).fit(fitted[:100], y[:100])
+    remedy = "divide them by 255" if unit_first else "multiply them by 255"
+    with pytest.warns(UserWarning, match=f"mean .* standard deviation .*{remedy}"):
+        net.predict(other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.predict(other)
+        copy.deepcopy(net).predict(fitted[:7])
+        net.predict(np.zeros_like(other[:1]))  # black is black in either
+
+
+def test_a_network_too_large_for_its_images_is_told(quick, monkeypatch):
+    X, y = np.zeros((20, 160, 160), dtype=np.uint8), np.arange(20) % 2
+    X[y == 1] += 9
+    monkeypatch.setattr("fmnist_sklearn.estimators._base.Training.run", interrupt)
+    for cls, is_large in ((MiniVGGClassifier, True), (LeNet5Classifier, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with pytest.raises(KeyboardInterrupt):
+                cls(**quick).fit(X, y)
+        told = [str(w.message) for w in caught if "parameters" in str(w.message)]
+        assert len(told) == is_large
+        if is_large:
+            expected = sum(p.numel() for p in MiniVGG((1, 160, 160), 2).parameters())
+            assert f"160 x 160 pixels the network has {expected:,} " in told[0]
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
 
 
 # Tensors

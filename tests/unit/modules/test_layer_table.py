@@ -131,6 +131,7 @@ def test_lenet5_of_any_depth(hidden_units):
     ("given", "got"),
     [
         (LeNet5Classifier(), "got LeNet5Classifier"),
+        (LeNet5Classifier, "got the class LeNet5Classifier"),
         (LeNet5, "got the class LeNet5"),
         (nn.Linear(2, 2), "got Linear"),
         ((1, 28, 28), "got tuple"),
@@ -144,6 +145,10 @@ def test_layer_table_of_something_else_says_what_it_takes(given, got):
 def test_layer_table_of_a_fitted_estimator_itself_names_its_module(lenet5):
     with pytest.raises(TypeError, match="a fitted estimator's module_, got LeNet5Cl"):
         layer_table(lenet5)
+    with pytest.raises(TypeError, match=r"^pass the network of the estimator, its mod"):
+        layer_table(lenet5)
+    with pytest.raises(TypeError, match=r"^call its fit first; pass the network"):
+        layer_table(LeNet5Classifier())
 
 
 def test_layer_table_of_changed_layers(lenet5):

@@ -1,5 +1,6 @@
 """Freed memory is kept where the C library can be told so, and nowhere else missed."""
 
+import ctypes
 import platform
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from fmnist_sklearn.training import allocator
 from fmnist_sklearn.training.allocator import freed_memory_kept
 
-# By the file's path, since the whole package takes as long again to import as PyTorch.
+# By the file's path: the rest of its folder takes as long again to import as PyTorch.
 PAGE_FAULTS = """
 import resource, runpy, sys
 from contextlib import nullcontext
@@ -39,7 +40,7 @@ def test_memory_is_not_fetched_anew():
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(allocator, "_glibc", lambda: None)
+    monkeypatch.setattr(allocator, "find_glibc", lambda: None)
     with freed_memory_kept():
         pass
 
@@ -49,8 +50,8 @@ def test_no_c_library_to_load(monkeypatch, error):
     def fail(name):
         raise error
 
-    monkeypatch.setattr(allocator.ctypes, "CDLL", fail)
-    assert allocator._glibc.__wrapped__() is None
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    assert allocator.find_glibc.__wrapped__() is None
 
 
 def test_the_last_to_leave_lets_memory_go(monkeypatch):
@@ -61,7 +62,7 @@ def test_the_last_to_leave_lets_memory_go(monkeypatch):
             if parameter == allocator._M_TRIM_THRESHOLD:
                 calls.append(value)
 
-    monkeypatch.setattr(allocator, "_glibc", Library)
+    monkeypatch.setattr(allocator, "find_glibc", Library)
     with freed_memory_kept():
         with freed_memory_kept():
             pass

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
-from ._unwrap import last_step
-from .scoring import benchmark_scoring, describe_scoring, search_scores_accuracy
+from .._unwrap import last_step
+from ..scoring import describe_scoring, search_scores_accuracy
+from .hyper_parameters import Candidates, hyper_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["benchmark_scoring", "benchmark_table", "table_to_markdown"]
 
 _HALVING = ("iter", "n_resources")
 _MEASURED = (
@@ -28,7 +26,6 @@ _MEASURED = (
     "training_time_std",
     "epochs",
     "n_parameters",
-    *_HALVING,
 )
 
 
@@ -37,13 +34,14 @@ def benchmark_table(results: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    results : fitted search, ``cv_results_`` or mapping
+    results : fitted search, ``cv_results_``, mapping or list
         One of:
 
         - a fitted ``GridSearchCV``, ``RandomizedSearchCV`` or halving search;
         - the ``cv_results_`` of one;
         - a mapping from row name to the result of
-          :func:`~sklearn.model_selection.cross_validate`.
+          :func:`~sklearn.model_selection.cross_validate`, or to one of the above;
+        - a list of fitted searches and ``cv_results_``.
 
         Any estimator's results will do. Those scored with
         :func:`benchmark_scoring` also tell epochs and numbers of parameters, and
@@ -53,7 +51,8 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     Returns
     -------
     table : pandas.DataFrame
-        Rows in the order of the search or mapping. Columns:
+        One that prints whole on 80 columns, with spreads behind their means. Rows in
+        the order of the searches or the mapping. Columns:
 
         - ``model``: class of the (last step's) estimator, or the mapping's row
           name; "model" where a ``cv_results_`` does not tell;
@@ -62,10 +61,13 @@ def benchmark_table(results: Any) -> pd.DataFrame:
           (see Notes);
         - ``training_time_s``, ``training_time_std``: the same, in seconds;
         - ``epochs``, ``n_parameters``: means over splits, where known;
+        - for each further metric that was scored, its mean over splits, and behind it,
+          as ``<metric>_std``, the standard deviation;
         - ``iter``, ``n_resources``: of a halving search, whose table keeps each
           candidate once an iteration, as ``cv_results_`` does;
         - a column for each hyper-parameter that varies, named without its
-          prefixes (``clf__lr`` is ``lr``) where that is unambiguous.
+          prefixes (``clf__lr`` is ``lr``) where that is unambiguous. A candidate that
+          does not set it has its estimator's own value, where that is known.
 
         What a failed fit leaves unknown is nan.
 
@@ -95,67 +97,114 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     >>> from fmnist_sklearn.tables import benchmark_table
     >>> X, y = load_iris(return_X_y=True)
     >>> search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [0.01, 1]})
-    >>> benchmark_table(search.fit(X, y))[["model", "accuracy", "C"]].round(2)
-                    model  accuracy     C
-    0  LogisticRegression      0.86  0.01
-    1  LogisticRegression      0.97  1.00
+    >>> table = benchmark_table(search.fit(X, y))
+    >>> table[["model", "accuracy", "accuracy_std", "C"]]
+       model                     accuracy     C
+    0  LogisticRegression  0.8600 ± 0.0772  0.01
+    1  LogisticRegression  0.9733 ± 0.0249     1
     """
-    cv_results = getattr(results, "cv_results_", None)
-    if isinstance(cv_results, Mapping):
-        _check_search(results, _scores(cv_results, "mean_"))
-        return _search_table(cv_results, getattr(results, "estimator", None))
-    if isinstance(results, BaseSearchCV):
-        check_is_fitted(results, "cv_results_")
-    if isinstance(results, Mapping):
-        if isinstance(results.get("params"), Sequence | np.ndarray):
-            _check_result("results", _scores(results, "mean_"))
-            return _search_table(results, None)
-        if results and all(isinstance(row, Mapping) for row in results.values()):
-            return _mapping_table(results)
+    import pandas as pd
+
+    from .frame import BenchmarkTable
+
+    parts = _find_parts(results)
+    measured = pd.concat(
+        [pd.DataFrame(part.measures) for part in parts], ignore_index=True
+    )
+    names = list(map(str, measured))
+    known = [name for name in _MEASURED if name in names]
+    further = [name for name in names if name not in (*_MEASURED, *_HALVING)]
+    halving = [name for name in _HALVING if name in names]
+    columns = {
+        name: _whole_as_int(measured[name]) for name in (*known, *further, *halving)
+    }
+    candidates = [part.candidates for part in parts]
+    taken = {*columns, *_MEASURED, *_HALVING}
+    return BenchmarkTable({**columns, **hyper_parameters(candidates, taken)})
+
+
+class _Part(NamedTuple):
+    """The rows of one search, or the one row of a cross-validation."""
+
+    measures: dict[str, Any]  # column -> values
+    candidates: Candidates
+
+
+def _find_parts(results: Any) -> list[_Part]:
+    """Take what users hand over apart."""
+    if isinstance(results, Mapping) and not _is_cv_results(results):
+        named = results.items()
+        if results and all(map(_is_result, results.values())):
+            return [_part(result, repr(name), str(name)) for name, result in named]
+    elif isinstance(results, list | tuple):
+        if results and all(map(_is_search, results)):
+            return [_part(result, "results") for result in results]
+    elif _is_search(results):
+        return [_part(results, "results")]
     raise TypeError(
-        "results must be a fitted search, its cv_results_, or a mapping from row name "
-        f"to cross_validate result ({{'my model': result}}); got {_got(results)}."
+        "results must be a fitted search, its cv_results_, a list of these, or a "
+        "mapping from row name to cross_validate result ({'my model': result}); got "
+        f"{_got(results)}."
     )
 
 
-def _search_table(cv_results: Mapping[str, Any], estimator: Any) -> pd.DataFrame:
-    import pandas as pd
-
-    candidates = cv_results["params"]
-    models = [_model_name(estimator, params) for params in candidates]
-    halving = {key: cv_results[key] for key in _HALVING if key in cv_results}
-    return pd.DataFrame(
-        {
-            "model": models,
-            **_measures(cv_results),
-            **halving,
-            **_hyper_parameters(candidates, models),
-        }
+def _is_cv_results(results: Any) -> bool:
+    return isinstance(results, Mapping) and isinstance(
+        results.get("params"), Sequence | np.ndarray
     )
 
 
-def _mapping_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
+def _is_search(results: Any) -> bool:
+    is_fitted = isinstance(getattr(results, "cv_results_", None), Mapping)
+    return is_fitted or isinstance(results, BaseSearchCV) or _is_cv_results(results)
 
-    rows = []
-    for name, result in results.items():
-        scores = _scores(result)
-        _check_result(repr(name), scores)
-        scores.setdefault("test_accuracy", scores.get("test_score"))
-        if "fit_time" in result:
-            scores["fit_time"] = result["fit_time"]
-        row = {}
-        for key, values in scores.items():
-            splits = np.asarray(values, dtype=float)
-            row[f"mean_{key}"] = splits.mean()
-            row[f"std_{key}"] = splits.std()
-        rows.append(row)
-    # In the form of cv_results_; what only some rows know is nan in the others.
-    return pd.DataFrame({"model": list(results), **_measures(pd.DataFrame(rows))})
+
+def _is_result(results: Any) -> bool:
+    return isinstance(results, Mapping) or _is_search(results)
+
+
+def _part(results: Any, owner: str, name: str | None = None) -> _Part:
+    """Tabulate one search, or one cross-validation."""
+    if not _is_search(results):
+        return _cross_validation(results, owner, str(name))
+    cv_results: Any = results
+    estimator: Any = None
+    if _is_cv_results(results):
+        _check_result(owner, _scores(results, "mean_"))
+    else:
+        check_is_fitted(results, "cv_results_")
+        cv_results = results.cv_results_
+        estimator = getattr(results, "estimator", None)
+        _check_search(results, _scores(cv_results, "mean_"))
+    params = cv_results["params"]
+    models = [_model_name(estimator, candidate) for candidate in params]
+    measures = {
+        "model": models if name is None else [name] * len(models),
+        **_measures(cv_results),
+        **{key: cv_results[key] for key in _HALVING if key in cv_results},
+    }
+    known = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    return _Part(measures, Candidates(list(params), models, known))
+
+
+def _cross_validation(result: Mapping[str, Any], owner: str, name: str) -> _Part:
+    scores = _scores(result)
+    _check_result(owner, scores)
+    if "test_accuracy" not in scores:
+        scores["test_accuracy"] = scores.pop("test_score")
+    if "fit_time" in result:
+        scores["fit_time"] = result["fit_time"]
+    summary: dict[str, Any] = {}  # in the form of cv_results_
+    for key, values in scores.items():
+        splits = np.asarray(values, dtype=float)
+        summary[f"mean_{key}"] = [splits.mean()]
+        summary[f"std_{key}"] = [splits.std()]
+    measures = {"model": [name], **_measures(summary)}
+    return _Part(measures, Candidates([{}], [""], {}))
 
 
 def _measures(cv_results: Any) -> dict[str, np.ndarray]:
-    """Columns of `cv_results_` (or of a frame like it) that were measured."""
+    """Columns of `cv_results_` (or of what is like it) that were measured."""
     score = "accuracy" if "mean_test_accuracy" in cv_results else "score"
 
     def column(name: str) -> np.ndarray:
@@ -177,9 +226,25 @@ def _measures(cv_results: Any) -> dict[str, np.ndarray]:
         values = column(f"mean_test_{name}")
         if not np.isnan(values).all():
             columns[name] = values
-    if "n_parameters" in columns and np.all(columns["n_parameters"] % 1 == 0):
-        columns["n_parameters"] = columns["n_parameters"].astype(int)
+    told = {score, "training_time_s", "epochs", "n_parameters"}
+    for key in cv_results:
+        metric = key.removeprefix("mean_test_")
+        if metric == key or metric in told:
+            continue
+        values = column(key)
+        # Some searches ask for a "score" beside the accuracy that it is.
+        if metric == "score" and np.array_equal(values, columns["accuracy"], True):
+            continue
+        columns[metric] = values
+        columns[f"{metric}_std"] = column(f"std_test_{metric}")
     return columns
+
+
+def _whole_as_int(values: pd.Series) -> pd.Series:
+    """Return counts as the integers that they are, where all are known and whole."""
+    if values.name in ("epochs", "n_parameters", *_HALVING) and (values % 1 == 0).all():
+        return values.astype(int)
+    return values
 
 
 def _model_name(estimator: Any, params: Mapping[str, Any]) -> str:
@@ -197,50 +262,6 @@ def _model_name(estimator: Any, params: Mapping[str, Any]) -> str:
         outermost = min(models, key=lambda key: key.count("__"))
         estimator, prefix = models[outermost], f"{outermost}__"
     return type(last_step(estimator, params, prefix)).__name__
-
-
-def _hyper_parameters(
-    candidates: Sequence[Mapping[str, Any]], models: list[str]
-) -> dict[str, pd.Series]:
-    import pandas as pd
-
-    names = list(dict.fromkeys(name for params in candidates for name in params))
-    last_parts = Counter(name.rpartition("__")[2] for name in names)
-    columns = {}
-    for name in names:
-        # A candidate from another grid may not set it at all.
-        values = [params.get(name, math.nan) for params in candidates]
-        if len(set(map(repr, values))) == 1:
-            continue
-        shown = _short_names(values)
-        if list(map(str, shown)) == models:
-            continue  # the swapped model itself
-        last_part = name.rpartition("__")[2]
-        label = last_part if last_parts[last_part] == 1 else name
-        if label in _MEASURED:
-            label = f"param_{label}"
-        # As objects, integers beside nan stay integers and None stays None.
-        as_object = any(v is None or v is math.nan for v in shown)
-        columns[label] = pd.Series(shown, dtype=object if as_object else None)
-    return columns
-
-
-def _short_names(values: list[Any]) -> list[Any]:
-    """Name classes, functions and estimators; leave other values as they are."""
-
-    def short(value: Any) -> Any:
-        if callable(value) or hasattr(value, "get_params"):
-            return getattr(value, "__name__", type(value).__name__)
-        return value
-
-    names = [short(value) for value in values]
-    if len(set(map(repr, names))) == len(set(map(repr, values))):
-        return names
-    # Two of a class: what sets them apart must show, on one line.
-    return [
-        value if name is value else " ".join(repr(value).split())
-        for name, value in zip(names, values, strict=True)
-    ]
 
 
 def _scores(results: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -287,41 +308,3 @@ def _got(results: Any) -> str:
     if "fit_time" in results:
         return "one cross_validate result without a name"
     return f"a {type(results).__name__} with the keys {list(results)[:5]}"
-
-
-def table_to_markdown(table: pd.DataFrame) -> str:
-    """Write a table in Markdown, without its index.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Any table of short values.
-
-    Returns
-    -------
-    markdown : str
-        A pipe table. Floats have four significant digits (whole ones, and those
-        from 1,000, no decimals), and nan is left empty.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from fmnist_sklearn.tables import table_to_markdown
-    >>> table = pd.DataFrame({"model": ["LeNet5"], "accuracy": [0.90712]})
-    >>> print(table_to_markdown(table), end="")
-    | model | accuracy |
-    | --- | ---: |
-    | LeNet5 | 0.9071 |
-    """
-    rules = ["---:" if kind.kind in "iuf" else "---" for kind in table.dtypes]
-    rows = table.astype(object).to_numpy()
-    lines = [map(str, table.columns), rules, *(map(_cell, row) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if not isinstance(value, float):  # numpy's float64 is one
-        return str(value).replace("|", r"\|").replace("\n", " ")
-    if math.isnan(value):
-        return ""
-    return format(value, ".0f" if abs(value) >= 1000 or value.is_integer() else ".4g")

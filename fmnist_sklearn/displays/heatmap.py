@@ -1,0 +1,336 @@
+"""A search's accuracies over two of its parameters, as a display of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from .style import axes_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from matplotlib.text import Text
+
+
+class SearchHeatmapDisplay:
+    """Mean scores of a search over two parameters, a cell for each pair of values.
+
+    It is recommended to use :meth:`from_search` to create a display. All parameters
+    are stored as attributes.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_y, n_x)
+        Score of each pair of values; nan where the search did not try it.
+
+    x_values, y_values : sequence
+        Values of the parameters, a column and a row each.
+
+    x, y : str
+        Names of the parameters.
+
+    score_name : str, default="accuracy"
+        What the scores are.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the heat map.
+
+    figure_ : matplotlib Figure
+        Figure containing it.
+
+    im_ : matplotlib AxesImage
+        The coloured cells.
+
+    text_ : ndarray of shape (n_y, n_x), dtype matplotlib Text
+        The score written in each cell; None where there is none, and in all with
+        ``annotate=False``.
+
+    See Also
+    --------
+    TrainingCurvesDisplay : How one fit came along.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from fmnist_sklearn import SearchHeatmapDisplay
+    >>> display = SearchHeatmapDisplay(
+    ...     scores=np.array([[0.81, 0.80], [0.88, 0.86]]),
+    ...     x_values=[64, 128], y_values=[0.001, 0.01], x="batch_size", y="lr",
+    ... )
+    >>> _, ax = plt.subplots()
+    >>> display.plot(ax).ax_.get_ylabel()
+    'lr'
+    """
+
+    ax_: Axes
+    figure_: Any  # a Figure, or the SubFigure that holds the axes
+    im_: AxesImage
+    text_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        scores: np.ndarray,
+        x_values: Sequence[Any],
+        y_values: Sequence[Any],
+        x: str,
+        y: str,
+        score_name: str = "accuracy",
+    ) -> None:
+        self.scores = scores
+        self.x_values = x_values
+        self.y_values = y_values
+        self.x = x
+        self.y = y
+        self.score_name = score_name
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        annotate: bool = True,
+        cmap: Any = "viridis",
+        colorbar: bool = True,
+        im_kw: Mapping[str, Any] | None = None,
+    ) -> SearchHeatmapDisplay:
+        """Draw the heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. If None, a new figure and axes are created.
+
+        annotate : bool, default=True
+            Whether to write the score into each cell.
+
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colours of the scores.
+
+        colorbar : bool, default=True
+            Whether to show what the colours mean.
+
+        im_kw : mapping, default=None
+            Keyword arguments for matplotlib's ``imshow``.
+
+        Returns
+        -------
+        display : :class:`SearchHeatmapDisplay`
+            The display itself.
+        """
+        ax = axes_for(ax)
+        # The first row is the lowest: small values at the bottom, as on any axis.
+        self.im_ = ax.imshow(
+            np.ma.masked_invalid(self.scores),
+            **{"cmap": cmap, "origin": "lower", "aspect": "auto", **(im_kw or {})},
+        )
+        if colorbar:
+            ax.figure.colorbar(self.im_, ax=ax, label=self.score_name)
+        # Values as texts: each has its place, however far apart they are.
+        ax.set_xticks(range(len(self.x_values)), labels=map(_label, self.x_values))
+        ax.set_yticks(range(len(self.y_values)), labels=map(_label, self.y_values))
+        ax.set(xlabel=self.x, ylabel=self.y)
+        self.text_ = np.full(np.shape(self.scores), None, dtype=object)
+        if annotate:
+            for place, score in np.ndenumerate(self.scores):
+                if not math.isnan(score):
+                    self.text_[place] = self._write(ax, place, score)
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+    def _write(self, ax: Axes, place: tuple[int, ...], score: float) -> Text:
+        ((red, green, blue, _),) = self.im_.to_rgba(np.array([score]))
+        is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        row, column = place
+        return ax.text(
+            column,
+            row,
+            f"{score:.4f}",
+            ha="center",
+            va="center",
+            color="white" if is_dark else "black",
+        )
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        *,
+        x: str | None = None,
+        y: str | None = None,
+        ax: Axes | None = None,
+        annotate: bool = True,
+        cmap: Any = "viridis",
+        colorbar: bool = True,
+        im_kw: Mapping[str, Any] | None = None,
+    ) -> SearchHeatmapDisplay:
+        """Draw the scores of a fitted search.
+
+        Parameters
+        ----------
+        search : fitted search or ``cv_results_``
+            A ``GridSearchCV``, ``RandomizedSearchCV`` or halving search, or its
+            ``cv_results_``. The score is the one named "accuracy", or else the only
+            one. Of a candidate that a halving search tried repeatedly, the last trial
+            counts, that with the most resources.
+
+        x, y : str, default=None
+            Names of the parameters along the axes, as in the search
+            (``clf__lr``) or without their prefixes (``lr``). May be left out where
+            exactly two were searched over: the first is then `y`. Scores of equal
+            pairs, which differ in further parameters, are averaged.
+
+        ax, annotate, cmap, colorbar, im_kw
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : :class:`SearchHeatmapDisplay`
+            The display that was drawn.
+
+        Raises
+        ------
+        ValueError
+            If `x` and `y` are not two of the parameters that vary, or are left out
+            where not exactly two do; if the results hold no single score.
+        sklearn.exceptions.NotFittedError
+            If the search is not fitted.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> from sklearn.svm import SVC
+        >>> from fmnist_sklearn import SearchHeatmapDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> search = GridSearchCV(SVC(), {"C": [0.1, 1], "gamma": [0.01, 0.1, 1]})
+        >>> _, ax = plt.subplots()
+        >>> display = SearchHeatmapDisplay.from_search(search.fit(X, y), ax=ax)
+        >>> display.scores.shape, display.x, display.y
+        ((2, 3), 'gamma', 'C')
+        """
+        if not isinstance(search, Mapping):
+            check_is_fitted(search, "cv_results_")
+            search = search.cv_results_
+        y, x = _choose(searched_parameters(search), y, x)
+        scores = _scores(search)
+        candidates = _last_trials(search)
+        x_values, y_values = (
+            _in_order(search["params"][i][name] for i in candidates) for name in (x, y)
+        )
+        cells: dict[tuple[int, int], list[float]] = {}
+        for i in candidates:
+            params = search["params"][i]
+            place = (y_values.index(params[y]), x_values.index(params[x]))
+            cells.setdefault(place, []).append(scores[i])
+        grid = np.full((len(y_values), len(x_values)), math.nan)
+        for place, values in cells.items():
+            grid[place] = np.mean(values)
+        display = cls(
+            scores=grid,
+            x_values=x_values,
+            y_values=y_values,
+            x=x.rpartition("__")[2],
+            y=y.rpartition("__")[2],
+            score_name="accuracy" if "mean_test_accuracy" in search else "score",
+        )
+        return display.plot(
+            ax, annotate=annotate, cmap=cmap, colorbar=colorbar, im_kw=im_kw
+        )
+
+
+def searched_parameters(cv_results: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that all candidates have, and that vary among them.
+
+    The resource of a halving search is none of them.
+    """
+    candidates = cv_results["params"]
+    resource = _resource(cv_results)
+    return [
+        name
+        for name in candidates[0]
+        if name != resource
+        and all(name in params for params in candidates)
+        and len({repr(params[name]) for params in candidates}) > 1
+    ]
+
+
+def _resource(cv_results: Mapping[str, Any]) -> str | None:
+    """Name the parameter that is a halving search's resource, if one is."""
+    candidates = cv_results["params"]
+    amounts = list(cv_results.get("n_resources", ()))
+    for name in candidates[0] if amounts else ():
+        if [params.get(name) for params in candidates] == amounts:
+            return name
+    return None
+
+
+def _choose(varied: list[str], y: str | None, x: str | None) -> tuple[str, str]:
+    if y is None and x is None:
+        if len(varied) != 2:
+            raise ValueError(
+                f"x and y must name two of the parameters that vary, {varied}; they "
+                "may be left out only where there are exactly two. The scores are "
+                "then averaged over the others."
+            )
+        return varied[0], varied[1]
+    found = []
+    for axis, given in (("x", x), ("y", y)):
+        names = [n for n in varied if given in (n, n.rpartition("__")[2])]
+        if given is None and len(varied) == 2:
+            names = [n for n in varied if (x or y) not in (n, n.rpartition("__")[2])]
+        if len(names) != 1 or names[0] in found:
+            raise ValueError(
+                f"{axis} must name one of the parameters that vary, {varied}, and x "
+                f"another than y; got x={x!r}, y={y!r}."
+            )
+        found += names
+    return found[1], found[0]
+
+
+def _last_trials(cv_results: Mapping[str, Any]) -> list[int]:
+    """Return the places of all candidates, of those tried again only the last.
+
+    A halving search tries a candidate with more of its resource each time.
+    """
+    resource = _resource(cv_results)
+    last = {}
+    for i, params in enumerate(cv_results["params"]):
+        last[repr({k: v for k, v in params.items() if k != resource})] = i
+    return sorted(last.values())
+
+
+def _scores(cv_results: Mapping[str, Any]) -> np.ndarray:
+    for name in ("mean_test_accuracy", "mean_test_score"):
+        if name in cv_results:
+            return np.asarray(cv_results[name], dtype=float)
+    found = [name for name in cv_results if name.startswith("mean_test_")]
+    raise ValueError(
+        "search must hold one score, or one named 'accuracy'; got "
+        f"{found}. Search with scoring='accuracy' or scoring=benchmark_scoring()."
+    )
+
+
+def _in_order(values: Any) -> list[Any]:
+    """Return the values that differ: numbers by size, others as they came."""
+    distinct = list({repr(value): value for value in values}.values())
+    if all(isinstance(v, Real) and not isinstance(v, bool) for v in distinct):
+        distinct.sort()
+    return distinct
+
+
+def _label(value: Any) -> str:
+    """Write a value short: numbers to three digits, classes by name."""
+    if isinstance(value, float):  # numpy's float64 is one
+        return format(value, ".3g")
+    return getattr(value, "__name__", str(value))

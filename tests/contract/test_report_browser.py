@@ -1,0 +1,182 @@
+"""The report in a real browser: it opens, sorts, switches, and fetches nothing."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from fmnist_sklearn import run_benchmark, run_search
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="needs chromium and chromedriver: apt-get install chromium "
+        "chromium-driver",
+    ),
+    pytest.mark.filterwarnings("ignore:.*max_epochs"),
+]
+
+
+@pytest.fixture(scope="module")
+def driver():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # which containers do not have
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--window-size=1280,900",
+    ):
+        options.add_argument(argument)
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def benchmark_report(tmp_path_factory, sample):
+    X, y = sample
+    out = tmp_path_factory.mktemp("benchmark")
+    run_benchmark(X, y, models="lenet5", batch_size=[32, 64], out=out, progress=False)
+    return out / "report.html"
+
+
+@pytest.fixture
+def opened(driver, benchmark_report):
+    driver.get_log("browser")
+    driver.get_log("performance")
+    driver.get(benchmark_report.as_uri())
+    return driver
+
+
+def find(driver, selector):
+    return driver.find_elements("css selector", selector)
+
+
+def column(driver, number):
+    return [
+        cell.text for cell in find(driver, f"#table tbody tr > :nth-child({number})")
+    ]
+
+
+def requests(driver):
+    messages = (
+        json.loads(entry["message"])["message"]
+        for entry in driver.get_log("performance")
+    )
+    return [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+
+
+def test_it_opens_without_an_error_and_fetches_nothing(opened, benchmark_report):
+    assert opened.title == "Benchmark on your own images"
+    assert len(column(opened, 1)) == 2
+    assert len(find(opened, "svg.chart")) == 3
+    pictures = find(opened, "details[open] img")
+    assert pictures
+    for picture in pictures:
+        assert int(picture.get_property("naturalWidth")) == 28
+    fetched = [url for url in requests(opened) if not url.startswith("data:")]
+    assert fetched == [benchmark_report.as_uri()]
+    assert opened.get_log("browser") == []
+
+
+def test_a_header_sorts_by_mouse_and_by_keyboard(opened):
+    times = column(opened, 4)
+    (header,) = find(opened, "#table th:nth-child(4) button")
+    header.click()
+    assert column(opened, 4) == sorted(times, key=float, reverse=True)
+    (cell,) = find(opened, "#table th:nth-child(4)")
+    assert cell.get_attribute("aria-sort") == "descending"
+    header.send_keys("\ue007")  # Enter
+    assert column(opened, 4) == sorted(times, key=float)
+    assert cell.get_attribute("aria-sort") == "ascending"
+    assert "ascending" in find(opened, "#sorted")[0].get_attribute("textContent")
+    assert opened.get_log("browser") == []
+
+
+def test_a_switch_hides_a_rows_curves_in_all_figures(opened):
+    curves = find(opened, ".curve.row-1")
+    assert len(curves) == 3
+    (switch,) = find(opened, "#show-1")
+    switch.send_keys(" ")
+    assert not any(curve.is_displayed() for curve in curves)
+    assert all(curve.is_displayed() for curve in find(opened, ".curve.row-0"))
+    switch.click()
+    assert all(curve.is_displayed() for curve in curves)
+
+
+def test_values_are_read_by_pointer_and_by_arrow_keys(opened):
+    from selenium.webdriver import ActionChains
+
+    chart, *_ = find(opened, "svg.chart")
+    reading, *_ = find(opened, ".reading")
+    ActionChains(opened).move_to_element_with_offset(chart, -1, 0).perform()
+    assert reading.text.startswith("epoch ")
+    assert len(reading.text.splitlines()) == 3  # and a line for each row
+    ActionChains(opened).move_to_element(find(opened, "h1")[0]).perform()
+    assert reading.text == ""
+    chart.send_keys("\ue014")  # arrow to the right
+    assert reading.text.startswith("epoch 1\n")
+    chart.send_keys("\ue014")
+    assert reading.text.startswith("epoch 2\n")
+
+
+def test_on_a_phone_only_tables_scroll_sideways(opened):
+    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        width = opened.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 400
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_without_scripts_it_shows_and_switches_all_the_same(driver, benchmark_report):
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        driver.get(benchmark_report.as_uri())
+        assert find(driver, "#table thead button") == []
+        assert len(find(driver, "#table tbody tr")) == 2
+        (switch,) = find(driver, "#show-0")
+        switch.click()
+        assert (
+            find(driver, ".curve.row-0")[0].value_of_css_property("display") == "none"
+        )
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_a_searchs_report_has_its_heat_map(driver, sample, tmp_path):
+    X, y = sample
+    run_search(
+        "lenet5",
+        {"lr": [0.003, 0.01], "batch_size": [32, "auto"]},
+        X,
+        y,
+        cv=2,
+        max_epochs=1,
+        out=tmp_path,
+        progress=False,
+    )
+    driver.get_log("browser")
+    driver.get((tmp_path / "report.html").as_uri())
+    assert sorted(os.listdir(tmp_path))[2] == "report.html"
+    assert len(find(driver, "#table tbody tr")) == 4
+    assert len(find(driver, "[aria-labelledby=heat-heading] td")) == 4
+    assert len(find(driver, ".switches input")) == 4
+    assert driver.get_log("browser") == []

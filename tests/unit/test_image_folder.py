@@ -1,0 +1,346 @@
+import pickle
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image, ImageDraw
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from fmnist_sklearn import ImageReader, LeNet5Classifier, load_image_folder
+from fmnist_sklearn.photos import _opening, load_photo
+
+
+def corner(picture):
+    """A preparation: the upper left corner of a picture, as it is."""
+    return picture.crop((0, 0, 8, 8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of many sizes, modes and formats in three classes, and other files."""
+    rng = np.random.default_rng(0)
+    modes = ["RGB", "L", "RGBA", "P", "1", "CMYK", "I;16"]
+    for label, shade in (("bag", 30), ("coat", 120), ("shoe", 220)):
+        (tmp_path / label / "more").mkdir(parents=True)
+        for i, mode in enumerate(modes):
+            width, height = rng.integers(9, 70, 2)
+            picture = Image.new("L", (width, height), shade)
+            if mode == "I;16":
+                levels = np.full((height, width), shade * 257, dtype=np.uint16)
+                picture = Image.fromarray(levels)
+            elif mode != "L":
+                picture = picture.convert("RGB").convert(mode)
+            ending = "jpg" if mode in ("CMYK", "L") else "png"
+            inner = "more" if i == 2 else ""
+            picture.save(tmp_path / label / inner / f"{i}.{ending}")
+        (tmp_path / label / "notes.txt").write_text("no picture")
+        (tmp_path / label / ".hidden.png").write_text("hidden")
+    (tmp_path / ".cache").mkdir()
+    return tmp_path
+
+
+def test_a_folder_of_classes(folder):
+    photos = load_image_folder(folder, progress=False)
+    assert photos.images.shape == (21, 3, 32, 32)
+    assert photos.images.dtype == np.uint8
+    assert np.shares_memory(photos.images, photos.data)
+    assert photos.data.shape == (21, 3072)
+    assert photos.target_names.tolist() == ["bag", "coat", "shoe"]
+    assert photos.target.tolist() == [0] * 7 + [1] * 7 + [2] * 7
+    assert photos.left_out == []
+    for name, image, number in zip(
+        photos.filenames, photos.images, photos.target, strict=True
+    ):
+        assert Path(name).is_relative_to(folder / photos.target_names[number])
+        assert np.array_equal(image, load_photo(name, (3, 32, 32), prepare="resize"))
+    means = [photos.images[photos.target == k].mean() for k in range(3)]
+    assert np.all(np.diff(means) > 30)
+    assert "21 pictures in 3 classes" in photos.DESCR
+
+
+def test_paths_with_labels(folder):
+    whole = load_image_folder(folder, image_shape=(1, 12, 10))
+    paths = [Path(name) for name in whole.filenames][::-1]
+    labels = whole.target_names[whole.target][::-1]
+    photos = load_image_folder(paths, labels, image_shape=(1, 12, 10), n_jobs=1)
+    assert np.array_equal(photos.images, whole.images[::-1])
+    assert np.array_equal(photos.target, whole.target[::-1])
+    assert photos.filenames.tolist() == [str(path) for path in paths]
+    numbers = load_image_folder(paths[:3], [7, 5, 7], class_names=[7, 6, 5])
+    assert numbers.target.tolist() == [0, 2, 0]
+
+
+def test_a_test_folder_has_the_numbers_of_the_training_folder(folder):
+    photos = load_image_folder(folder, class_names=["shoe", "bag"])
+    assert photos.target_names.tolist() == ["shoe", "bag"]
+    assert {Path(name).parts[len(folder.parts)] for name in photos.filenames[:7]} == {
+        "shoe"
+    }
+    with pytest.raises(ValueError, match="no sub-folder for hat of class_names"):
+        load_image_folder(folder, class_names=["shoe", "hat"])
+    with pytest.raises(ValueError, match="class_names lacks the labels b"):
+        load_image_folder(["1.png", "2.png"], ["a", "b"], class_names=["a"])
+
+
+# Preparations
+
+
+def test_a_preparation_of_ones_own(folder):
+    photos = load_image_folder(folder, image_shape=(3, 8, 8), prepare=corner)
+    assert len(photos.images) == 21
+    assert "'corner'" in photos.DESCR
+    image = load_photo(photos.filenames[0], (3, 8, 8), prepare=corner)
+    assert (image == 30).all()
+    assert np.array_equal(image, photos.images[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6), (4, 6, 1), (4, 6)])
+def test_a_preparation_may_return_an_array(shape, tmp_path):
+    Image.new("RGB", (9, 9), "white").save(tmp_path / "a.png")
+    pixels = np.arange(24, dtype=np.uint8).reshape(shape)
+    image = load_photo(tmp_path / "a.png", (1, 4, 6), prepare=lambda picture: pixels)
+    assert image.flatten().tolist() == list(range(24))
+
+
+@pytest.mark.parametrize(
+    "result",
+    [np.zeros((4, 6)), np.zeros((6, 4), np.uint8), Image.new("RGB", (6, 4)), 3],
+)
+def test_a_preparation_that_returns_something_else(result, tmp_path):
+    Image.new("RGB", (9, 9), "white").save(tmp_path / "a.png")
+    with pytest.raises(
+        ValueError, match=r"prepare returned .* expected uint8 of shape"
+    ):
+        load_photo(tmp_path / "a.png", (1, 4, 6), prepare=lambda picture: result)
+
+
+def test_articles_are_cut_out(tmp_path):
+    for name, box in (("a", (30, 30, 60, 60)), ("b", None)):
+        picture = Image.new("RGB", (90, 90), "white")
+        if box:
+            ImageDraw.Draw(picture).rectangle(box, "navy")
+        picture.save(tmp_path / f"{name}.png")
+    paths = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    settings = {"image_shape": (1, 28, 28), "prepare": "clothing"}
+    with pytest.warns(UserWarning, match=r"b\.png: no article is seen"):
+        photos = load_image_folder(paths, [0, 1], **settings)
+    assert photos.filenames.tolist() == paths[:1]
+    assert photos.images[0, 0, 14, 14] == 255
+    with pytest.raises(ValueError, match="no article is seen"):
+        ImageReader(**settings).transform(paths)
+
+
+# What cannot be read
+
+
+@pytest.fixture
+def broken(folder):
+    """The folder with three more files that are no pictures, and an empty class."""
+    (folder / "bag" / "empty.png").touch()
+    (folder / "coat" / "text.jpg").write_text("hello")
+    content = (folder / "shoe" / "0.png").read_bytes()
+    (folder / "shoe" / "cut.png").write_bytes(content[:60])
+    (folder / "none").mkdir()
+    return folder
+
+
+def test_broken_files_are_told_and_left_out(broken, recwarn):
+    with pytest.warns(UserWarning, match="of 24 pictures 3: ") as caught:
+        photos = load_image_folder(broken)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert len(photos.left_out) == 4
+    for name in ("empty.png", "text.jpg", "cut.png", "none: no pictures are in"):
+        assert sum(name in fault for fault in photos.left_out) == 1
+        assert name in str(caught[0].message)
+    assert photos.target.tolist() == [0] * 7 + [1] * 7 + [3] * 7
+    quiet = load_image_folder(broken, on_error="ignore")
+    assert quiet.left_out == photos.left_out
+    assert np.array_equal(quiet.images, photos.images)
+    assert len(recwarn) == 0
+
+
+def test_many_broken_files_are_counted(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(9)]
+    Image.new("L", (9, 9)).save(paths[0])
+    with pytest.warns(UserWarning, match=r"of 9 pictures 8: .*5\.png.* and 3 more$"):
+        load_image_folder(paths, range(9))
+
+
+def test_a_broken_file_is_an_error_where_that_is_asked_for(broken, recwarn):
+    with pytest.raises(ValueError, match="none: no pictures are in this folder"):
+        load_image_folder(broken, on_error="raise")
+    (broken / "none").rmdir()
+    with pytest.raises(ValueError, match=r"empty\.png cannot be read as a picture"):
+        load_image_folder(broken, on_error="raise")
+    assert len(recwarn) == 0
+
+
+def test_folders_that_hold_no_classes(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_image_folder(tmp_path / "missing")
+    with pytest.raises(ValueError, match="expected a sub-folder for each class"):
+        load_image_folder(tmp_path)
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="or pass a list of pictures and labels"):
+        load_image_folder(tmp_path)
+    for part in ("train", "Test"):
+        (tmp_path / part).mkdir()
+    expected = rf"parts, not classes: load {tmp_path}/Test and {tmp_path}/train each"
+    with pytest.raises(ValueError, match=expected):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"labels": [1]}, "labels belong to a sequence of pictures"),
+        ({"image_shape": (32, 32)}, r"must be \(channels, height, width\), such as"),
+        ({"image_shape": (32, 32, 3)}, r"come first, \(3, 32, 32\)"),
+        ({"image_shape": (2, 32, 32)}, "1 channel for grey or 3 for RGB"),
+        ({"prepare": "crop"}, "'clothing' or 'resize', got 'crop'"),
+        ({"on_error": "skip"}, "'warn', 'ignore' or 'raise', got 'skip'"),
+    ],
+)
+def test_parameters(folder, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(folder, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(None, "need labels .*got none"), ([1], r"shape \(2,\), got .* shape \(1,\)")],
+)
+def test_labels_are_as_many_as_pictures(labels, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(["a.png", "b.png"], labels)
+
+
+# Threads and memory
+
+
+def test_threads_give_what_one_gives_and_in_order(folder):
+    one, four = (load_image_folder(folder, n_jobs=n) for n in (1, 4))
+    assert np.array_equal(one.images, four.images)
+
+
+def test_pictures_wait_where_they_would_take_too_much_memory(monkeypatch):
+    memory = _opening._Memory(100)
+    most, now, lock = 0, 0, threading.Lock()
+
+    def take(n_bytes):
+        nonlocal most, now
+        for _ in range(50):
+            with memory.taken(n_bytes):
+                with lock:
+                    now += min(n_bytes, 100)
+                    most = max(most, now)
+                with lock:
+                    now -= min(n_bytes, 100)
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in (40, 60, 70, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+    assert most <= 100
+    with pytest.raises(RuntimeError), memory.taken(100):
+        raise RuntimeError
+    with memory.taken(100):
+        pass
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
+    Image.new("RGB", (4000, 3000), "teal").save(tmp_path / "photo.jpg")
+    monkeypatch.setattr(_opening, "_MAX_MEMORY", 5_000_000)
+    image = load_photo(tmp_path / "photo.jpg", (3, 32, 32), prepare="resize")
+    assert np.abs(image.reshape(3, -1).mean(1) - [0, 128, 128]).max() < 5
+
+
+def test_a_panorama_keeps_its_short_side(tmp_path):
+    stripes = np.zeros((64, 6400), dtype=np.uint8)
+    stripes[::2] = 255  # would be grey, were the short side reduced with the long
+    stripes[32:] = 0
+    Image.fromarray(stripes).save(tmp_path / "panorama.png")
+    image = load_photo(tmp_path / "panorama.png", (1, 64, 64), prepare="resize")
+    assert np.array_equal(image[0, :, 5], stripes[:, 5])
+
+
+# ImageReader
+
+
+@pytest.fixture
+def paths(folder):
+    return sorted(str(path) for path in folder.glob("*/*.*g") if path.name[0] != ".")
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        list,
+        np.array,
+        lambda paths: [Path(path) for path in paths],
+        lambda paths: np.array(paths, dtype=object)[:, None],
+        pd.Series,
+        lambda paths: pd.DataFrame({"path": paths}),
+        lambda paths: pl.DataFrame({"path": paths}),
+    ],
+)
+def test_paths_in_any_container(paths, container):
+    reader = ImageReader(image_shape=(1, 8, 8)).fit(container(paths))
+    images = reader.transform(container(paths))
+    expected = [load_photo(path, (1, 8, 8), prepare="resize") for path in paths]
+    assert np.array_equal(images, expected)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ("a.png", "several paths .*'a.png': put one path into a list"),
+        ([1, 2], "got a int at place 0"),
+        (np.zeros((3, 784)), r"those of shape \(3, 784\)"),
+    ],
+)
+def test_what_is_no_paths(X, message):
+    for call in (ImageReader().fit, ImageReader().transform):
+        with pytest.raises(TypeError, match=message):
+            call(X)
+
+
+def test_habits_of_scikit_learn(paths):
+    reader = ImageReader((3, 16, 16), prepare=corner, layout="rows", n_jobs=2)
+    assert clone(reader).get_params() == reader.get_params()
+    reader.set_params(image_shape=(3, 8, 8))
+    again = pickle.loads(pickle.dumps(reader))
+    rows = again.transform(paths)
+    assert rows.shape == (len(paths), 192)
+    frame = reader.set_output(transform="pandas").transform(paths)
+    assert frame.columns.tolist() == reader.get_feature_names_out().tolist()
+    assert frame.columns[0] == "pixel1"
+    assert np.array_equal(frame, rows)
+    with pytest.raises(ValueError, match=r"layout='rows', .*image_shape=\(3, 8, 8\)"):
+        reader.set_params(layout="images").transform(paths)
+    with pytest.raises(ValueError, match="layout must be"):
+        ImageReader(layout="flat").fit(paths)
+
+
+def test_in_a_pipeline(folder, paths, quick):
+    y = [Path(path).parent.name for path in paths]
+    settings = quick | {"batch_size": 4, "validation_fraction": 0.3}
+    pipeline = make_pipeline(ImageReader((3, 16, 16)), LeNet5Classifier(**settings))
+    fitted = pickle.loads(pickle.dumps(pipeline.fit(paths, y)))
+    assert np.array_equal(fitted.predict(paths), pipeline.predict(paths))
+    assert fitted[-1].image_shape_ == (3, 16, 16)
+    rows = make_pipeline(ImageReader((1, 8, 8), layout="rows"), LogisticRegression())
+    assert cross_val_score(rows, np.array(paths), y, cv=2).mean() > 0.6
+    broken = folder / "bag" / "broken.png"
+    broken.touch()
+    with pytest.raises(ValueError, match=r"broken\.png cannot be read as a picture"):
+        pipeline.predict([*paths, broken])

@@ -1,0 +1,694 @@
+"""Captured steps, called instead of replayed: all but the capture itself.
+
+What runs here on a CPU is the code that records and replays steps on a GPU, with a
+recorder that returns the very function it was given.
+"""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel, delayed, parallel_config
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+from torch.optim.lr_scheduler import LambdaLR, StepLR
+from torch.utils.data import DataLoader
+
+from fmnist_sklearn import (
+    LeNet5,
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    load_model,
+    save_model,
+)
+from fmnist_sklearn.training import capturable, device
+from fmnist_sklearn.training.updates import Updates
+
+
+class Called:
+    """Records nothing: the steps are called again."""
+
+    made = ()  # a list in each test
+
+    def __init__(self, generator):
+        self.is_open = True
+        self.functions = []
+        self.made.append(self)
+
+    def record(self, function):
+        self.functions.append(function)
+        return function
+
+    def keep_queue_short(self):
+        assert self.is_open
+
+    def close(self):
+        self.is_open = False
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Have fits on the CPU captured, however short; return the recorders they made."""
+    monkeypatch.setattr(Called, "made", [])
+    monkeypatch.setitem(device.RECORDERS, "cpu", Called)
+    monkeypatch.setattr(capturable, "FEWEST_STEPS", 1)
+    yield Called.made
+    assert not any(recorder.is_open for recorder in Called.made)
+
+
+class Listens(Callback):
+    """What makes a fit eager, and so the other side of a comparison."""
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        pass
+
+
+def in_both_ways(cls, X, y, callbacks=(), **params):
+    """Fit eagerly, and captured."""
+    eager = cls(**params, device="cpu", callbacks=[*callbacks, Listens()]).fit(X, y)
+    captured = cls(**params, device="cpu", callbacks=[*callbacks]).fit(X, y)
+    assert (eager.steps_, captured.steps_) == ("eager", "captured")
+    return eager, captured
+
+
+def check_equal(eager, captured):
+    """Compare losses and weights, which differ by the rounding of learning rates."""
+    names = {"train_loss", "valid_loss", "train_batch_count"}
+    for name in names & eager.history_[0].keys():
+        np.testing.assert_allclose(
+            captured.history_[:, name], eager.history_[:, name], rtol=1e-4
+        )
+    weights = captured.module_.state_dict()
+    for name, value in eager.module_.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
+
+
+SETTINGS = {
+    "as by default": {"batch_size": "auto"},
+    "one cycle": {"lr_schedule": "one_cycle", "optimizer__weight_decay": 0.01},
+    "one cycle of AdamW": {
+        "lr_schedule": "one_cycle",
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": 0.1,
+        "ema_decay": None,
+    },
+    "cosine": {"lr_schedule": "cosine", "optimizer__amsgrad": True},
+    "steps": {
+        "lr_schedule": lambda optimizer, total: StepLR(optimizer, 5, 0.5),
+        "class_weight": {0: 2.0},
+    },
+    "SGD": {
+        "optimizer": torch.optim.SGD,
+        "optimizer__momentum": 0.9,
+        "optimizer__nesterov": True,
+        "iterator_train__drop_last": True,
+    },
+    "augmented": {
+        "augment": {"flip": 0.5, "shift": 1, "rotate": 9, "erase": 3},
+        "batch_size": 8,
+    },
+    "all at once": {"batch_size": -1},
+    "in row order": {"iterator_train__shuffle": False, "validation_fraction": 0},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_captured_steps_are_eager_steps(X, y, quick, called, setting):
+    settings = quick | SETTINGS[setting]
+    eager, captured = in_both_ways(LeNet5Classifier, X, y, **settings)
+    check_equal(eager, captured)
+    assert all(p.grad is None for p in captured.module_.parameters())
+
+
+def test_captured_steps_of_mini_vgg(X, y, quick, called):
+    settings = quick | {"max_epochs": 1, "dropout": 0.2, "module__hidden_units": 8}
+    settings |= {"module__widths": (4, "M", 6, "M"), "precision": "bfloat16"}
+    check_equal(*in_both_ways(MiniVGGClassifier, X[:100], y[:100], **settings))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "drop_last", "shapes"),
+    [
+        (192, 32, False, [(6, 32)]),
+        (200, 32, False, [(6, 32), (1, 8)]),
+        (200, 32, True, [(6, 32)]),
+        (200, 9, False, [(20, 9), (1, 9), (1, 2)]),
+        (180, 9, False, [(20, 9)]),
+        (20, 32, False, [(1, 20)]),
+    ],
+)
+def test_an_epoch_is_made_of(
+    X, y, quick, called, n_rows, batch_size, drop_last, shapes
+):
+    settings = quick | {"batch_size": batch_size, "max_epochs": 1}
+    net = LeNet5Classifier(
+        **settings | {"validation_fraction": 0},
+        device="cpu",
+        iterator_train__drop_last=drop_last,
+    ).fit(X[:n_rows], y[:n_rows])
+    (recorder,) = called
+    assert [function.args for function in recorder.functions] == shapes
+    n_batches = n_rows // batch_size + bool(n_rows % batch_size and not drop_last)
+    assert net.history_[-1, "train_batch_count"] == n_batches
+    assert net.module_.c1.norm.num_batches_tracked == n_batches
+
+
+def test_learning_rates_are_those_of_the_schedule(X, y, quick, called, monkeypatch):
+    class Rates(Callback):
+        def __init__(self):
+            self.rates_ = []
+
+        def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+            if training:
+                self.rates_.append(net.optimizer_.param_groups[0]["lr"])
+
+    table = []
+    apply = Updates.apply
+
+    def watched(self, number):
+        table.append(float(self._table[number, 0]))
+        apply(self, number)
+
+    monkeypatch.setattr(Updates, "apply", watched)
+    settings = quick | {"lr_schedule": "cosine", "device": "cpu"}
+    eager = Rates()
+    LeNet5Classifier(**settings, callbacks=[eager]).fit(X, y)
+    net = LeNet5Classifier(**settings).fit(X, y)
+    n_warm_up = 2
+    np.testing.assert_allclose(table[n_warm_up:], eager.rates_, rtol=1e-6)
+    assert len(eager.rates_) == 12
+    assert net.optimizer_.param_groups[0]["lr"] == pytest.approx(eager.rates_[-1])
+    assert not net.optimizer_.param_groups[0]["capturable"]
+
+
+def test_training_goes_on(X, y, quick, called):
+    """The optimizer has taken steps before, which Adam's correction counts."""
+    nets = []
+    for callbacks in ([Listens()], []):
+        net = LeNet5Classifier(
+            **quick,
+            device="cpu",
+            warm_start=True,
+            lr_schedule="one_cycle",
+            callbacks=callbacks,
+        )
+        nets.append(net.fit(X, y).fit(X[:150], y[:150]).partial_fit(X, y))
+    assert [net.steps_ for net in nets] == ["eager", "captured"]
+    np.testing.assert_allclose(
+        nets[0].history_[:, "train_loss"], nets[1].history_[:, "train_loss"], rtol=1e-4
+    )
+
+
+class AtEpochs(Callback):
+    """Calls a function of the net and of the number of epochs before."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        self.function(net, len(net.history_) - 1)
+
+
+def freeze(net, epoch):
+    if epoch == 1:
+        net.module_.c1.conv.weight.requires_grad_(False)
+
+
+def set_rate(net, epoch):
+    net.optimizer_.param_groups[0]["lr"] = 0.01 / (1 + epoch)
+
+
+def set_dropout(net, epoch):
+    net.module_.head.dropout5.p = 0.1 * epoch
+
+
+def set_decay(net, epoch):
+    net.optimizer_.param_groups[0]["weight_decay"] = 0.1 * epoch
+
+
+@pytest.mark.parametrize(
+    ("function", "n_recorders"),
+    [(freeze, 2), (set_rate, 1), (set_dropout, 2), (set_decay, 2)],
+)
+def test_what_a_callback_changes_counts(X, y, quick, called, function, n_recorders):
+    check_equal(
+        *in_both_ways(LeNet5Classifier, X, y, callbacks=[AtEpochs(function)], **quick)
+    )
+    assert len(called) == n_recorders
+
+
+def test_a_hook_that_comes_later_is_called(X, y, quick, called):
+    calls = []
+
+    def hook(net, epoch):
+        if epoch == 1:
+            layer = net.module_.head.f5
+            layer.register_forward_hook(lambda *args: calls.append(args))
+
+    net = LeNet5Classifier(**quick, device="cpu", callbacks=[AtEpochs(hook)]).fit(X, y)
+    assert net.steps_ == "eager"
+    assert len(calls) > 6
+
+
+class OwnLoss(LeNet5Classifier):
+    def get_loss(self, *args, **kwargs):
+        return super().get_loss(*args, **kwargs)
+
+
+class OwnStep(LeNet5Classifier):
+    def train_step(self, batch, **fit_params):
+        return super().train_step(batch, **fit_params)
+
+
+class OwnInference(LeNet5Classifier):
+    def infer(self, x, **fit_params):
+        return super().infer(x, **fit_params)
+
+
+class OwnHook(LeNet5Classifier):
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        pass
+
+
+class OwnNetwork(LeNet5):
+    def forward(self, x):
+        return super().forward(x)
+
+
+class OwnModule(LeNet5Classifier):
+    module = OwnNetwork
+
+
+class OwnCriterion(LeNet5Classifier):
+    criterion = torch.nn.CrossEntropyLoss
+
+
+class OwnScheduler(LambdaLR):
+    def __init__(self, optimizer, total_steps):
+        super().__init__(optimizer, lambda step: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cls", "params", "reason"),
+    [
+        (LeNet5Classifier, {"iterator_train": DataLoader}, "iterator_train is given"),
+        (LeNet5Classifier, {"augment": lambda x, g: x}, "augment is a function"),
+        (LeNet5Classifier, {"augment": {"mixup": 0.2}}, "augment has mixup"),
+        (LeNet5Classifier, {"callbacks": [Listens()]}, "Listens listens to batches"),
+        (OwnHook, {}, "OwnHook listens to batches"),
+        (OwnLoss, {}, "get_loss is overridden"),
+        (OwnStep, {}, "train_step is overridden"),
+        (OwnInference, {}, "infer is overridden"),
+        (OwnModule, {}, "a layer is a OwnNetwork"),
+        (OwnCriterion, {}, "the criterion is a CrossEntropyLoss"),
+        (
+            LeNet5Classifier,
+            {"optimizer": torch.optim.RMSprop},
+            "the optimizer is a RMSprop",
+        ),
+        (LeNet5Classifier, {"optimizer__foreach": True}, "Adam is not fused"),
+        (
+            LeNet5Classifier,
+            {
+                "optimizer": torch.optim.SGD,
+                "optimizer__momentum": 0.9,
+                "optimizer__dampening": 0.1,
+            },
+            "SGD has dampening",
+        ),
+        (
+            LeNet5Classifier,
+            {
+                "optimizer": torch.optim.SGD,
+                "optimizer__momentum": 0.9,
+                "lr_schedule": "one_cycle",
+            },
+            "OneCycleLR changes the momentum",
+        ),
+        (
+            LeNet5Classifier,
+            {"lr_schedule": OwnScheduler},
+            "lr_schedule gives a OwnScheduler",
+        ),
+    ],
+)
+def test_else_steps_are_eager(X, y, quick, called, capsys, cls, params, reason):
+    settings = quick | {"max_epochs": 1, "device": "cpu", "verbose": 1} | params
+    net = cls(**settings).fit(X[:100], y[:100])
+    assert net.steps_ == "eager"
+    assert f"training steps: eager ({reason})" in capsys.readouterr().out
+    assert not called
+
+
+def test_steps_with_a_teacher_are_eager(X, y, quick, called, lenet5):
+    settings = quick | {"max_epochs": 1, "device": "cpu", "teacher": lenet5}
+    assert LeNet5Classifier(**settings).fit(X[:100], y[:100]).steps_ == "eager"
+
+
+def test_few_steps_are_not_worth_a_recording(X, y, quick, called, monkeypatch, capsys):
+    monkeypatch.setattr(capturable, "FEWEST_STEPS", 13)
+    net = LeNet5Classifier(**quick, device="cpu", verbose=1).fit(X, y)
+    assert net.steps_ == "eager"
+    assert "(there are fewer than 13 steps)" in capsys.readouterr().out
+    LeNet5Classifier(**quick | {"max_epochs": 3}, device="cpu", verbose=1).fit(X, y)
+    assert capsys.readouterr().out.startswith("training steps: captured\n")
+
+
+def test_a_recording_that_fails(X, y, quick, called, monkeypatch):
+    """The fit is what it is without one, and one warning tells."""
+
+    class Fails(Called):
+        def __init__(self, generator):
+            super().__init__(generator)
+            self.generator = generator
+
+        def record(self, function):
+            self.generator.manual_seed(5)  # it is not what it was
+            raise RuntimeError("not permitted when stream is capturing")
+
+    eager = LeNet5Classifier(**quick, device="cpu", callbacks=[Listens()]).fit(X, y)
+    monkeypatch.setitem(device.RECORDERS, "cpu", Fails)
+    with pytest.warns(UserWarning, match="is capturing") as warned:
+        net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
+    assert [w.category for w in warned] == [UserWarning, ConvergenceWarning]
+    assert net.steps_ == "eager"
+    assert net.history_[:, "train_loss"] == eager.history_[:, "train_loss"]
+    assert np.array_equal(net.predict_proba(X), eager.predict_proba(X))
+
+
+# How runs end -------------------------------------------------------------------
+
+
+class Raises(Callback):
+    def __init__(self, error, epoch):
+        self.error, self.epoch = error, epoch
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        if net.history_[-1, "epoch"] == self.epoch:
+            raise self.error
+
+
+def test_ctrl_c_keeps_whole_epochs(X, y, quick, called, monkeypatch):
+    once = LeNet5Classifier(**quick | {"max_epochs": 1}, device="cpu").fit(X, y)
+
+    class Interrupted(Called):
+        n_calls = 0
+
+        def record(self, function):
+            def call():
+                Interrupted.n_calls += 1
+                if Interrupted.n_calls == 2:
+                    raise KeyboardInterrupt
+                function()
+
+            return call
+
+    monkeypatch.setitem(device.RECORDERS, "cpu", Interrupted)
+    net = LeNet5Classifier(**quick, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    assert net.n_iter_ == 1
+    assert np.array_equal(net.predict_proba(X), once.predict_proba(X))
+
+
+def test_ctrl_c_while_recording_leaves_the_estimator_as_it_was(
+    X, y, quick, called, monkeypatch
+):
+    class Interrupted(Called):
+        def record(self, function):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(device.RECORDERS, "cpu", Interrupted)
+    net = LeNet5Classifier(**quick, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    assert not net.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize(
+    ("error", "params"),
+    [
+        (ValueError, {"lr": 1e30}),
+        (ZeroDivisionError, {"callbacks": [Raises(ZeroDivisionError("mine"), 2)]}),
+    ],
+)
+def test_an_error_leaves_nothing(X, y, quick, called, error, params):
+    net = LeNet5Classifier(**quick | {"device": "cpu"} | params)
+    with pytest.raises(error, match=r"diverged|mine"):
+        net.fit(X, y)
+    assert not net.__sklearn_is_fitted__()
+    assert called
+
+
+def test_early_stopping(X, y, quick, called):
+    settings = quick | {"lr": 1e-12, "max_epochs": 9, "patience": 1, "ema_decay": None}
+    eager, captured = in_both_ways(LeNet5Classifier, X, y, **settings)
+    assert captured.n_iter_ == eager.n_iter_ < 9
+
+
+def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, called):
+    def fit(seed):
+        settings = quick | {"random_state": seed, "device": "cpu"}
+        return LeNet5Classifier(**settings).fit(X, y).predict_proba(X)
+
+    alone = [fit(seed) for seed in range(3)]
+    with parallel_config(backend="threading", n_jobs=3):
+        together = Parallel()(delayed(fit)(seed) for seed in range(3))
+    assert len(called) == 6
+    assert np.array_equal(alone, together)
+
+
+def test_on_a_cpu_nothing_is_captured(X, y, quick):
+    assert list(device.RECORDERS) == ["cuda"]
+    net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
+    assert net.steps_ == "eager"
+    dataset, _ = net.get_split_datasets(X, y)
+    assert net.get_iterator(dataset, training=True).block_size == 1
+
+
+def test_files_do_not_tell_of_steps(lenet5, tmp_path):
+    save_model(lenet5, tmp_path / "net")
+    assert not hasattr(load_model(tmp_path / "net"), "steps_")
+
+
+# What several fits share on a GPU, with a stand-in for it ---------------------------
+
+
+class Stream:
+    """Keeps a list of what it was asked."""
+
+    made = 0
+
+    def __init__(self, device=None):
+        Stream.made += 1
+        self.cuda_stream = Stream.made % 4
+        self.asked = []
+
+    def wait_stream(self, other):
+        self.asked.append(("wait", other))
+
+    def synchronize(self):
+        self.asked.append("synchronize")
+
+
+class Graph:
+    """Ends badly where told."""
+
+    fails = False
+
+    def __init__(self):
+        self.asked = []
+
+    def register_generator_state(self, generator):
+        self.asked.append(generator)
+
+    def capture_begin(self, pool, capture_error_mode):
+        assert device._capture_lock.locked()
+        self.asked.append((pool, capture_error_mode))
+
+    def capture_end(self):
+        if Graph.fails:
+            raise RuntimeError("capture failed")
+        self.asked.append("end")
+
+    def replay(self):
+        self.asked.append("replay")
+
+    def reset(self):
+        assert device._capture_lock.locked()
+        self.asked.append("reset")
+
+
+class Pool:
+    id = (0, 7)
+
+
+class Event:
+    waited: list = []  # noqa: RUF012 - emptied by the fixture
+
+    def __init__(self, blocking):
+        assert blocking
+
+    def record(self):
+        pass
+
+    def synchronize(self):
+        Event.waited.append(self)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Stand in for what a fit asks of torch.cuda; return the default stream."""
+    default = Stream()
+    current = [default]
+
+    @contextlib.contextmanager
+    def stream(chosen):
+        current.append(chosen)
+        try:
+            yield
+        finally:
+            current.pop()
+
+    for name, value in {
+        "Stream": Stream,
+        "CUDAGraph": Graph,
+        "MemPool": Pool,
+        "Event": Event,
+        "stream": stream,
+        "device": lambda device: contextlib.nullcontext(),
+        "current_device": lambda: 0,
+        "current_stream": lambda device=None: current[-1],
+        "mem_get_info": lambda device: (2**36, 2**36),
+        "memory_reserved": lambda device: 0,
+        "memory_allocated": lambda device: 0,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(device, "_idle_streams", {})
+    monkeypatch.setattr(device, "_known_streams", set())
+    monkeypatch.setattr(device, "_failed", [])
+    monkeypatch.setattr(Graph, "fails", False)
+    Event.waited.clear()
+    return default
+
+
+CUDA = torch.device("cuda")
+
+
+def test_each_fit_has_a_stream_of_its_own(gpu):
+    with device.own_stream(CUDA):
+        first = torch.cuda.current_stream()
+        with device.own_stream(CUDA):
+            second = torch.cuda.current_stream()
+    assert first.cuda_stream != second.cuda_stream
+    assert first.asked == [("wait", gpu), "synchronize"]
+    assert second.asked == [("wait", first), "synchronize"]
+    with contextlib.suppress(KeyboardInterrupt), device.own_stream(CUDA):
+        assert torch.cuda.current_stream() is first  # the streams go round
+        raise KeyboardInterrupt
+    assert first.asked[2:] == first.asked[:2]
+    assert torch.cuda.current_stream() is gpu
+
+
+def test_a_stream_that_is_in_use_is_not_handed_out_again(gpu):
+    """PyTorch's streams come round again: here, there are four."""
+    with contextlib.ExitStack() as stack:
+        used = set()
+        for _ in range(3):
+            Stream()  # somebody else's
+            stack.enter_context(device.own_stream(CUDA))
+            used.add(torch.cuda.current_stream().cuda_stream)
+    assert len(used) == 3
+
+
+def test_no_stream_on_a_cpu(gpu):
+    with device.own_stream(torch.device("cpu")):
+        assert torch.cuda.current_stream() is gpu
+
+
+def test_graphs_are_recorded_one_at_a_time_and_let_go(gpu):
+    generator = torch.Generator()
+    recorder = device.GraphRecorder(generator)
+    calls = []
+    replay = recorder.record(lambda: calls.append("recorded"))
+    replay()
+    (graph,) = recorder._graphs
+    assert calls == ["recorded"]
+    begun = [generator, (Pool.id, "thread_local"), "end", "replay"]
+    assert graph.asked == begun
+    recorder.close()
+    assert graph.asked == [*begun, "reset"]
+    assert recorder._pool is None
+    assert gpu.asked == ["synchronize"]
+    assert not device._capture_lock.locked()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_capture_that_is_broken_off_is_ended(gpu, error):
+    recorder = device.GraphRecorder(torch.Generator())
+
+    def function():
+        raise error
+
+    with pytest.raises(error):
+        recorder.record(function)
+    assert not device._failed
+    recorder.close()
+    assert not device._capture_lock.locked()
+
+
+def test_a_capture_that_cannot_end_is_not_freed(gpu):
+    """PyTorch's allocator still refers to it."""
+    recorder = device.GraphRecorder(torch.Generator())
+    Graph.fails = True
+    with pytest.raises(RuntimeError, match="capture failed"):
+        recorder.record(lambda: None)
+    ((graph, pool),) = device._failed
+    recorder.close()
+    assert "reset" not in graph.asked
+    assert isinstance(pool, Pool)
+    assert not device._capture_lock.locked()
+
+
+def test_the_queue_stays_short(gpu):
+    recorder = device.GraphRecorder(torch.Generator())
+    for _ in range(5):
+        recorder.keep_queue_short()
+    assert len(Event.waited) == 3
+    assert "synchronize" not in gpu.asked
+
+
+@pytest.mark.parametrize(
+    ("where", "n_pixels", "free", "expected"),
+    [
+        ("cpu", 784, 2**36, 160),
+        ("cuda", 784, 2**36, 2674),
+        ("cuda", 784, 2**37, 4096),
+        ("cuda", 784, 2**24, 10),
+        ("cuda", 10**8, 2**36, 1),
+    ],
+)
+def test_batches_of_predictions_fit_the_device(
+    gpu, monkeypatch, where, n_pixels, free, expected
+):
+    total = max(free, 2**36)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, total))
+    assert device.evaluation_batch_size(torch.device(where), n_pixels) == expected
+
+
+def test_equal_data_have_one_copy():
+    copies = device.SharedCopies()
+    where = torch.device("cpu")
+    values = torch.arange(12, dtype=torch.uint8).view(3, 4)
+    first = copies.get(values, where)
+    assert copies.get(values.clone(), where) is first
+    values += 1  # what is on the device stays what it was
+    second = copies.get(values, where)
+    assert second is not first
+    assert torch.equal(second, first + 1)
+    assert copies.get(values.float(), where).dtype == torch.float32
+    del first, second
+    third = copies.get(values, where)
+    assert len(copies._copies) == 1
+    assert torch.equal(third, values)
