@@ -43,6 +43,7 @@ class Fitted(Struct, forbid_unknown_fields=True):
     precision_: Literal["float32", "bfloat16"]
     best_epoch_: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     fit_time_: NotNegative | UnsetType = UNSET
+    steps_: Literal["eager", "captured"] | UnsetType = UNSET
     _fit_ended: Date | UnsetType = UNSET
 
 

@@ -137,7 +137,7 @@ _ATTRIBUTES = """
         "float32" or "bfloat16": what the training was computed in.
     steps_ : str
         "captured" where the steps of the last training were recorded once and replayed
-        by the GPU, else "eager"; see :doc:`/gpu`. Files do not hold it.
+        by the GPU, else "eager"; see :doc:`/gpu`.
     module_ : torch.nn.Module
         The network.
     history_ : skorch.history.History

@@ -470,9 +470,9 @@ def test_on_a_cpu_nothing_is_captured(X, y, quick):
     assert net.get_iterator(dataset, training=True).block_size == 1
 
 
-def test_files_do_not_tell_of_steps(lenet5, tmp_path):
+def test_files_tell_of_steps(lenet5, tmp_path):
     save_model(lenet5, tmp_path / "net")
-    assert not hasattr(load_model(tmp_path / "net"), "steps_")
+    assert load_model(tmp_path / "net").steps_ == lenet5.steps_ == "eager"
 
 
 # What several fits share on a GPU, with a stand-in for it ---------------------------
