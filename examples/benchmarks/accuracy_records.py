@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from records import (
     DOCS,
+    FRONTIER,
     MODEL_NAMES,
     PLAIN_SECONDS,
     SAME_ACCURACY,
@@ -231,6 +232,34 @@ def draw_progress(records: pd.DataFrame) -> Any:
             ylim=(target - 0.06, None),
         )
         ax.legend(loc="lower right", fontsize="small")
+    return figure
+
+
+def draw_frontier() -> Any:
+    """Draw test accuracy against seconds of training, a line a kind of classifier.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Of what ``frontier.py`` measured, means over the seeds.
+    """
+    import matplotlib.pyplot as plt
+
+    fits = pd.read_csv(FRONTIER)
+    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, runs in fits.groupby("contender", sort=False):
+        means = runs.groupby("size")[["seconds", "accuracy"]].mean()
+        is_ours = "Classifier, " in name
+        ax.plot(
+            means["seconds"],
+            means["accuracy"],
+            marker="o",
+            markersize=3,
+            linestyle="-" if is_ours else "--",
+            label=name,
+        )
+    ax.set(xscale="log", xlabel="Training time (s)", ylabel="Test accuracy")
+    ax.legend(fontsize="small")
     return figure
 
 
