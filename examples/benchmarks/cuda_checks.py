@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 from contenders import ESTIMATORS, print_machine
 from cuda_contenders import write_cuda
 from joblib import Parallel, delayed, parallel_config
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import fetch_fashion_mnist
@@ -150,6 +152,7 @@ def main() -> None:
     if arguments.device != "cpu" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; --device cpu tries the script out")
     print_machine()
+    warnings.simplefilter("ignore", ConvergenceWarning)  # short fits are the point
     X, y = fetch_fashion_mnist(return_X_y=True)
     X, y = X[: arguments.rows], y[: arguments.rows]
     device, passed = arguments.device, []
