@@ -2,10 +2,10 @@
 
 import matplotlib as mpl
 
-# Those of the benchmark's figures: blue, rose, green, grey.
-COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
+from fmnist_sklearn.displays.style import ROW_COLORS, WRONG
+
 STYLE = {
-    "axes.prop_cycle": mpl.cycler(color=COLORS),
+    "axes.prop_cycle": mpl.cycler(color=ROW_COLORS),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.dpi": 100,
@@ -62,7 +62,7 @@ def draw_predictions():
         ax.imshow(image.reshape(28, 28), cmap="gray_r")
         ax.set_title(
             f"{CLASS_NAMES[answer]}\n{row[answer]:.0%}",
-            color=COLORS[0] if answer == true else "#b02a4c",
+            color=ROW_COLORS[0] if answer == true else WRONG,
         )
         ax.set_axis_off()
     return fig

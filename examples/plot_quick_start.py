@@ -11,7 +11,12 @@ Fit a LeNet-5 on images of clothing and see which articles it takes for which.
 import matplotlib.pyplot as plt
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 
-from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, load_fashion_mnist_sample
+from fmnist_sklearn import (
+    CLASS_NAMES,
+    LeNet5Classifier,
+    PredictionsDisplay,
+    load_fashion_mnist_sample,
+)
 
 X, y = load_fashion_mnist_sample(return_X_y=True)
 X_test, y_test = load_fashion_mnist_sample(subset="test", return_X_y=True)
@@ -51,4 +56,9 @@ ConfusionMatrixDisplay.from_predictions(
     colorbar=False,
     ax=ax,
 )
+plt.show()
+
+# %%
+# Its worst mistakes, those of the highest loss. Some of them a person would make too.
+PredictionsDisplay.from_estimator(clf, X_test, y_test, display_labels=CLASS_NAMES)
 plt.show()

@@ -637,6 +637,8 @@ class Attack:
         try:
             net.predict(X)
             net.set_params(max_epochs=1, patience=None, validation_fraction=0)
+            if net.image_shape is not None:  # what the next fit is to take
+                X = np.zeros((4, *net.image_shape), dtype=np.uint8)
             net.fit(X, np.resize(net.classes_, 4))
         except Exception as caught:
             self.failures.append(f"{what}: accepted, then {caught!r:.300}")

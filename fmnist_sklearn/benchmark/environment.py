@@ -15,6 +15,8 @@ from typing import Any
 import joblib
 import torch
 
+from .data import Images
+
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -116,9 +118,9 @@ def describe_call(function: Callable[..., Any], given: Mapping[str, Any]) -> lis
 
 
 def _is_data(value: Any) -> bool:
-    return hasattr(value, "__array__") or (
-        isinstance(value, list) and bool(value) and isinstance(value[0], list)
-    )
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], list)
+    return isinstance(value, Images) or hasattr(value, "__array__")
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -189,7 +189,9 @@ def _table(table: pd.DataFrame, rows: list[str], best: str) -> list[dict[str, An
 
 def class_names(record: Mapping[str, Any], labels: Sequence[Any]) -> list[str]:
     """Name labels: Fashion-MNIST's numbers by their articles, others as they are."""
-    if record["data"]["name"] in ("full", "sample"):
+    is_fashion = record["data"]["name"] in ("full", "sample")
+    # Names are also those of a folder of one's own that is called so.
+    if is_fashion and all(isinstance(label, int) for label in labels):
         return [CLASS_NAMES[label] for label in labels]
     return [str(label) for label in labels]
 

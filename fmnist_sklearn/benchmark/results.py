@@ -172,7 +172,12 @@ class BenchmarkResult:
 def small_html(result: Any) -> str:
     """Return a result's table and notes as a piece of HTML, for notebooks."""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in result.format_notes())
-    return f"{result.format_table().to_html(index=False, border=0)}<ul>{notes}</ul>"
+    table = result.format_table().to_html(index=False, border=0, classes="fmnist")
+    style = (
+        "<style>.fmnist :is(th, td) { text-align: right; } "
+        ".fmnist :is(th, td):first-child { text-align: left; }</style>"
+    )
+    return f"{style}{table}<ul>{notes}</ul>"
 
 
 def write_texts(texts: Mapping[str, str], folder: str | os.PathLike[str]) -> list[Path]:

@@ -61,15 +61,34 @@ class Parser(argparse.ArgumentParser):
         """Parse, and refuse what is unknown.
 
         argparse itself leaves that to the parser above, whose usage tells nothing of
-        the command's options.
+        the command's options, and tells before it what is lacking, though that may
+        only be misspelt.
         """
+        args = sys.argv[1:] if args is None else list(args)
+        self._refuse([arg for arg in self._own(args) if not self._knows(arg)])
         parsed, unknown = super().parse_known_args(args, namespace)
+        self._refuse(unknown)
+        return parsed, unknown
+
+    def _own(self, args: list[str]) -> list[str]:
+        """Return the options among the arguments, up to the name of a command."""
+        options = []
+        for arg in args:
+            if arg == "--" or (self._subparsers and not arg.startswith("-")):
+                break
+            if arg.startswith("--"):
+                options.append(arg)
+        return options
+
+    def _knows(self, option: str) -> bool:
+        return option.partition("=")[0] in self._option_string_actions
+
+    def _refuse(self, unknown: list[str]) -> None:
         if unknown:
             name = unknown[0].partition("=")[0]
             near = get_close_matches(name, self._option_string_actions, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return parsed, unknown
 
 
 class _PrintCompletion(argparse.Action):

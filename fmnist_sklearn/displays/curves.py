@@ -186,7 +186,7 @@ class TrainingCurvesDisplay:
         for name, line in zip(self.curves, self.lines_, strict=True):
             best = (self.best_epochs or {}).get(name)
             epochs = np.asarray(line.get_xdata()).tolist()
-            if best in epochs:
+            if best is not None and best in epochs:
                 at = epochs.index(best)
                 value = np.asarray(line.get_ydata())[at]
                 dots += ax.plot(best, value, "o", color=line.get_color())

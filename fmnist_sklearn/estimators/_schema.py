@@ -92,7 +92,13 @@ class _LeNet5Arguments(_Arguments, forbid_unknown_fields=True):
 
 class _MiniVGGArguments(_Arguments, forbid_unknown_fields=True):
     hidden_units: Width
-    widths: Annotated[list[Width | Literal["M"]], Meta(max_length=MAX_LAYERS)]
+    widths: Annotated[
+        list[Width | Literal["M"]], Meta(min_length=1, max_length=MAX_LAYERS)
+    ]
+
+    def __post_init__(self) -> None:
+        if self.widths[0] == "M":
+            raise ValueError("widths must start with the width of a convolution")
 
 
 _ARGUMENTS = {LeNet5: _LeNet5Arguments, MiniVGG: _MiniVGGArguments}

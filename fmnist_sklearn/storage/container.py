@@ -239,6 +239,8 @@ def parse_json(text: str | bytes, *, strict: bool = True) -> Any:
     collects = gc.isenabled()
     gc.disable()
     try:
+        if isinstance(text, bytes):  # of UTF-16 and others, json would load the codecs
+            text = text.decode("utf-8")
         return json.loads(
             text, object_pairs_hook=unique, parse_constant=constant, parse_float=number
         )

@@ -1,6 +1,7 @@
 """A GPU that several fits share: streams, graphs, memory and what is copied to it.
 
-Nothing here waits for the whole device, which would wait for every other fit's work.
+Nothing here asks to wait for the whole device, which would be to wait for every other
+fit's work.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from torch.utils.weak import TensorWeakRef
 # stay in its cache, and on a GPU, at most.
 PREDICTION_BATCH_SIZE = 160
 _LARGEST_BATCH = 4096
-# Of a pixel in a batch of these, with what the layers make of it: generous.
-_BYTES_OF_A_PIXEL = 2048
+# For a pixel and what layers make of it: twice what MiniVGG's widest three take.
+_BYTES_OF_A_PIXEL = 1024
 
 
 def evaluation_batch_size(device: torch.device, n_pixels: int) -> int:

@@ -132,8 +132,10 @@ class Training:
                             break
                 self.is_over = True
             finally:
-                if self.capture is not None:
-                    self.capture.end()
+                # It knows this run: let go, neither waits for the garbage collector.
+                capture, self.capture = self.capture, None
+                if capture is not None:
+                    capture.end()
                 self.settle()
                 net.notify("on_train_end", X=self.train, y=None)
         finally:

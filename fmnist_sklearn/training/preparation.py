@@ -183,8 +183,10 @@ def pixel_statistics(
     n_channels = base.images.shape[1]
 
     def pieces(channels: Any) -> Iterator[Tensor]:
-        # No copy of all the pixels is made, and a piece stays in the processor's cache.
-        for part in rows.to(base.images.device).split(256):
+        # No copy of all the pixels is made, and a piece stays in the processor's cache;
+        # a GPU is asked less often.
+        n_rows = 256 if base.images.device.type == "cpu" else 2**14
+        for part in rows.to(base.images.device).split(n_rows):
             yield base.images.index_select(0, part)[:, channels]
 
     if pixel_scaling == "symmetric":

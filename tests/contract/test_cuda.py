@@ -86,8 +86,11 @@ SETTINGS = {
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_captured_losses_are_eager_losses(X, y, quick, kind, float32, setting):
-    """Over 50 steps and more, dropout included."""
-    settings = quick | {"batch_size": 7, "precision": "float32", "lr": 1e-3}
+    """Over 50 steps and more, dropout included.
+
+    The rate is one that float32 holds, since a long training magnifies its rounding.
+    """
+    settings = quick | {"batch_size": 7, "precision": "float32", "lr": 2**-10}
     settings |= SETTINGS[setting]
     eager = kind(**settings, callbacks=[Listens()]).fit(X, y)
     captured = kind(**settings).fit(X, y)

@@ -47,7 +47,7 @@ def read_commands(page):
     for language, block in read_blocks(page):
         if language not in SHELL:
             continue
-        lines = block.splitlines()
+        lines = block.replace("\\\n", "").splitlines()
         if language == "console":  # the others are what is printed
             lines = [line for line in lines if line.startswith("$ ")]
         for line in lines:
@@ -158,6 +158,15 @@ def test_files_that_commands_name_are_there(page):
             for word in words:
                 if "/" in word and "_build" not in word:
                     assert (ROOT / word).exists(), word
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_have_the_options(page):
+    for program, *words in COMMANDS[page]:
+        if program == "python" and words[0].endswith(".py"):
+            script = (ROOT / words[0]).read_text(encoding="utf-8")
+            for word in words:
+                assert not word.startswith("--") or f'"{word}"' in script, word
 
 
 @pytest.mark.parametrize("page", PAGES)

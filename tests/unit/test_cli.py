@@ -512,6 +512,17 @@ def test_an_unknown_option_shows_the_usage_of_its_command(capsys):
     assert told.startswith("usage: fmnist-sklearn predict [-h] ")
     assert "unrecognized arguments: --min-confidense" in told
     assert told.endswith("did you mean --min-confidence?\n")
+    # Rather than that --out is lacking, or any of what came before a command.
+    for argv, right in (
+        (["fit", "lenet5", "--ou=net"], "--out"),
+        (["--versoin", "fit"], "--version"),
+    ):
+        with pytest.raises(SystemExit):
+            main(argv)
+        assert capsys.readouterr().err.endswith(f"; did you mean {right}?\n")
+    with pytest.raises(SystemExit):
+        main(["show", "net", "other"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: other\n")
 
 
 def test_completion_is_a_script_of_the_shell(capsys):

@@ -588,6 +588,14 @@ def test_parameters_that_fit_would_refuse_are_refused(small, path, params, messa
     assert not path.exists()
 
 
+@pytest.mark.parametrize("widths", [("M", 4), ["M"], (), ("M", "M", 8)])
+def test_widths_that_no_network_has_are_refused(mini_vgg, path, widths):
+    net = copy.deepcopy(mini_vgg).set_params(module__widths=widths)
+    with pytest.raises(ValueError, match="widths"):
+        save_model(net, path)
+    assert not path.exists()
+
+
 # What else a file says -------------------------------------------------------------
 
 

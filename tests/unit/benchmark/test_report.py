@@ -15,6 +15,7 @@ from fmnist_sklearn.benchmark.environment import describe_call
 from fmnist_sklearn.benchmark.judgement import judge
 from fmnist_sklearn.benchmark.report import (
     Page,
+    class_names,
     data_uri,
     judged_row,
     render,
@@ -159,7 +160,13 @@ def test_images_of_any_range_become_pictures(image, shape, pixel):
     assert picture.getpixel((0, 0)) == pixel
 
 
-def test_the_command_and_the_call(monkeypatch):
+def test_a_folder_that_is_called_as_the_sample_keeps_its_names():
+    record = {"data": {"name": "sample"}}
+    assert class_names(record, ["cat", "dog"]) == ["cat", "dog"]
+    assert class_names(record, [0, 9]) == ["T-shirt/top", "Ankle boot"]
+
+
+def test_the_command_and_the_call(monkeypatch, few_images):
     def run(X=None, *, params=None, out=None, seed=0): ...
 
     given = {"X": np.ones(2), "params": {"lr": loguniform(0.1, 1)}, "seed": 0}
@@ -172,3 +179,4 @@ def test_the_command_and_the_call(monkeypatch):
     assert describe_call(run, {})[0] == "python -m fmnist_sklearn search"
     monkeypatch.setattr(sys, "argv", ["script.py"])
     assert describe_call(run, {"seed": 3}) == ["run(seed=3)"]
+    assert describe_call(run, {"params": few_images}) == ["run(params=params)"]

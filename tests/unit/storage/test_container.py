@@ -301,6 +301,14 @@ def test_the_length_of_the_header_is_bounded(path, length):
         read_container(path, kind="model")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-32", "latin-1"])
+def test_a_header_is_utf_8(path, encoding):
+    header = '{"__metadata__": {"é": "ü"}}'.encode(encoding)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match="damaged in its header"):
+        read_container(path, kind="model")
+
+
 def test_what_could_not_be_read_again_is_not_written(path):
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"need 4,.* bytes .* may take 4,194,304"):
