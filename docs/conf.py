@@ -245,7 +245,7 @@ def fit_tables(app, doctree):
     """
     for table in doctree.findall(nodes.tgroup):
         if table["cols"] > 6:
-            table.parent["classes"].append("wide")
+            table.parent["classes"].append("wide" if table["cols"] < 12 else "widest")
         rows = [row for part in table.findall(_is_part) for row in part]
         header = sum(len(part) for part in table.findall(nodes.thead))
         for column in range(table["cols"]):

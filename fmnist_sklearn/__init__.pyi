@@ -2,6 +2,7 @@
 # __init__.py, which loads a name when it is first used.
 from . import benchmark as benchmark
 from . import datasets as datasets
+from . import displays as displays
 from . import estimators as estimators
 from . import export as export
 from . import heatmap as heatmap

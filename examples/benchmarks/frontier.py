@@ -119,8 +119,9 @@ def write_line(row: dict[str, Any]) -> None:
 
 
 def measure(contender: Contender, size: int, seed: int, data: Any) -> dict[str, str]:
-    """Fit a contender once; return seconds and accuracy."""
+    """Fit a contender, once on few images to warm up; return seconds and accuracy."""
     (X, y), (X_test, y_test) = data
+    contender.make(1, seed).fit(X[contender.takes][:500], y[:500])
     model = contender.make(size, seed)
     seconds = stopwatch(lambda: model.fit(X[contender.takes], y))
     accuracy = model.score(X_test[contender.takes], y_test)

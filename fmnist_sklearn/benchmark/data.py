@@ -123,15 +123,9 @@ def load_pictures(
     train = load_image_folder(folder, **settings)
     X, y = train.images, train.target_names[train.target]
     if test is None:
-        rarest = train.target_names[np.bincount(train.target).argmin()]
-        if np.count_nonzero(y == rarest) < 2 or len(y) * _TEST_SHARE < len(set(y)):
-            raise ValueError(
-                f"{os.fspath(folder)} has {len(y)} pictures of {len(set(y))} classes, "
-                f"fewest of {rarest}: too few to keep a fifth of each class for the "
-                "test; add pictures, or give a folder of others to test on"
-            )
-        X_train, X_test, y_train, y_test = train_test_split(
-            X, y, test_size=_TEST_SHARE, stratify=y, random_state=seed
+        remedy = "add pictures, or give a folder of others to test on"
+        X_train, X_test, y_train, y_test = keep_for_test(
+            X, y, seed, os.fspath(folder), remedy
         )
     else:
         tested = load_image_folder(test, **settings)
@@ -149,6 +143,40 @@ def load_pictures(
     return Images(
         name, os.fspath(folder), X_train, y_train, X_test, y_test, preparation=prepare
     )
+
+
+def keep_for_test(
+    X: np.ndarray, y: np.ndarray, seed: int, name: str, remedy: str
+) -> list[np.ndarray]:
+    """Split images, a fifth of each class to test on.
+
+    Parameters
+    ----------
+    X, y : ndarray
+        The images and their labels.
+    seed : int
+        Of the split.
+    name, remedy : str
+        What an error calls the images, and what it tells to do.
+
+    Returns
+    -------
+    X_train, X_test, y_train, y_test : ndarray
+        In random order.
+
+    Raises
+    ------
+    ValueError
+        If there are too few of a class.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    if counts.min() < 2 or len(y) * _TEST_SHARE < len(classes):
+        raise ValueError(
+            f"{name} has {len(y)} images of {len(classes)} classes, the fewest "
+            f"({counts.min()}) of {str(classes[counts.argmin()])!r}: too few to keep a "
+            f"fifth of each class to test on; {remedy}."
+        )
+    return train_test_split(X, y, test_size=_TEST_SHARE, stratify=y, random_state=seed)
 
 
 def with_class_names(images: Images) -> Images:

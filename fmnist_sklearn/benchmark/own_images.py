@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
 
-from .data import Images
-
-_TEST_SHARE = 0.2
+from .data import Images, keep_for_test
 
 
 def own_images(
@@ -48,7 +45,9 @@ def own_images(
     check_consistent_length(X, y)
     arrays = {name: np.asarray(given[name]) for name in names}
     if X_test is None:
-        arrays = _split(arrays["X"], arrays["y"], seed)
+        remedy = "give more, or X_test and y_test"
+        parts = keep_for_test(arrays["X"], arrays["y"], seed, "X", remedy)
+        arrays = dict(zip(("X", "X_test", "y", "y_test"), parts, strict=True))
     else:
         check_consistent_length(X_test, y_test)
     return Images(
@@ -59,17 +58,3 @@ def own_images(
         arrays["X_test"],
         arrays["y_test"],
     )
-
-
-def _split(X: np.ndarray, y: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    classes, counts = np.unique(y, return_counts=True)
-    if counts.min() < 2 or len(y) * _TEST_SHARE < len(classes):
-        raise ValueError(
-            f"X has {len(y)} images of {len(classes)} classes, the fewest "
-            f"({counts.min()}) of {classes[counts.argmin()]!r}: too few to keep a "
-            "fifth of each class to test on; give more, or X_test and y_test."
-        )
-    X, X_test, y, y_test = train_test_split(
-        X, y, test_size=_TEST_SHARE, stratify=y, random_state=seed
-    )
-    return {"X": X, "y": y, "X_test": X_test, "y_test": y_test}

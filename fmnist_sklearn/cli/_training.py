@@ -156,7 +156,7 @@ def add_fit(add: _options.Add) -> None:
         """\
   fmnist-sklearn fit lenet5 --out net.safetensors
   fmnist-sklearn fit minivgg --recipe accurate --out best.safetensors
-  fmnist-sklearn fit lenet5 --data photos --out net.safetensors
+  fmnist-sklearn fit lenet5 --data photos --recipe accurate --out net.safetensors
   fmnist-sklearn fit minivgg --data photos --test others --out net.safetensors""",
     )
     _options.add_model(parser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 EpochRows = Sequence[Mapping[str, Any]]
+
+# What skorch's history also holds, and no curve is drawn of.
+_SKORCHS_OWN = re.compile("^batches$|_batch_count$|_best$|^event_")
 
 
 def curve_points(
@@ -21,16 +25,24 @@ def curve_points(
 
     Raises
     ------
+    TypeError
+        If the metric is no text.
     ValueError
         If no epoch records the metric.
     """
+    if not isinstance(metric, str):
+        raise TypeError(
+            "metric must name one thing that epochs record, such as 'valid_loss', got "
+            f"{metric!r}"
+        )
     points = [
         (row.get("epoch", number), row[metric])
         for number, row in enumerate(rows, start=1)
         if row.get(metric) is not None
     ]
     if not points:
-        recorded = sorted({str(key) for row in rows for key in row} - {"epoch"})
+        keys = {str(key) for row in rows for key in row} - {"epoch"}
+        recorded = sorted(key for key in keys if not _SKORCHS_OWN.search(key))
         reason = (
             " A model trained without validation rows (validation_fraction=0) has no "
             "validation curve; draw metric='train_loss'."

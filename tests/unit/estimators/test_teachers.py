@@ -204,7 +204,9 @@ def test_the_best_of_a_search_sees_augmented_images(X, y, quick, monkeypatch):
 
 
 def test_a_model_file_leaves_the_teacher_out(tmp_path, X, y, quick, tree):
-    net = LeNet5Classifier(teacher=tree, distillation_weight=0.5, **quick).fit(X, y)
+    params = {"weight_decay": 0.01, "augment": {"rotate": 3, "mixup": 0.2}}
+    net = LeNet5Classifier(teacher=tree, distillation_weight=0.5, **quick, **params)
+    net.fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         save_model(net, tmp_path / "net.safetensors")
@@ -212,6 +214,7 @@ def test_a_model_file_leaves_the_teacher_out(tmp_path, X, y, quick, tree):
 
     assert loaded.teacher is None
     assert loaded.distillation_weight == 0.5
+    assert {name: getattr(loaded, name) for name in params} == params
     assert np.array_equal(loaded.predict_proba(X), net.predict_proba(X))
 
 
