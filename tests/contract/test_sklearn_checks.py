@@ -22,7 +22,6 @@ ESTIMATORS = [
     LeNet5Classifier(**SHORT),
     MiniVGGClassifier(max_epochs=4, lr=0.003, random_state=0),
     LeNet5Classifier(**SHORT, warm_start=True),
-    MiniVGGClassifier(**SMALL_VGG),
     # A recipe is the same for both, but for strengths; published has shuffle=False and
     # pixel_scaling="symmetric".
     LeNet5Classifier(**{**RECIPES["published"]["LeNet5Classifier"], **SHORT}),

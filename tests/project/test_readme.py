@@ -70,10 +70,11 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
     for number, block in enumerate(python_blocks(page), start=1):
         if ANY_SCHEDULER in block:
             block = block.replace(ANY_SCHEDULER, request.getfixturevalue("scheduler"))
+        block = re.sub(r"max_epochs=\d+", "max_epochs=1", block)
         exec(compile(block, f"<{page}, snippet {number}>", "exec"), namespace)
     plt.close("all")
     if page == "README.md":
-        assert namespace["clf"].score(namespace["X_test"], namespace["y_test"]) > 0.5
+        assert namespace["clf"].score(namespace["X_test"], namespace["y_test"]) > 0.3
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "lenet5.joblib",
             "lenet5.safetensors",
