@@ -66,9 +66,10 @@ def save_model(
 
     The file (safetensors, with a checksum) holds the weights, the labels, the history
     and the parameters, but for ``memory``, a folder on this machine, and ``teacher``,
-    which no prediction needs. The state of the optimizer is left out, so that ``partial_fit`` and ``warm_start`` go on from the
-    weights with a new optimizer. Saved twice, a classifier gives the same bytes: the
-    date in the file is that of the fit.
+    which no prediction needs. The state of the optimizer is left out, so that
+    ``partial_fit`` and ``warm_start`` go on from the weights with a new optimizer.
+    Saved twice, a classifier gives the same bytes: the date in the file is that of the
+    fit.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def save_model(
         )
     check_is_fitted(estimator)
     estimator._check_params()
-    # A folder on this machine means nothing on another, and no prediction asks teachers.
+    # A folder here means nothing on another machine, and no prediction asks teachers.
     given = estimator.get_params() | {"memory": None, "teacher": None}
     params, left_out = encode_items(given)
     # iterator_train__num_workers means nothing without its iterator_train.

@@ -66,7 +66,9 @@ def read_kept(folder):
 def get_context():
     """Return the way to start processes that have imported the package already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fmnist_sklearn", "sklearn.model_selection"])
+    context.set_forkserver_preload(
+        ["fmnist_sklearn.estimators", "sklearn.model_selection"]
+    )
     return context
 
 

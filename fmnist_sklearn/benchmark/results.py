@@ -63,12 +63,11 @@ class BenchmarkResult:
 
     Examples
     --------
+    >>> from sklearn.datasets import load_digits
     >>> from fmnist_sklearn import run_benchmark
-    >>> result = run_benchmark(
-    ...     data="sample", models="LeNet5", lr=0.01, batch_size=256, progress=False
-    ... )
-    >>> result
-    <BenchmarkResult of 1 row; best: LeNet5 (lr=0.01, batch_size=256), validation
+    >>> X, y = load_digits(return_X_y=True)
+    >>> run_benchmark(X, y, models="LeNet5", lr=0.01, batch_size=64, progress=False)
+    <BenchmarkResult of 1 row; best: LeNet5 (lr=0.01, batch_size=64), validation
     accuracy 0...>
     """
 

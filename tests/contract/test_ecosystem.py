@@ -40,6 +40,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import BatchScoring, Callback
 
 from fmnist_sklearn import FitCache, LeNet5Classifier, MiniVGGClassifier
+from fmnist_sklearn.training import followed_by
 
 from . import NAMES
 
@@ -654,7 +655,7 @@ from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
 if __name__ == "__main__":
     X, y = load_fashion_mnist_sample(return_X_y=True)
     net = LeNet5Classifier(patience=None, random_state=0, memory="kept")
-    search = GridSearchCV(net, {"max_epochs": [1, 10**6]}, cv=2, n_jobs=N_JOBS)
+    search = GridSearchCV(net, {"max_epochs": [1, 10**6]}, cv=2, n_jobs=2)
     search.fit(X[:200], y[:200])
     print("the search ended as if nothing had happened")
 """
@@ -673,9 +674,8 @@ def processes_of_session(session):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_ctrl_c_ends_a_grid_search(n_jobs, tmp_path):
-    (tmp_path / "search.py").write_text(ENDLESS.replace("N_JOBS", str(n_jobs)))
+def test_ctrl_c_ends_a_grid_search_in_processes(tmp_path):
+    (tmp_path / "search.py").write_text(ENDLESS)
     process = subprocess.Popen(
         [sys.executable, "search.py"],
         cwd=tmp_path,
@@ -709,3 +709,20 @@ def test_ctrl_c_ends_a_grid_search(n_jobs, tmp_path):
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert "as if nothing" not in output
     assert len(FitCache(tmp_path / "kept").entries()) == 2
+
+
+def test_ctrl_c_ends_a_grid_search_in_sequence(X, y, quick, tmp_path):
+    started = []
+
+    class PressCtrlC(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            started.append(net.lr)
+            if len(started) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    net = LeNet5Classifier(**quick | {"max_epochs": 1, "patience": None})
+    search = GridSearchCV(net, {"lr": [0.01, 0.02]}, cv=2)
+    with pytest.raises(KeyboardInterrupt), followed_by(PressCtrlC()):
+        search.set_params(estimator__memory=tmp_path).fit(X, y)
+    assert started == [0.01, 0.01, 0.02]
+    assert len(FitCache(tmp_path).entries()) == 2

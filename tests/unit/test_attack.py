@@ -63,7 +63,7 @@ def test_flips_of_bytes_are_detected(small_file):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_killed_writers_leave_the_old_file_or_the_new():
     script = SCRIPT.with_name("killed_saves.py")
-    options = ["--rounds", "5", "--jobs", "save", "fetch"]
+    options = ["--rounds", "3", "--jobs", "save", "fetch"]
     run = subprocess.run(
         [sys.executable, str(script), *options], capture_output=True, text=True
     )

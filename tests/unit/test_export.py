@@ -117,9 +117,9 @@ class Exported:
     def __init__(self, folder, kind, resize, dtype, layout, flip, labels):
         X, y = load_fashion_mnist_sample(return_X_y=True)
         X_test, _ = load_fashion_mnist_sample(subset="test", return_X_y=True)
-        self.net = kind(max_epochs=2, patience=None, random_state=0, predict_flip=flip)
-        images = resize(X[:200].reshape(-1, 1, 28, 28))
-        self.net.fit(images, np.asarray(labels)[y[:200]])
+        self.net = kind(max_epochs=1, patience=None, random_state=0, predict_flip=flip)
+        images = resize(X[:100].reshape(-1, 1, 28, 28))
+        self.net.fit(images, np.asarray(labels)[y[:100]])
         images = resize(X_test.reshape(-1, 1, 28, 28)).astype(dtype)
         self.pixels = images.reshape(1000, -1) if layout == "rows" else images
         self.path = folder / "net.onnx"
