@@ -19,10 +19,14 @@ from .pages import ANY_SCHEDULER, PAGES, read_blocks
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def load_part(**kwargs):
-    """Return a fifth of the sample."""
-    X, y = load_fashion_mnist_sample(**kwargs)
-    return X[:1200], y[:1200]
+def load_part(n_rows):
+    """Return a function that loads so many rows of the sample."""
+
+    def load(**kwargs):
+        X, y = load_fashion_mnist_sample(**kwargs)
+        return X[:n_rows], y[:n_rows]
+
+    return load
 
 
 def python_blocks(name):
@@ -61,7 +65,8 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
     # The defaults' epochs on all the images are the reader's to wait for.
-    monkeypatch.setattr(fmnist_sklearn, "load_fashion_mnist_sample", load_part)
+    n_rows = 1200 if "1000" in "".join(python_blocks(page)) else 300
+    monkeypatch.setattr(fmnist_sklearn, "load_fashion_mnist_sample", load_part(n_rows))
     for classifier in (LeNet5Classifier, MiniVGGClassifier):
         defaults = classifier.__init__.__kwdefaults__
         monkeypatch.setitem(defaults, "max_epochs", 1)
