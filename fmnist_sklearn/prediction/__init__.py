@@ -78,14 +78,13 @@ def predict_files(
 
     with _writer(out, [os.fspath(model), *inputs]) as write:
         estimator = load_model(model)
-        factor = 1.0
+        factor: float = 1.0
+        notes: list[str | None] = []
         if not all(map(is_array_file, inputs)):
             factor, *notes = pixel_factor(estimator)
             if prepare is None:
                 prepare, *more = choose_preparation(inspect_model(model), estimator)
                 notes += more
-            for note in filter(None, notes):
-                tell(f"note: {note}")
         predictions = predict_inputs(
             estimator,
             inputs,
@@ -108,6 +107,9 @@ def predict_files(
             min_confidence=min_confidence,
         ):
             write(line)
+        # At the end: a reader that is gone by then wants to hear of nothing.
+        for note in filter(None, notes):
+            tell(f"note: {note}")
     return whole
 
 

@@ -34,20 +34,18 @@ def choose_preparation(
     prepare : {"clothing", "resize"}
         As ``load_photo`` takes it.
     note : str or None
-        What to tell where the file does not say, so that it was guessed.
+        What to tell where the file does not say, and what it holds does not either.
     """
     if summary.preparation is not None:
         return summary.preparation, None
     classes = estimator.classes_.tolist()
     is_fashion = sorted(classes, key=str) in (sorted(CLASS_NAMES), list(range(10)))
     if is_fashion and estimator.image_shape_ == (1, 28, 28):
-        guess, reason = "clothing", "its classes and images are as Fashion-MNIST's"
-    else:
-        guess, reason = "resize", "its classes or images are not Fashion-MNIST's"
-    return guess, (
-        f"{summary.path} does not say how pictures are prepared for it; {guess} is "
-        f"assumed, since {reason}. --prepare says it, and save_model(..., "
-        f"preparation={guess!r}) keeps it in the file"
+        return "clothing", None
+    return "resize", (
+        f"{summary.path} does not say how pictures are prepared for it; resize is "
+        "assumed, since its classes or images are not Fashion-MNIST's. --prepare says "
+        'it, and save_model(..., preparation="resize") keeps it in the file'
     )
 
 
