@@ -35,8 +35,8 @@ _FAST = {
     "ema_decay": None,
 }
 
-# Long training under one cycle, which the averaged weights smooth. Chosen by validation
-# on a tenth of the training images; a twentieth is enough to keep an epoch by.
+# Long training under one cycle, which the averaged weights smooth. A twentieth of the
+# training images is enough to keep an epoch by.
 _ACCURATE = {
     "optimizer": torch.optim.AdamW,
     "lr_schedule": "one_cycle",

@@ -58,8 +58,7 @@ def oriented_gradients(X: np.ndarray) -> np.ndarray:
 def fit_svc(X: np.ndarray, y: np.ndarray) -> Pipeline:
     """Fit the teacher: an ``SVC`` for each class, whose distances tell how sure it is.
 
-    One ``SVC`` for all classes counts votes of pairs of classes, in steps of one. With
-    a larger C it knows the training images by heart, and tells no more than the labels.
+    One ``SVC`` for all classes counts votes of pairs of classes, in steps of one.
     """
     machines = OneVsRestClassifier(SVC(C=0.5))
     calibrated = CalibratedClassifierCV(machines, cv=3, ensemble=False)

@@ -34,8 +34,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         type=_types.recipe,
         default="fast",
         metavar="fast|accurate|published",
-        help="how to train: in few epochs (default), long on changing images (better "
-        "for a few thousand pictures), or as the published experiment did",
+        help="how to train: in few epochs (default), long on changing images, or as "
+        "the published experiment did",
     )
     parser.add_argument(
         "--seed",

@@ -20,9 +20,7 @@ class Teaching(NamedTuple):
     arXiv:1503.02531, 2015.
     """
 
-    networks: tuple[
-        Any, ...
-    ]  # nets that are asked about each batch, as it is trained on
+    networks: tuple[Any, ...]  # are asked about each batch, as it is trained on
     n_teachers: int  # with those whose answers the batches carry
     weight: float
     temperature: float
