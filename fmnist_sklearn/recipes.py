@@ -50,7 +50,7 @@ _RECIPES = {
             **_ACCURATE,
             "lr": 0.006,
             "lr_schedule__pct_start": 0.1,
-            "max_epochs": 200,
+            "max_epochs": 300,
             # So small a network has little to unlearn.
             "dropout": 0.05,
             "weight_decay": 0.005,
