@@ -130,6 +130,21 @@ def test_captured_steps_of_mini_vgg(X, y, quick, called):
     check_equal(*in_both_ways(MiniVGGClassifier, X[:100], y[:100], **settings))
 
 
+def test_captured_steps_differ_by_the_rounding_of_the_rate_alone(X, y, plain, called):
+    """A training of 50 steps at a rate that the table's float32 does not hold."""
+    settings = plain | {"batch_size": 7, "lr": 0.001, "precision": "float32"}
+    settings |= {"validation_fraction": 0, "device": "cpu"}
+    X, y = X[:175], y[:175]
+    rounded = settings | {"lr": float(np.float32(0.001)), "callbacks": [Listens()]}
+    captured = MiniVGGClassifier(**settings).fit(X, y)
+    eager = MiniVGGClassifier(**rounded).fit(X, y)
+    assert (eager.steps_, captured.steps_) == ("eager", "captured")
+    assert len(captured.history_) * captured.history_[-1, "train_batch_count"] == 50
+    weights = captured.module_.state_dict()
+    for name, value in eager.module_.state_dict().items():
+        assert torch.equal(weights[name], value)
+
+
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "drop_last", "shapes"),
     [
