@@ -23,8 +23,8 @@ GRID = {"lr": [0.003, 0.01, 0.03], "dropout": [0.0, 0.5]}
 
 @pytest.fixture(scope="module")
 def client():
-    """The client of three workers, a process and a thread each."""
-    with connected(None, 3) as client:
+    """The client of two workers, a process and a thread each."""
+    with connected(None, 2) as client:
         yield client
 
 
@@ -78,7 +78,7 @@ def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
 
 def test_threads_share_the_cores(client):
     threads = client.run(torch.get_num_threads).values()
-    assert set(threads) == {max(joblib.cpu_count() // 3, 1)}
+    assert set(threads) == {max(joblib.cpu_count() // 2, 1)}
 
 
 @pytest.mark.filterwarnings("ignore:.*max_epochs")

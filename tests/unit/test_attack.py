@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "benchmarks" / "fuzz_files.py"
 
 def test_hostile_files_are_refused_and_run_nothing():
     """Each with a ValueError, soon, in little memory; see the script."""
-    options = ["--hostile", "1000", "--fuzzed", "2000"]
+    options = ["--hostile", "300", "--fuzzed", "500"]
     run = subprocess.run(
         [sys.executable, str(SCRIPT), *options], capture_output=True, text=True
     )
@@ -63,7 +63,7 @@ def test_flips_of_bytes_are_detected(small_file):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_killed_writers_leave_the_old_file_or_the_new():
     script = SCRIPT.with_name("killed_saves.py")
-    options = ["--rounds", "3", "--jobs", "save", "fetch"]
+    options = ["--rounds", "2", "--jobs", "save", "fetch"]
     run = subprocess.run(
         [sys.executable, str(script), *options], capture_output=True, text=True
     )
