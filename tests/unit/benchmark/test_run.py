@@ -130,7 +130,7 @@ def test_validation_and_test_accuracy_are_those_of_the_estimator(few_images):
     assert row["test_accuracy"] == estimator.score(images.X_test, images.y_test)
     p = estimator.history_[estimator.best_epoch_ - 1]["valid_acc"]
     assert row["validation_accuracy"] == p
-    assert row["validation_accuracy_se"] == pytest.approx((p * (1 - p) / 120) ** 0.5)
+    assert row["validation_accuracy_se"] == pytest.approx((p * (1 - p) / 60) ** 0.5)
     assert run(seed=4).curves != run(seed=3).curves
 
 
