@@ -116,7 +116,8 @@ def test_default_rows_and_files(tmp_path):
         kept = curve[row["best_epoch"] - 1]
         assert kept["valid_loss"] == min(epoch["valid_loss"] for epoch in curve)
         assert row["validation_accuracy"] == kept["valid_acc"]
-        assert row["parameters"]["optimizer"] == "torch.optim.adam.Adam"
+        optimizer = row["parameters"]["optimizer"]
+        assert optimizer in ("torch.optim.adam.Adam", "torch.optim.adamw.AdamW")
         assert row["parameters"]["batch_size"] == row["batch_size"]
         assert row["parameters"]["random_state"] == 0
 
