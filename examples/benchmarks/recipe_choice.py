@@ -87,12 +87,9 @@ CANDIDATES = {
         _fast(6, 0.007),
         _fast(6, 0.01, weight_decay=0.02),
         _fast(5, 0.01),
+        _fast(5, 0.01, weight_decay=0.02),
     ],
-    ("fast", "minivgg"): [
-        _fast(4, 0.003),
-        _fast(3, 0.003),
-        _fast(2, 0.003),
-    ],
+    ("fast", "minivgg"): [_fast(4, 0.003), _fast(3, 0.003), _fast(2, 0.003)],
     ("accurate", "lenet5"): [
         _first(20, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1),
         _first(20, 128, 0.01, 0.0, 0.0, flip=0.5, shift=1),

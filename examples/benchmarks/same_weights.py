@@ -4,11 +4,12 @@
 
 OLD and NEW are git revisions; without NEW, the working tree. Each version fits, from
 seed 0 on the bundled sample: both classes with their defaults, with the recipes "fast"
-and "accurate" (the latter for two epochs), and by two calls of ``partial_fit``. The
-weights' SHA-256 are compared.
+and "accurate" as OLD has them (the latter for two epochs), and by two calls of
+``partial_fit``. The weights' SHA-256 are compared.
 """
 
 import hashlib
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def print_digests():
-    """Fit with the version on the path, and print a line a fit."""
+def print_digests(recipes):
+    """Fit with the version on the path, and print a line a fit.
+
+    The first to be called leaves its recipes in a file, for the others.
+    """
     import warnings
 
     from fmnist_sklearn import (
@@ -30,6 +34,9 @@ def print_digests():
 
     warnings.simplefilter("ignore")
     X, y = load_fashion_mnist_sample(return_X_y=True)
+    if not recipes.exists():
+        recipes.write_bytes(pickle.dumps(RECIPES))
+    of_old = pickle.loads(recipes.read_bytes())
 
     def report(name, net):
         digest = hashlib.sha256()
@@ -41,8 +48,8 @@ def print_digests():
         name = cls.__name__
         settings = {
             "defaults": {},
-            "fast": RECIPES["fast"][name],
-            "accurate": {**RECIPES["accurate"][name], "max_epochs": 2},
+            "fast": of_old["fast"][name],
+            "accurate": {**of_old["accurate"][name], "max_epochs": 2},
         }
         for recipe, params in settings.items():
             report(f"{name}, {recipe}:", cls(**params, random_state=0).fit(X, y))
@@ -50,13 +57,14 @@ def print_digests():
         report(f"{name}, partial_fit:", net.partial_fit(X[2000:4000], y[2000:4000]))
 
 
-def digests_of(tree):
+def digests_of(tree, recipes):
     """Run ``print_digests`` with the package of a folder."""
     program = (
-        "import runpy, sys; sys.path.insert(0, sys.argv[1]); "
-        "runpy.run_path(sys.argv[2])['print_digests']()"
+        "import pathlib, runpy, sys; sys.path.insert(0, sys.argv[1]); "
+        "digests = runpy.run_path(sys.argv[2])['print_digests']; "
+        "digests(pathlib.Path(sys.argv[3]))"
     )
-    command = [sys.executable, "-c", program, str(tree), __file__]
+    command = [sys.executable, "-c", program, str(tree), __file__, str(recipes)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.splitlines()
 
@@ -72,7 +80,8 @@ def main(old, new=None):
                 subprocess.run([*git, "-q", str(tree), revision], check=True)
             trees.append(tree)
         try:
-            before, after = map(digests_of, trees)
+            recipes = Path(folder) / "recipes"
+            before, after = (digests_of(tree, recipes) for tree in trees)
         finally:
             for tree in set(trees) - {ROOT}:
                 git = ["git", "-C", str(ROOT), "worktree", "remove", "--force"]

@@ -116,8 +116,10 @@ def test_default_rows_and_files(tmp_path):
         kept = curve[row["best_epoch"] - 1]
         assert kept["valid_loss"] == min(epoch["valid_loss"] for epoch in curve)
         assert row["validation_accuracy"] == kept["valid_acc"]
-        optimizer = row["parameters"]["optimizer"]
-        assert optimizer in ("torch.optim.adam.Adam", "torch.optim.adamw.AdamW")
+        network = name.partition(" ")[0]
+        optimizer = RECIPES["fast"][f"{network}Classifier"]["optimizer"]
+        expected = f"{optimizer.__module__}.{optimizer.__name__}"
+        assert row["parameters"]["optimizer"] == expected
         assert row["parameters"]["batch_size"] == row["batch_size"]
         assert row["parameters"]["random_state"] == 0
 
