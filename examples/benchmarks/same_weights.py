@@ -35,7 +35,11 @@ def print_digests(recipes):
     warnings.simplefilter("ignore")
     X, y = load_fashion_mnist_sample(return_X_y=True)
     if not recipes.exists():
-        recipes.write_bytes(pickle.dumps(RECIPES))
+        plain = {
+            recipe: {name: dict(params) for name, params in models.items()}
+            for recipe, models in RECIPES.items()
+        }
+        recipes.write_bytes(pickle.dumps(plain))
     of_old = pickle.loads(recipes.read_bytes())
 
     def report(name, net):
