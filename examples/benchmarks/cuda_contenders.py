@@ -168,6 +168,9 @@ def bare_graph(task: Task) -> Trainer:
                 if len(batch) == task.batch_size:
                     rows.copy_(batch)
                     graph.replay()
+        # A graph keeps no network: without these names its memory would be free.
+        assert network.training
+        assert optimizer.param_groups
 
     return lambda n_epochs: task.seconds(lambda: train(n_epochs))
 

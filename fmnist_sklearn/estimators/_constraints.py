@@ -27,6 +27,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
         StrOptions({"auto"}),
         None,
     ],
+    "load_best": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="left")],
     "shuffle": ["boolean"],
     "dropout": [Interval(Real, 0, 1, closed="left")],

@@ -165,6 +165,12 @@ def make_dataset(net: Any, checked: Checked, *, shared: bool = False) -> ImageDa
     ).to(net.device_, shared=shared)
 
 
+def unlabelled_dataset(net: Any, X: Any) -> ImageDataset:
+    """Validate images of the shape that was fitted; they stay where memory is large."""
+    pixels = images.to_image_tensor(check_pixels(net, X), net.image_shape_)
+    return ImageDataset(pixels, torch.zeros(len(pixels), dtype=torch.int64))
+
+
 def encode(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Turn labels into class indices, int64.
 

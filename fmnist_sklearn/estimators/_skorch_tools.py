@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skorch.utils import is_dataset
 
 from ..training import TrainingNet
 from ._continuing import renew_optimizer
-from ._data import Checked, check_pixels, make_dataset, split
+from ._data import Checked, check_pixels, make_dataset, split, unlabelled_dataset
 from ._images import to_array
 
 
@@ -18,7 +17,7 @@ class SkorchToolsMixin(TrainingNet):
     """Data sets and single steps, at any moment."""
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
-        """Validate images, and labels where given, and put them where the network is.
+        """Validate images, and labels where given.
 
         Parameters
         ----------
@@ -30,16 +29,17 @@ class SkorchToolsMixin(TrainingNet):
         Returns
         -------
         ImageDataset
-            Images with their class indices, which are 0 without ``y``.
+            Images with their class indices, where the network is. Without ``y`` these
+            are 0, and all stays in main memory: batch by batch is how images are
+            predicted.
         """
         if is_dataset(X):
             return X
-        pixels = check_pixels(self, X)
         if y is None:
-            labels = np.full(len(pixels), self.classes_[0])
-        else:
-            labels = column_or_1d(to_array(y, name="y"))
-            check_consistent_length(pixels, labels)
+            return unlabelled_dataset(self, X)
+        pixels = check_pixels(self, X)
+        labels = column_or_1d(to_array(y, name="y"))
+        check_consistent_length(pixels, labels)
         return make_dataset(self, Checked(pixels, labels, None))
 
     def get_split_datasets(self, X: Any, y: Any = None) -> tuple[Any, Any]:

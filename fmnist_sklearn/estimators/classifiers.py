@@ -22,8 +22,11 @@ _PARAMETERS = """
     patience : int, "auto" or None, default="auto"
         Stop after so many epochs in a row without a lower validation loss. "auto" is
         10 for a constant learning rate, and None, which never stops, for a schedule
-        (it would be cut off) or without a validation part. The weights of the epoch
-        with the lowest validation loss are kept in any case.
+        (it would be cut off) or without a validation part.
+    load_best : bool, default=True
+        Whether the weights of the epoch with the lowest validation loss are kept.
+        False keeps those of the last one: at the end of a schedule these are often the
+        more accurate, though surer of their mistakes, which is what the loss counts.
     validation_fraction : float, default=0.1
         Share of the rows set aside to validate on; 0 trains on every row.
     shuffle : bool, default=True
@@ -219,6 +222,7 @@ class LeNet5Classifier(ImageClassifier):
         batch_size="auto",
         max_epochs=28,
         patience="auto",
+        load_best=True,
         validation_fraction=0.1,
         shuffle=True,
         dropout=0.5,
@@ -304,6 +308,7 @@ class MiniVGGClassifier(ImageClassifier):
         batch_size="auto",
         max_epochs=12,
         patience="auto",
+        load_best=True,
         validation_fraction=0.1,
         shuffle=True,
         dropout=0.0,

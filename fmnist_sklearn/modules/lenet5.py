@@ -13,9 +13,16 @@ from torch import Tensor, nn
 
 from .cpu import conv_pool
 from .cpu.dense import dense_elu
-from .cpu.plain import AsBuilt, has_hooks, in_own_precision, is_ordinary
+from .cpu.plain import (
+    AsBuilt,
+    has_hooks,
+    in_own_precision,
+    is_ordinary,
+    nothing_intervenes,
+)
 from .cpu.windows import falls_into_windows
 from .layers import Dropout, ImageShape, PixelScaling, pad_with_zeros, zero_border
+from .repeatable import conv_of_images, repeats_slowly
 
 _CONV = AsBuilt(
     nn.Conv2d,
@@ -68,7 +75,15 @@ class ConvBlock(nn.Module):
             and falls_into_windows(x, tensors.weight, self._padding)
         ):
             return self._train(x, tensors) if training else self._predict(x, tensors)
-        return self.activation(self.pool(self.norm(self.conv(x))))
+        if nothing_intervenes() and self._conv_fits() and repeats_slowly(x, self.conv):
+            y = conv_of_images(x, self.conv)
+        else:
+            y = self.conv(x)
+        return self.activation(self.pool(self.norm(y)))
+
+    def _conv_fits(self) -> bool:
+        conv: Any = self._modules.get("conv")
+        return _CONV.fits(conv) and conv.padding == (self._padding, self._padding)
 
     def _tensors_as_built(self) -> conv_pool.BlockTensors | None:
         """Return what the layers compute with; None where they are to be called."""
@@ -79,8 +94,7 @@ class ConvBlock(nn.Module):
         # quick form needs as it was.
         if (
             has_hooks(self)
-            or not _CONV.fits(conv)
-            or conv.padding != (self._padding, self._padding)
+            or not self._conv_fits()
             or not _NORM.fits(norm)
             or not _POOL.fits(layer("pool"))
             or not _ELU.fits(layer("activation"))

@@ -161,9 +161,12 @@ def random_erase(
 
 
 def mix_up(
-    images: Tensor, alpha: float, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, float]:
-    """Blend each image with another one of the batch, all in the same proportion.
+    images: Tensor,
+    alpha: float,
+    generator: torch.Generator | None,
+    batch_size: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Blend each image with another one of its batch, all in the same proportion.
 
     Parameters
     ----------
@@ -173,25 +176,34 @@ def mix_up(
         The proportion is drawn from Beta(alpha, alpha).
     generator : torch.Generator or None
         On the CPU.
+    batch_size : int, optional
+        Rows of a batch where there are several; the last may have fewer.
 
     Returns
     -------
     blended : Tensor of shape (n, C, H, W), float32
         ``share * images + (1 - share) * images[others]``.
     others : Tensor of shape (n,), int64
-        Which image went into each one, as a permutation.
-    share : float
-        How much of each image is its own.
+        Which image went into each one, as a permutation of each batch.
+    share : Tensor of shape (n,), float32
+        How much of each image is its own: one number a batch.
 
     References
     ----------
     Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization",
     ICLR 2018.
     """
-    others = torch.randperm(len(images), generator=generator, device="cpu")
-    others = others.to(images.device)
-    # PyTorch draws from this distribution with its global generator only.
-    seed = int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64))
-    share = float(np.random.default_rng(seed).beta(alpha, alpha))
+    n = len(images)
+    others = torch.empty(n, dtype=torch.int64)
+    share = torch.empty(n, dtype=torch.float32)
+    for start in range(0, n, batch_size or n):
+        rows = slice(start, start + (batch_size or n))
+        within = torch.randperm(len(others[rows]), generator=generator, device="cpu")
+        others[rows] = start + within
+        # PyTorch draws from this distribution with its global generator only.
+        seed = int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64))
+        share[rows] = float(np.random.default_rng(seed).beta(alpha, alpha))
     images = images.float()
-    return torch.lerp(images[others], images, share), others, share
+    others, share = others.to(images.device), share.to(images.device)
+    blended = torch.lerp(images[others], images, share[:, None, None, None])
+    return blended, others, share

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ class MixedIn(NamedTuple):
 
     targets: Tensor
     weights: Tensor | None
-    share: float  # of their own that the images of the batch kept
+    share: Tensor  # of its own that each image kept, (n,): the same in all of a batch
 
 
 class Batch(tuple):
@@ -107,7 +108,11 @@ class Batch(tuple):
         return torch.lerp(mixed_in.weights, own, mixed_in.share)
 
     def augmented(
-        self, augment: Augment | None, mixup: float, generator: torch.Generator | None
+        self,
+        augment: Augment | None,
+        mixup: float,
+        generator: torch.Generator | None,
+        batch_size: int | None = None,
     ) -> Batch:
         """Return a batch of changed images.
 
@@ -119,6 +124,9 @@ class Batch(tuple):
             See `mix_up`; 0 blends nothing.
         generator : torch.Generator or None
             On the CPU.
+        batch_size : int, optional
+            Where these are several batches, the rows of each: images are blended with
+            others of their own batch.
         """
         if augment is None and not mixup:
             return self
@@ -127,25 +135,39 @@ class Batch(tuple):
             images = augment(images, generator)
         if not mixup:
             return Batch(images, targets, self.weights, self.answers)
-        images, others, share = mix_up(images, mixup, generator)
+        images, others, share = mix_up(images, mixup, generator, batch_size)
         answers, weights = self.answers, self.weights
         if answers is not None:
-            answers = share * answers + (1 - share) * answers[others]
+            answers = torch.lerp(answers[others], answers, share[:, None])
         batch = Batch(images, targets, weights, answers)
         weights = None if weights is None else weights[others]
         batch.mixed_in = MixedIn(targets[others], weights, share)
         return batch
 
+    def tensors(self) -> list[Tensor]:
+        """Return all that it carries, in an order that depends on nothing else."""
+        carried = (*self, self.weights, self.answers, *(self.mixed_in or ()))
+        return [values for values in carried if values is not None]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return a batch of what a function makes of each tensor."""
+
+        def of(values: Tensor | None) -> Tensor | None:
+            return None if values is None else function(values)
+
+        batch = Batch(*map(of, (*self, self.weights, self.answers)))
+        if self.mixed_in is not None:
+            batch.mixed_in = MixedIn(*map(of, self.mixed_in))  # type: ignore[arg-type]
+        return batch
+
     def split(self, n_rows: int) -> Iterator[Batch]:
-        """Cut into batches of at most so many rows; not where images were blended."""
-        images, targets = self
-        if len(images) <= n_rows:
+        """Cut into batches of at most so many rows."""
+        n = len(self[0])
+        if n <= n_rows:
             yield self
             return
-        tensors = (images, targets, self.weights, self.answers)
-        for start in range(0, len(images), n_rows):
-            rows = slice(start, start + n_rows)
-            yield Batch(*(t if t is None else t[rows] for t in tensors))
+        for start in range(0, n, n_rows):
+            yield self.map(operator.itemgetter(slice(start, start + n_rows)))
 
 
 class Pass(NamedTuple):
@@ -230,7 +252,9 @@ class BatchIterator:
             index = rows if indices is None else indices[rows]
             tensors = (base.images, base.targets, base.weights, base.answers)
             batch = Batch(*(t if t is None else _take(t, index) for t in tensors))
-            yield batch.augmented(self.augment, self.mixup, self.generator)
+            yield batch.augmented(
+                self.augment, self.mixup, self.generator, self.batch_size
+            )
 
 
 class LoadedBatches:

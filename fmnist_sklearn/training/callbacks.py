@@ -26,7 +26,7 @@ class _CallbackOfOneRun(Callback):
 
 
 class BestEpoch(NamedTuple):
-    """The epoch with the lowest validation loss so far, and its weights."""
+    """The epoch with the lowest validation loss so far, and its weights if kept."""
 
     loss: float
     epoch: int | None
@@ -44,14 +44,17 @@ class EarlyStopping(_CallbackOfOneRun):
     patience : int or None
         Stop after so many epochs in a row that did not lower the validation loss;
         None never stops.
+    load_best : bool, default=True
+        False leaves the weights of the last epoch, and only stops.
     """
 
     # As before a run.
     best_ = BestEpoch(float("inf"), None, None)
     waited_ = 0
 
-    def __init__(self, patience: int | None) -> None:
+    def __init__(self, patience: int | None, load_best: bool = True) -> None:
         self.patience = patience
+        self.load_best = load_best
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
@@ -70,7 +73,7 @@ class EarlyStopping(_CallbackOfOneRun):
 
     @property
     def best_state_(self) -> dict[str, Tensor] | None:
-        """A copy of the weights of that epoch, until training ends."""
+        """A copy of that epoch's weights, if they are kept, until training ends."""
         return self.best_.state
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
@@ -81,7 +84,8 @@ class EarlyStopping(_CallbackOfOneRun):
         if loss < self.best_loss_:
             # In one assignment, which no interrupt can leave half done.
             epoch = net.history[-1]["epoch"]
-            self.best_ = BestEpoch(loss, epoch, copy_state(net.module_))
+            state = copy_state(net.module_) if self.load_best else None
+            self.best_ = BestEpoch(loss, epoch, state)
             self.waited_ = 0
         else:
             self.waited_ += 1

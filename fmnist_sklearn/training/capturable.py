@@ -33,6 +33,8 @@ _METHODS = (
     "_zero_grad_optimizer",
 )
 
+_METHODS_OF_TEACHERS = ("evaluation_step", "infer", "_training_precision")
+
 
 def why_eager(run: Any, batches: Any) -> str | None:
     """Tell why each step has to be computed as Python goes along.
@@ -53,8 +55,6 @@ def why_eager(run: Any, batches: Any) -> str | None:
     net = run.net
     if net.device_.type not in RECORDERS:
         return f"the device is {net.device_}"
-    if run.teaching is not None:
-        return "there is a teacher"
     listeners = [owner for hook in _BATCH_HOOKS for owner in run.listeners_to(hook)]
     own = [
         callback
@@ -64,17 +64,25 @@ def why_eager(run: Any, batches: Any) -> str | None:
     for listener in listeners:
         if all(listener is not callback for callback in own):
             return f"{type(listener).__name__} listens to batches"
-    for name in _METHODS:
-        if not _is_known(getattr(type(net), name)) or name in vars(net):
-            return f"{name} is overridden"
+    overridden = _overridden(net, _METHODS)
+    if overridden is not None:
+        return overridden
     if type(net.criterion_) is not CrossEntropy or has_hooks(net.criterion_):
         return f"the criterion is a {type(net.criterion_).__name__}"
     return (
         _of_batches(net, batches, run.n_epochs)
         or _of_module(net.module_)
+        or _of_teaching(run.teaching)
         or _of_optimizer(net.optimizer_)
         or _of_schedule(run.schedule, net.optimizer_)
     )
+
+
+def _overridden(net: Any, methods: Iterable[str]) -> str | None:
+    for name in methods:
+        if not _is_known(getattr(type(net), name)) or name in vars(net):
+            return f"{name} is overridden"
+    return None
 
 
 def _is_known(function: Any) -> bool:
@@ -88,8 +96,6 @@ def _of_batches(net: Any, batches: Any, n_epochs: int) -> str | None:
         return "iterator_train is given"
     if callable(net.augment):
         return "augment is a function"
-    if batches.mixup:
-        return "augment has mixup"
     base, _ = resolve_subset(batches.dataset)
     if base.images.device.type != net.device_.type:
         return "the images are not on the device"
@@ -112,6 +118,15 @@ def _of_module(module: nn.Module) -> str | None:
     for name, parameter in module.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             return f"{name} has hooks"
+    return None
+
+
+def _of_teaching(teaching: Any) -> str | None:
+    """Look at the teachers that each step asks."""
+    for net in () if teaching is None else teaching.networks:
+        reason = _overridden(net, _METHODS_OF_TEACHERS) or _of_module(net.module_)
+        if reason is not None:
+            return f"of a teacher, {reason}"
     return None
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -194,7 +195,8 @@ class CapturedSteps:
     def _run(self, batches: Batch, n_steps: int) -> None:
         """Take some steps, on as many batches."""
         n_rows = len(batches[0])
-        for place, values in zip(_tensors(self._rows), _tensors(batches), strict=True):
+        here, there = self._rows.tensors(), batches.tensors()
+        for place, values in zip(here, there, strict=True):
             place[:n_rows].copy_(values)
         self._updates.prepare(n_steps)
         self._programs[n_steps, n_rows // n_steps]()
@@ -207,12 +209,11 @@ class CapturedSteps:
         """Train on one of the batches in place: what is recorded."""
         net = self.net
         first = number * n_rows
-        rows = slice(first, first + n_rows)
-        batch = Batch(*(values[rows] for values in _tensors(self._rows)))
+        batch = self._rows.map(itemgetter(slice(first, first + n_rows)))
         net.optimizer_.zero_grad(set_to_none=True)
         step = net.train_step_single(batch)
         self._updates.apply(number)
-        self._sums[0] += step["loss"].detach() * n_rows
+        self._sums[0].add_(step["loss"].detach(), alpha=n_rows)
 
     def _what_python_reads(self) -> Any:
         """Tell what a step has of Python's: a recorded one does not see it change.
@@ -238,18 +239,13 @@ class CapturedSteps:
         )
 
 
-def _tensors(batch: Batch) -> list[Tensor]:
-    """Return images, targets and, where there are any, weights."""
-    return [*batch] if batch.weights is None else [*batch, batch.weights]
-
-
 def _room_for(batches: BatchIterator, n_rows: int) -> Batch:
     """Make room for rows of a training as they are when they were augmented."""
     base, _ = resolve_subset(batches.dataset)
-    images, *others = _tensors(Batch(base.images, base.targets, base.weights))
-    if batches.augment is not None:
-        images = batches.augment(images[:1], torch.Generator("cpu"))
-    return Batch(*(v.new_zeros((n_rows, *v.shape[1:])) for v in (images, *others)))
+    rows = Batch(base.images, base.targets, base.weights, base.answers)
+    row = next(rows.split(1))
+    row = row.augmented(batches.augment, batches.mixup, torch.Generator("cpu"))
+    return row.map(lambda values: values.new_zeros((n_rows, *values.shape[1:])))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -44,7 +44,9 @@ def evaluation_batch_size(device: torch.device, n_pixels: int) -> int:
     if device.type != "cuda":
         return PREDICTION_BATCH_SIZE
     free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if free < total // 16:  # asked for only then, as it takes a millisecond
+        reserved = torch.cuda.memory_reserved(device)
+        free += reserved - torch.cuda.memory_allocated(device)
     n_images = min(free, total // 16) // (n_pixels * _BYTES_OF_A_PIXEL)
     return min(max(n_images, 1), _LARGEST_BATCH)
 
@@ -118,7 +120,19 @@ def own_stream(device: torch.device) -> Iterator[None]:
                 finally:
                     stream.synchronize()
         finally:
-            _idle_streams[index].append(stream)
+            _give_back(stream, index)
+
+
+def _give_back(stream: Any, index: int) -> None:
+    """Let others have a stream; with the last one, let go of what cuBLAS works in.
+
+    That is 32 MB for each pair of a thread and a stream that ever computed together.
+    Recorded steps work in it as well, so that it has to stay while a fit goes on.
+    """
+    with _streams_lock:
+        _idle_streams[index].append(stream)
+        if sum(map(len, _idle_streams.values())) == len(_known_streams):
+            torch._C._cuda_clearCublasWorkspaces()
 
 
 def _take_stream(index: int) -> Any:
@@ -186,6 +200,11 @@ class GraphRecorder:
                 if not has_ended:
                     self._graphs.remove(graph)
                     _failed.append((graph, self._pool))
+                    # PyTorch before 2.12 leaves this undone where the end fails, and
+                    # then ends the process when the next pool goes; others refuse.
+                    with suppress(RuntimeError):
+                        device = torch.cuda.current_device()
+                        torch._C._cuda_endAllocateToPool(device, self._pool.id)
         return graph.replay
 
     def keep_queue_short(self) -> None:

@@ -264,7 +264,7 @@ class Training:
         """Note what the run would leave behind if it ended here."""
         n_epochs = len(self.net.history_)
         best = self.stopper.best_ if self.stopper else None
-        if best is None or best.state is None:  # no validation: the last is the best
+        if best is None or best.state is None:  # the last is what is kept
             return Kept(n_epochs, n_epochs, copy_state(self.net.module_))
         return Kept(n_epochs, best.epoch, best.state)
 

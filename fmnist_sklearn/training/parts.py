@@ -162,7 +162,7 @@ class BuildsParts(NeuralNetClassifier):
             yield "lr_schedule", schedule
         if self.ema_decay is not None:
             yield "weight_average", WeightAverage(self.ema_decay)
-        yield "early_stopping", EarlyStopping(self._patience())
+        yield "early_stopping", EarlyStopping(self._patience(), self.load_best)
 
     def _patience(self) -> int | None:
         if self.patience != "auto":
@@ -217,7 +217,7 @@ class BuildsParts(NeuralNetClassifier):
         if iterator is None:
             _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
             block_size = 1
-            if training and not (callable(self.augment) or mixup):
+            if training and not callable(self.augment):
                 block_size = steps_at_once(dataset, kwargs["batch_size"], self.device_)
             return BatchIterator(
                 dataset,

@@ -83,7 +83,7 @@ class EagerSteps(NeuralNetClassifier):
                 training=True,
                 **_weights_of(mixed_in),
             )
-            loss = mixed_in.share * loss + (1 - mixed_in.share) * others
+            loss = torch.lerp(others, loss, mixed_in.share[0].to(loss.dtype))
         if self._training is None or self._training.teaching is None:
             return loss
         return self._training.teaching.loss(logits, batch, loss)
@@ -101,10 +101,10 @@ class EagerSteps(NeuralNetClassifier):
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         """Return the logits of a batch, in float32."""
         with torch.set_grad_enabled(training):
-            logits = self.infer(batch[0])
+            images = torch.as_tensor(batch[0], device=self.device_)
+            logits = self.infer(images)
             if self.predict_flip and not training:
-                mirrored = torch.as_tensor(batch[0]).flip(-1)
-                logits = (logits + self.infer(mirrored)) / 2
+                logits = (logits + self.infer(images.flip(-1))) / 2
             return logits
 
     def _training_precision(self) -> AbstractContextManager[Any]:

@@ -128,7 +128,8 @@ def test_rotate_goes_both_ways_and_lets_black_in():
 def test_mixup_blends_pairs_in_one_proportion(images):
     shares = []
     for seed in range(50):
-        blended, others, share = mix_up(images, 0.4, generator(seed))
+        blended, others, (share, *same) = mix_up(images, 0.4, generator(seed))
+        assert same == [share] * (len(images) - 1)
         expected = share * images.float() + (1 - share) * images[others].float()
         assert torch.allclose(blended, expected, atol=1e-3)
         assert torch.equal(others.sort().values, torch.arange(len(images)))
@@ -141,6 +142,20 @@ def test_mixup_blends_pairs_in_one_proportion(images):
     assert 0.35 < np.mean(shares) < 0.65
 
 
+def test_mixup_blends_within_each_of_several_batches(images):
+    size = len(images) // 2 - 1  # two, and a smaller one
+    blended, others, share = mix_up(images, 0.4, generator(), size)
+    for start in range(0, len(images), size):
+        rows = slice(start, start + size)
+        n = len(images[rows])
+        assert torch.equal(others[rows].sort().values, start + torch.arange(n))
+        assert len(share[rows].unique()) == 1
+    assert len(share.unique()) == 3
+    kept = share[:, None, None, None]
+    expected = kept * images.float() + (1 - kept) * images[others].float()
+    assert torch.allclose(blended, expected, atol=1e-3)
+
+
 def test_mixup_is_left_to_the_batch(images):
     assert torch.equal(make_augment({"mixup": 0.2})(images, generator()), images)
     assert mixup_strength({"mixup": 0.2, "shift": 1}) == 0.2
@@ -151,7 +166,7 @@ def test_mixup_is_left_to_the_batch(images):
 @pytest.mark.parametrize("alpha", [1e-300, 1000])
 def test_mixup_of_extreme_strength(images, alpha):
     blended, _, share = mix_up(images, alpha, generator())
-    assert 0 <= share <= 1
+    assert ((share >= 0) & (share <= 1)).all()
     assert torch.isfinite(blended).all()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from joblib import Parallel, delayed, parallel_config
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import LambdaLR, StepLR
@@ -111,6 +112,8 @@ SETTINGS = {
         "augment": {"flip": 0.5, "shift": 1, "rotate": 9, "erase": 3},
         "batch_size": 8,
     },
+    "mixed": {"augment": {"shift": 1, "mixup": 0.4}, "batch_size": 8},
+    "mixed and weighted": {"augment": {"mixup": 0.4}, "class_weight": {0: 2.0}},
     "all at once": {"batch_size": -1},
     "in row order": {"iterator_train__shuffle": False, "validation_fraction": 0},
 }
@@ -312,7 +315,6 @@ class OwnScheduler(LambdaLR):
     [
         (LeNet5Classifier, {"iterator_train": DataLoader}, "iterator_train is given"),
         (LeNet5Classifier, {"augment": lambda x, g: x}, "augment is a function"),
-        (LeNet5Classifier, {"augment": {"mixup": 0.2}}, "augment has mixup"),
         (LeNet5Classifier, {"callbacks": [Listens()]}, "Listens listens to batches"),
         (OwnHook, {}, "OwnHook listens to batches"),
         (OwnLoss, {}, "get_loss is overridden"),
@@ -359,9 +361,21 @@ def test_else_steps_are_eager(X, y, quick, called, capsys, cls, params, reason):
     assert not called
 
 
-def test_steps_with_a_teacher_are_eager(X, y, quick, called, lenet5):
-    settings = quick | {"max_epochs": 1, "device": "cpu", "teacher": lenet5}
-    assert LeNet5Classifier(**settings).fit(X[:100], y[:100]).steps_ == "eager"
+@pytest.mark.parametrize("augment", [None, {"shift": 1}, {"shift": 1, "mixup": 0.4}])
+def test_captured_steps_with_teachers(X, y, quick, called, lenet5, augment):
+    """Asked in each step, and a classifier of scikit-learn's before the first."""
+    forest = RandomForestClassifier(5, random_state=0).fit(X, y)
+    settings = quick | {"lr": 2**-7, "teacher": [lenet5, forest], "augment": augment}
+    check_equal(*in_both_ways(LeNet5Classifier, X, y, **settings))
+
+
+def test_a_teacher_that_computes_by_its_own_means(X, y, quick, called, capsys):
+    teacher = OwnInference(**quick, device="cpu").fit(X, y)
+    params = {"teacher": teacher, "augment": {"shift": 1}, "verbose": 1}
+    net = LeNet5Classifier(**quick, device="cpu", **params).fit(X, y)
+    assert net.steps_ == "eager"
+    reason = "of a teacher, infer is overridden"
+    assert f"training steps: eager ({reason})" in capsys.readouterr().out
 
 
 def test_few_steps_are_not_worth_a_recording(X, y, quick, called, monkeypatch, capsys):
@@ -583,6 +597,12 @@ def gpu(monkeypatch):
         "memory_allocated": lambda device: 0,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    for name in ("_cuda_clearCublasWorkspaces", "_cuda_endAllocateToPool"):
+
+        def asked(*args, name=name):
+            default.asked.append((name, *args))
+
+        monkeypatch.setattr(torch._C, name, asked)
     monkeypatch.setattr(device, "_idle_streams", {})
     monkeypatch.setattr(device, "_known_streams", set())
     monkeypatch.setattr(device, "_failed", [])
@@ -618,6 +638,15 @@ def test_a_stream_that_is_in_use_is_not_handed_out_again(gpu):
             stack.enter_context(device.own_stream(CUDA))
             used.add(torch.cuda.current_stream().cuda_stream)
     assert len(used) == 3
+
+
+def test_memory_of_cublas_goes_with_the_last_fit(gpu):
+    cleared = ("_cuda_clearCublasWorkspaces",)
+    with device.own_stream(CUDA):
+        with device.own_stream(CUDA):
+            pass
+        assert cleared not in gpu.asked
+    assert gpu.asked == [cleared]
 
 
 def test_no_stream_on_a_cpu(gpu):
@@ -666,6 +695,7 @@ def test_a_capture_that_cannot_end_is_not_freed(gpu):
     recorder.close()
     assert "reset" not in graph.asked
     assert isinstance(pool, Pool)
+    assert ("_cuda_endAllocateToPool", 0, Pool.id) in gpu.asked
     assert not device._capture_lock.locked()
 
 

@@ -74,6 +74,7 @@ def test_mixup_is_cross_entropy_of_soft_targets(images, targets, smoothing):
     batch = Batch(images, targets).augmented(None, 0.5, generator())
     share, others = batch.mixed_in.share, batch.mixed_in.targets
     one_hot = F.one_hot(targets, N_CLASSES).float()
+    share = share[:, None]
     soft = share * one_hot + (1 - share) * F.one_hot(others, N_CLASSES)
     soft = soft * (1 - smoothing) + smoothing / N_CLASSES
 
@@ -98,7 +99,7 @@ def test_mixup_weighs_each_label_by_its_own_row(images, targets):
 def test_mixup_with_a_criterion_of_the_user_s(images, targets):
     net = made_ready(WithMargin)
     batch = Batch(images, targets).augmented(None, 0.5, generator())
-    share = batch.mixed_in.share
+    share = batch.mixed_in.share[0]
 
     def reference(logits):
         own = F.multi_margin_loss(logits, targets)
@@ -168,7 +169,7 @@ def test_distillation_is_that_of_hinton(
     weights = torch.linspace(0.1, 2, N) if weighted else None
     plain = Batch(images, targets, weights, answers)
     batch = plain.augmented(None, mixup, generator())
-    share = batch.mixed_in.share if mixup else 1.0
+    share = batch.mixed_in.share[0] if mixup else 1.0
     order = mixed_order(batch, images, share) if mixup else torch.arange(N)
 
     ours = torch.from_numpy(lenet5.predict_log_proba(batch[0].numpy())).float()
