@@ -15,7 +15,8 @@ in files, such as other runs leave behind with ``--keep``::
         --batch-size 128 --seeds 0 1 2 --teachers networks/accurate-minivgg-128-*
 
 The test images are read after every epoch, for the time to reach an accuracy; nothing
-is chosen by them, and the reading does not count as training time.
+is chosen by them, and the reading does not count as training time. On a GPU ``--jobs``
+trains several seeds side by side; their times are longer for it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import torch
 from accuracy_records import path_of, write_record
+from joblib import Parallel, delayed
 from records import MODEL_NAMES
 from skorch.callbacks import Callback
 
@@ -86,11 +88,37 @@ def train(estimator: Any, images: Images) -> dict[str, Any]:
     estimator.set_params(predict_flip=True)
     with_mirror_images = float(estimator.score(images.X_test, images.y_test))
     estimator.set_params(predict_flip=False)
+    figures = {k: v for k, v in vars(fit).items() if k != "judgement"}
     return {
-        **vars(fit),
+        **figures,
         "training_time_s": fit.training_time_s - reading.seconds,
         "test_accuracy_flip": with_mirror_images,
     }
+
+
+def record(key: dict[str, Any], images: Images, arguments: argparse.Namespace) -> None:
+    """Train a run and write what it reached."""
+    name = path_of(key).stem
+    estimator = make(
+        key["recipe"],
+        key["model"],
+        arguments.teachers,
+        batch_size=key["batch_size"],
+        random_state=key["seed"],
+    )
+    results = train(estimator, images)
+    if arguments.teachers:
+        results["teachers"] = [path.stem for path in arguments.teachers]
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+        save_model(estimator, arguments.keep / f"{name}.safetensors")
+    write_record(key, {**results, "alone": arguments.alone})
+    print(
+        f"{name}: validation {results['validation_accuracy']:.4f}, test "
+        f"{results['test_accuracy']:.4f}, {results['epochs']} epochs, "
+        f"{results['training_time_s']:.0f} s",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -103,6 +131,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--teachers", type=Path, nargs="+", metavar="FILE")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="put the trained networks there"
@@ -115,40 +144,28 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.recipe == "distilled") != bool(arguments.teachers):
         parser.error("--recipe distilled and --teachers go together")
+    if arguments.alone and arguments.jobs != 1:
+        parser.error("--alone is for one run at a time, --jobs 1")
     torch.set_num_threads(arguments.threads)
     images = load_data("full", None)
-    for batch_size in arguments.batch_size:
-        for seed in arguments.seeds:
-            key = {
-                "recipe": arguments.recipe,
-                "model": arguments.model,
-                "batch_size": batch_size,
-                "seed": seed,
-            }
-            name = path_of(key).stem
-            if path_of(key).exists():
-                print(f"{name}: recorded before")
-                continue
-            estimator = make(
-                arguments.recipe,
-                arguments.model,
-                arguments.teachers,
-                batch_size=batch_size,
-                random_state=seed,
-            )
-            results = train(estimator, images)
-            if arguments.teachers:
-                results["teachers"] = [path.stem for path in arguments.teachers]
-            if arguments.keep:
-                arguments.keep.mkdir(parents=True, exist_ok=True)
-                save_model(estimator, arguments.keep / f"{name}.safetensors")
-            write_record(key, {**results, "alone": arguments.alone})
-            print(
-                f"{name}: validation {results['validation_accuracy']:.4f}, test "
-                f"{results['test_accuracy']:.4f}, {results['epochs']} epochs, "
-                f"{results['training_time_s']:.0f} s",
-                flush=True,
-            )
+    keys = [
+        {
+            "recipe": arguments.recipe,
+            "model": arguments.model,
+            "batch_size": batch_size,
+            "seed": seed,
+        }
+        for batch_size in arguments.batch_size
+        for seed in arguments.seeds
+    ]
+    for key in keys:
+        if path_of(key).exists():
+            print(f"{path_of(key).stem}: recorded before")
+    Parallel(n_jobs=arguments.jobs, backend="threading")(
+        delayed(record)(key, images, arguments)
+        for key in keys
+        if not path_of(key).exists()
+    )
 
 
 if __name__ == "__main__":
