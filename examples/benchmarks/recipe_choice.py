@@ -104,6 +104,7 @@ CANDIDATES = {
         _like("LeNet5Classifier", max_epochs=60),
         _like("LeNet5Classifier", max_epochs=60, augment={"shift": 1, "erase": 4}),
         _like("LeNet5Classifier", max_epochs=60, weight_decay=0.01),
+        _like("LeNet5Classifier", max_epochs=200),
         _like("LeNet5Classifier"),
     ],
     ("accurate", "minivgg"): [

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .device import sent
+
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
 AUGMENTATIONS = ("flip", "shift", "rotate", "erase", "mixup")
@@ -102,7 +104,7 @@ def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
 def random_flip(images: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Mirror each image left to right with probability ``p``."""
     mirrored = _uniform(len(images), generator=generator) < p
-    mirrored = mirrored.to(images.device)[:, None, None, None]
+    mirrored = sent(mirrored, images.device)[:, None, None, None]
     return torch.where(mirrored, images.flip(-1), images)
 
 
@@ -114,8 +116,8 @@ def random_shift(
     padded = torch.nn.functional.pad(images, (pixels,) * 4)
     height, width = h + 2 * pixels, w + 2 * pixels
     offsets = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator)
-    offsets = offsets.to(images.device)
     device = images.device
+    offsets = sent(offsets, device)
     # Flat position of every wanted pixel in the padded batch.
     rows = torch.arange(h, device=device) + offsets[0][:, None]  # (n, h)
     columns = torch.arange(w, device=device) + offsets[1][:, None]  # (n, w)
@@ -136,7 +138,7 @@ def random_rotate(
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # Coordinates go from -1 to 1 along either side, however long it is.
     rows = [cos, -sin * (h / w), zero, sin * (w / h), cos, zero]
-    turns = torch.stack(rows, 1).view(n, 2, 3).to(images.device)
+    turns = sent(torch.stack(rows, 1).view(n, 2, 3), images.device)
     functional = torch.nn.functional
     grid = functional.affine_grid(turns, list(images.shape), align_corners=False)
     return functional.grid_sample(images.float(), grid, align_corners=False)
@@ -154,8 +156,8 @@ def random_erase(
         position = torch.arange(length, device=device)
         return (position >= start[:, None]) & (position < (start + sides)[:, None])
 
-    sides = torch.randint(0, side + 1, (n,), generator=generator).to(device)
-    draws = _uniform(2, n, generator=generator).to(device)
+    sides = sent(torch.randint(0, side + 1, (n,), generator=generator), device)
+    draws = sent(_uniform(2, n, generator=generator), device)
     square = span(h, draws[0], sides)[:, :, None] & span(w, draws[1], sides)[:, None, :]
     return images.masked_fill(square[:, None], 0)
 
@@ -204,6 +206,6 @@ def mix_up(
         seed = int(torch.randint(2**63 - 1, (), generator=generator, dtype=torch.int64))
         share[rows] = float(np.random.default_rng(seed).beta(alpha, alpha))
     images = images.float()
-    others, share = others.to(images.device), share.to(images.device)
+    others, share = sent(others, images.device), sent(share, images.device)
     blended = torch.lerp(images[others], images, share[:, None, None, None])
     return blended, others, share
