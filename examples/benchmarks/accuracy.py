@@ -42,6 +42,7 @@ from fmnist_sklearn.models import find_model
 _ACCURATE = RECIPES["accurate"]["LeNet5Classifier"]
 DISTILLED = {
     **_ACCURATE,
+    "validation_fraction": 0.05,
     "max_epochs": 150,
     "weight_decay": 0.01,
     "augment": {"flip": 0.5, "shift": 1, "erase": 4, "mixup": 0.1},
