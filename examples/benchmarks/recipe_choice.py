@@ -101,9 +101,6 @@ CANDIDATES = {
         _first(60, 128, 0.01, 0.05, 0.0, flip=0.5, shift=1),
         _first(60, 128, 0.01, 0.05, 0.05, flip=0.5, shift=1, erase=6),
         _first(60, 128, 0.01, 0.1, 0.05, shift=1, erase=4),
-        _like("LeNet5Classifier", max_epochs=60),
-        _like("LeNet5Classifier", max_epochs=60, augment={"shift": 1, "erase": 4}),
-        _like("LeNet5Classifier", max_epochs=60, weight_decay=0.01),
         _like("LeNet5Classifier", max_epochs=200),
         _like("LeNet5Classifier"),
     ],
@@ -113,10 +110,6 @@ CANDIDATES = {
         _first(8, 64, 0.003, 0.4, 0.05, shift=1),
         _first(16, 64, 0.003, 0.5, 0.05, shift=1),
         _first(28, 64, 0.003, 0.5, 0.05, shift=1),
-        _like("MiniVGGClassifier", max_epochs=16),
-        _like("MiniVGGClassifier", max_epochs=16, dropout=0.5),
-        _like("MiniVGGClassifier", max_epochs=16, weight_decay=0.01),
-        _like("MiniVGGClassifier"),
     ],
 }
 
@@ -151,7 +144,7 @@ def columns_of(figures: Any) -> dict[str, Any]:
     epoch, accuracy, valid_loss, train_loss = np.mean(figures, axis=0)
     return {
         "seeds": len(figures),
-        "best_epoch": f"{epoch:.3g}",
+        "kept_epoch": f"{epoch:.3g}",
         "validation_accuracy": f"{accuracy:.4f}",
         "validation_loss": f"{valid_loss:.4f}",
         "training_loss": f"{train_loss:.4f}",

@@ -76,15 +76,15 @@ def spread(values: Iterable[float]) -> str:
 
 def describe_machine(runs: pd.DataFrame) -> str:
     """Say on what hardware and with which versions the runs were made."""
-    processors = {hardware["cpu"] for hardware in runs["hardware"]}
-    cores = {hardware["cores"] for hardware in runs["hardware"]}
-    versions = {
-        f"{name} {version}"
-        for run in runs["versions"]
-        for name, version in run.items()
-        if name != "fmnist-sklearn"
-    }
-    return (
-        f"{' or '.join(sorted(processors))}, {' or '.join(map(str, sorted(cores)))} "
-        f"cores; {', '.join(sorted(versions, key=str.lower))}."
+    versions: dict[str, set[str]] = {}
+    for hardware, of_run in zip(runs["hardware"], runs["versions"], strict=True):
+        machine = hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores"
+        versions.setdefault(machine, set()).update(
+            f"{name} {version}"
+            for name, version in of_run.items()
+            if name != "fmnist-sklearn"
+        )
+    return " ".join(
+        f"{machine}: {', '.join(sorted(names, key=str.lower))}."
+        for machine, names in sorted(versions.items())
     )

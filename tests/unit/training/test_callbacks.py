@@ -30,9 +30,9 @@ class FakeNet:
         self.stopped = True
 
 
-def run(losses, patience):
+def run(losses, patience, **kwargs):
     """Feed the callback until it stops; return net and callback."""
-    net, callback = FakeNet(), EarlyStopping(patience)
+    net, callback = FakeNet(), EarlyStopping(patience, **kwargs)
     callback.on_train_begin(net)
     for epoch, loss in enumerate(losses, start=1):
         nn.init.constant_(net.module_.weight, epoch)
@@ -78,6 +78,14 @@ def test_early_stopping_without_validation_keeps_the_last_weights():
     assert not net.stopped
     assert callback.best_epoch_ is None
     assert torch.equal(net.module_.weight, before["weight"])
+
+
+def test_early_stopping_may_keep_the_last_weights():
+    net, callback = run([3, 1, 2, 4], 2, load_best=False)
+    assert len(net.history) == 4  # it stops all the same
+    assert callback.best_epoch_ == 2
+    assert callback.best_loss_ == 1
+    assert float(net.module_.weight.detach()) == 4
 
 
 def test_early_stopping_forgets_an_earlier_fit():
@@ -128,6 +136,19 @@ def test_restored_weights_are_those_of_the_lowest_loss(overfitted, X, y):
 
     assert min(losses) < losses[-1]  # there was something to restore
     assert restored == pytest.approx(min(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_the_last_weights_are_kept_where_asked_for(overfitted, X, y, ema_decay):
+    params = overfitted.get_params() | {"load_best": False, "ema_decay": ema_decay}
+    net = LeNet5Classifier(**params)
+    net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
+    losses = net.history_[:, "valid_loss"]
+    kept = log_loss(y[140:], net.predict_proba(X[140:]))
+
+    assert net.best_epoch_ == net.n_iter_ == len(losses) < 30
+    assert min(losses) < losses[-1]
+    assert kept == pytest.approx(losses[-1], rel=1e-5)
 
 
 def test_patience_and_the_fitted_attributes_tell_the_truth(overfitted):
