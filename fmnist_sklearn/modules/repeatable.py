@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu.image_conv import shifted_copies
+
 # Values that a kernel reads, at most: as many shifted copies of the images are made.
 _LARGEST_KERNEL = 32
 
@@ -30,17 +32,8 @@ class _ConvOfImages(torch.autograd.Function):
     def backward(ctx, grad):
         # Operations that PyTorch can differentiate again, should it be asked to.
         (x,) = ctx.saved_tensors
-        out, c, kernel_h, kernel_w = ctx.weight_shape
-        pad_h, pad_w = ctx.padding
-        x = F.pad(x, (pad_w, pad_w, pad_h, pad_h)).contiguous()
-        n, _, h, w = grad.shape
-        width = x.shape[3]
-        plane = x.shape[2] * width
-        copies = x.as_strided(
-            (c, kernel_h, kernel_w, n, h, w), (plane, width, 1, c * plane, width, 1)
-        )
-        copies = copies.reshape(c * kernel_h * kernel_w, -1)
-        grads = grad.transpose(0, 1).reshape(out, -1)
+        copies = shifted_copies(x, ctx.weight_shape, ctx.padding)
+        grads = grad.transpose(0, 1).reshape(grad.shape[1], -1)
         grad_weight = (grads @ copies.T).view(ctx.weight_shape)
         return None, grad_weight, grad.sum((0, 2, 3)), None
 

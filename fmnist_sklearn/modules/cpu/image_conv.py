@@ -10,24 +10,46 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def shifted_copies(
+    x: Tensor, weight_shape: tuple[int, ...], padding: tuple[int, ...]
+) -> Tensor:
+    """Return what each weight of a kernel is multiplied with, for stride 1.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, C, H, W)
+        Images.
+    weight_shape : tuple of int
+        (out_channels, C, kernel height, kernel width).
+    padding : tuple of int
+        Zeros above and below the images, and on their left and right.
+
+    Returns
+    -------
+    Tensor of shape (C * kernel height * kernel width, N * H' * W')
+        In the order of a kernel's weights, and of the output's pixels.
+    """
+    _, c, kernel_h, kernel_w = weight_shape
+    pad_h, pad_w = padding
+    x = F.pad(x, (pad_w, pad_w, pad_h, pad_h)).contiguous()
+    n, _, height, width = x.shape
+    h, w = height - kernel_h + 1, width - kernel_w + 1
+    plane = height * width
+    copies = x.as_strided(
+        (c, kernel_h, kernel_w, n, h, w), (plane, width, 1, c * plane, width, 1)
+    )
+    return copies.reshape(c * kernel_h * kernel_w, -1)
+
+
 class _ConvOfImages(torch.autograd.Function):
     """Convolve images that need no gradient, as one product with shifted copies."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, padding):
-        out, c, kernel_h, kernel_w = weight.shape
-        pad_h, pad_w = padding
-        x = F.pad(x, (pad_w, pad_w, pad_h, pad_h)).contiguous()
-        n, _, height, width = x.shape
-        h, w = height - kernel_h + 1, width - kernel_w + 1
-        plane = height * width
-        copies = x.as_strided(
-            (c, kernel_h, kernel_w, n, h, w), (plane, width, 1, c * plane, width, 1)
-        )
-        copies = copies.reshape(c * kernel_h * kernel_w, -1)
+        copies = shifted_copies(x, weight.shape, padding)
         ctx.save_for_backward(copies)
         ctx.weight_shape = weight.shape
-        return torch.addmm(bias, copies.T, weight.reshape(out, -1).T)
+        return torch.addmm(bias, copies.T, weight.reshape(len(weight), -1).T)
 
     @staticmethod
     def backward(ctx, grad):
