@@ -9,19 +9,21 @@ import pytest
 from . import ROOT
 
 FILES = [
+    "fmnist_sklearn/persistence.py",
     "fmnist_sklearn/tables.py",
     "fmnist_sklearn/storage/files.py",
     "fmnist_sklearn/estimators/_images.py",
     "fmnist_sklearn/estimators/_base.py",
-    "fmnist_sklearn/datasets/_sources.py",
+    "fmnist_sklearn/search/run.py",
     "fmnist_sklearn/modules/cpu/elu.py",
     "tests/conftest.py",
     "tests/contract/test_base.py",
     "tests/project/test_readme.py",
     "tests/unit/estimators/test_images.py",
     "tests/unit/modules/test_networks.py",
+    "tests/unit/persistence/test_summary.py",
     "tests/unit/storage/test_files.py",
-    "tests/unit/test_datasets.py",
+    "tests/unit/test_search.py",
     "tests/unit/test_tables.py",
     "README.md",
 ]
@@ -74,6 +76,7 @@ def check(folder, *args):
     ("changed", "tests"),
     [
         ("fmnist_sklearn/tables.py", ["tests/unit/test_tables.py"]),
+        ("fmnist_sklearn/persistence.py", ["tests/unit/persistence"]),
         ("fmnist_sklearn/storage/files.py", ["tests/unit/storage/test_files.py"]),
         (
             "fmnist_sklearn/estimators/_images.py",
@@ -84,8 +87,8 @@ def check(folder, *args):
             ["tests/contract", "tests/unit/estimators"],
         ),
         (
-            "fmnist_sklearn/datasets/_sources.py",
-            ["tests/contract", "tests/unit/test_datasets.py"],
+            "fmnist_sklearn/search/run.py",
+            ["tests/contract", "tests/unit/test_search.py"],
         ),
         (
             "fmnist_sklearn/modules/cpu/elu.py",

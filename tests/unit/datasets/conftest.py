@@ -1,0 +1,69 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from fmnist_sklearn.datasets import _sources
+
+from .mirrors import Mirror
+from .tools import idx, write_files
+
+N_ROWS = {"train": 20, "test": 10}
+
+
+@pytest.fixture
+def contents(monkeypatch, tmp_path):
+    """Small files in the place of the real ones, to be found nowhere yet."""
+    rng = np.random.default_rng(0)
+    contents, files = {}, {}
+    for subset, pair in _sources.FILES.items():
+        n = N_ROWS[subset]
+        arrays = (
+            rng.integers(256, size=(n, 28, 28), dtype=np.uint8),
+            np.resize(np.arange(10, dtype=np.uint8), n),
+        )
+        for file, array in zip(pair, arrays, strict=True):
+            contents[file.name] = idx(array)
+        files[subset] = tuple(
+            _sources.IdxFile(
+                file.name,
+                len(contents[file.name]),
+                hashlib.sha256(contents[file.name]).hexdigest(),
+            )
+            for file in pair
+        )
+    monkeypatch.setattr(_sources, "FILES", files)
+    monkeypatch.setattr("fmnist_sklearn.datasets._fashion_mnist.FILES", files)
+    monkeypatch.setattr(_sources, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(_sources, "MIRRORS", ())
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "home"))
+    monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
+    return contents
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def cache(home):
+    return home / "fashion_mnist"
+
+
+@pytest.fixture
+def cached(contents, cache):
+    write_files(cache, contents)
+    return contents
+
+
+@pytest.fixture
+def mirrors(contents, monkeypatch):
+    """Two servers, in the place of the real mirrors."""
+    mirrors = [Mirror(contents), Mirror(contents)]
+    monkeypatch.setattr(_sources, "MIRRORS", tuple(mirror.url for mirror in mirrors))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield mirrors
+    for mirror in mirrors:
+        mirror.server.shutdown()
+        mirror.server.server_close()

@@ -1,0 +1,122 @@
+"""What fetch_fashion_mnist returns, and from which content."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmnist_sklearn.datasets import (
+    CLASS_NAMES,
+    fetch_fashion_mnist,
+    load_fashion_mnist_sample,
+)
+from fmnist_sklearn.datasets._fashion_mnist import _parse_idx
+
+from .tools import FULL_DATA, needs_full_data
+
+
+@pytest.mark.parametrize(
+    ("subset", "n"), [("train", 20), ("test", 10), ("all", 30)], ids=str
+)
+def test_fetch_bunch(cached, subset, n):
+    bunch = fetch_fashion_mnist(subset=subset)
+    assert bunch.data.shape == (n, 784)
+    assert bunch.data.dtype == np.uint8
+    assert bunch.data.flags.c_contiguous
+    assert bunch.data.flags.writeable
+    assert bunch.images.shape == (n, 28, 28)
+    assert np.shares_memory(bunch.data, bunch.images)
+    assert bunch.target.shape == (n,)
+    assert bunch.target.dtype == np.int64
+    assert bunch.target.flags.writeable
+    assert bunch.target_names == CLASS_NAMES
+    assert bunch.target_names is not CLASS_NAMES
+    assert bunch.feature_names == [f"pixel{i + 1}" for i in range(784)]
+    assert bunch.frame is None
+    assert bunch.DESCR.startswith(".. _fashion_mnist_dataset:")
+
+
+def test_fetch_all_has_train_rows_first(cached):
+    train, test, both = (
+        fetch_fashion_mnist(subset=subset) for subset in ("train", "test", "all")
+    )
+    np.testing.assert_array_equal(both.data, np.vstack([train.data, test.data]))
+    np.testing.assert_array_equal(both.target, np.hstack([train.target, test.target]))
+
+
+@pytest.mark.parametrize("load", [fetch_fashion_mnist, load_fashion_mnist_sample])
+def test_return_X_y_and_as_frame(cached, load):
+    bunch = load()
+    X, y = load(return_X_y=True)
+    np.testing.assert_array_equal(X, bunch.data, strict=True)
+    np.testing.assert_array_equal(y, bunch.target, strict=True)
+
+    framed = load(as_frame=True)
+    assert isinstance(framed.data, pd.DataFrame)
+    assert isinstance(framed.target, pd.Series)
+    assert list(framed.data.columns) == bunch.feature_names
+    assert (framed.data.dtypes == np.uint8).all()
+    assert framed.target.name == "target"
+    assert framed.target.dtype == np.int64
+    np.testing.assert_array_equal(framed.data, bunch.data)
+    np.testing.assert_array_equal(framed.images, bunch.images)
+    expected = pd.concat([framed.data, framed.target], axis=1)
+    pd.testing.assert_frame_equal(framed.frame, expected)
+
+    X, y = load(return_X_y=True, as_frame=True)
+    pd.testing.assert_frame_equal(X, framed.data)
+    pd.testing.assert_series_equal(y, framed.target)
+
+
+@pytest.mark.parametrize("load", [fetch_fashion_mnist, load_fashion_mnist_sample])
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("subset", "valid"), ("subset", None), ("as_frame", "yes"), ("return_X_y", 2)],
+)
+def test_invalid_parameters(load, parameter, value):
+    message = f"'{parameter}' parameter of {load.__name__} must be .* Got {value!r}"
+    with pytest.raises(ValueError, match=message):
+        load(**{parameter: value})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("n_retries", -1), ("delay", -0.5), ("data_home", 1), ("download_if_missing", 3)],
+)
+def test_invalid_parameters_of_fetch(parameter, value):
+    with pytest.raises(ValueError, match=f"'{parameter}' .* Got {value!r} instead"):
+        fetch_fashion_mnist(**{parameter: value})
+
+
+def test_pandas_is_imported_for_frames_only(monkeypatch):
+    """The import itself does without, too: see test_import_arrows.py."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    load_fashion_mnist_sample()
+    with pytest.raises(ImportError, match="pandas"):
+        load_fashion_mnist_sample(as_frame=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "bad is not an IDX file"),
+        (b"\0\0\x08", "bad is not an IDX file"),
+        (b"\0\0\x09\x01\0\0\0\x01x", "bad is not an IDX file"),
+        (b"\0\0\x08\x02\0\0\0\x01", "bad is not an IDX file"),
+        (b"\0\0\x08\x01\0\0\0\x02x", r"bad has 1 bytes of data for shape \[2\]"),
+        (b"\0\0\x08\x01\0\0\0\x02xyz", r"bad has 3 bytes of data for shape \[2\]"),
+    ],
+)
+def test_idx_errors(content, message):
+    with pytest.raises(ValueError, match=message):
+        _parse_idx(content, "bad")
+
+
+@needs_full_data
+def test_full_data():
+    bunch = fetch_fashion_mnist(subset="all", download_if_missing=False)
+    assert bunch.source == FULL_DATA
+    assert bunch.data.shape == (70_000, 784)
+    assert np.bincount(bunch.target[:60_000]).tolist() == [6_000] * 10
+    assert np.bincount(bunch.target[60_000:]).tolist() == [1_000] * 10
