@@ -44,7 +44,7 @@ class TrainingCurvesDisplay:
         epochs record.
 
     best_epochs : mapping of str to int, default=None
-        Name of a curve -> its best epoch, counted from 1.
+        Name of a curve -> the epoch whose weights were kept, counted from 1.
 
     loss_unit : str, default=None
         Unit of losses, for the label of the axis: "nats" for cross-entropy.
@@ -113,8 +113,9 @@ class TrainingCurvesDisplay:
             Axes to draw on. If None, a new figure and axes are created.
 
         mark_best : bool, default=True
-            Whether to mark each curve's best epoch, where it is known, with a dot,
-            which the legend explains.
+            Whether to mark with a dot, which the legend explains, the epoch of each
+            curve whose weights were kept: the best, or with ``load_best=False`` the
+            last.
 
         with_training : bool, default=True
             Whether to draw with a validation metric that of the training, dashed,
@@ -131,8 +132,10 @@ class TrainingCurvesDisplay:
         Raises
         ------
         ValueError
-            If no epoch of some curve records the metric.
+            If there are no curves, or no epoch of some curve records the metric.
         """
+        if not self.curves:
+            raise ValueError("curves is empty: at least one curve is needed.")
         points = {
             name: curve_points(name, rows, self.metric)
             for name, rows in self.curves.items()
@@ -180,7 +183,7 @@ class TrainingCurvesDisplay:
         return curve_points(name, rows, metric)
 
     def _mark_best(self, ax: Axes) -> list[tuple[Line2D, str]]:
-        """Draw a dot on each curve's best epoch; return one of them for the legend."""
+        """Draw a dot on the epoch that each curve kept; return one for the legend."""
         dots: list[Line2D] = []
         marked: list[int] = []
         for name, line in zip(self.curves, self.lines_, strict=True):
@@ -193,7 +196,7 @@ class TrainingCurvesDisplay:
                 marked.append(best)
         if not dots:
             return []
-        word = "best epoch" if len(marked) == 1 else "best epochs"
+        word = "epoch kept" if len(marked) == 1 else "epochs kept"
         return [(dots[0], f"{word}: {', '.join(map(str, marked))}")]
 
     @classmethod

@@ -74,7 +74,7 @@ def test_curve_of_an_estimator(net):
     assert training.get_color() == line.get_color()
     assert display.ax_.get_xlabel() == "epoch"
     assert display.ax_.get_ylabel() == "loss (nats)"
-    assert legend(display) == ["Net, validation", "Net, training", "best epoch: 2"]
+    assert legend(display) == ["Net, validation", "Net, training", "epoch kept: 2"]
     assert display.figure_ is display.ax_.figure
     assert display.metric == "valid_loss"
     assert display.curves == {"Net": EPOCHS}
@@ -99,9 +99,9 @@ def test_the_validation_loss_alone(net):
     display = TrainingCurvesDisplay.from_estimator(net, with_training=False)
     assert display.training_lines_ == []
     assert display.ax_.get_ylabel() == "validation loss (nats)"
-    assert legend(display) == ["Net", "best epoch: 2"]
+    assert legend(display) == ["Net", "epoch kept: 2"]
     both = TrainingCurvesDisplay.from_estimators([net, net], with_training=False)
-    assert legend(both) == ["Net 1", "Net 2", "best epochs: 2, 2"]
+    assert legend(both) == ["Net 1", "Net 2", "epochs kept: 2, 2"]
 
 
 def test_best_epoch_is_marked_with_a_dot(net):
@@ -111,6 +111,11 @@ def test_best_epoch_is_marked_with_a_dot(net):
     assert dot.get_color() == line.get_color()
     display = TrainingCurvesDisplay.from_estimator(net, mark_best=False)
     assert display.ax_.get_lines() == [*display.lines_, *display.training_lines_]
+
+
+def test_no_curves_are_refused():
+    with pytest.raises(ValueError, match="at least one curve"):
+        TrainingCurvesDisplay.from_estimators([])
 
 
 def test_axes_name_and_style_are_the_callers(net):
