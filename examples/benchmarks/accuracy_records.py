@@ -240,22 +240,24 @@ def draw_frontier() -> Any:
     Returns
     -------
     matplotlib.figure.Figure
-        Of what ``frontier.py`` measured, means over the seeds.
+        Of what ``frontier.py`` measured, mean ± standard deviation over the seeds.
     """
     import matplotlib.pyplot as plt
 
     fits = pd.read_csv(FRONTIER)
     figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, runs in fits.groupby("contender", sort=False):
-        means = runs.groupby("size")[["seconds", "accuracy"]].mean()
+        sizes = runs.groupby("size")
+        means = sizes[["seconds", "accuracy"]].mean()
         is_ours = "Classifier, " in name
-        ax.plot(
+        ax.errorbar(
             means["seconds"],
             means["accuracy"],
+            yerr=sizes["accuracy"].std().fillna(0),
             marker="o",
             markersize=3,
             linestyle="-" if is_ours else "--",
-            label=name,
+            label=f"{name} (n={runs['seed'].nunique()})",
         )
     ax.set(xscale="log", xlabel="Training time (s)", ylabel="Test accuracy")
     ax.legend(fontsize="small")

@@ -76,3 +76,25 @@ def test_a_distilled_run(scripts, X, y, mini_vgg, tmp_path, monkeypatch, capsys)
     net = load_model(tmp_path / "out/distilled-lenet5-64-0.safetensors")
     assert net.teacher is None
     assert net.score(X[:50], y[:50]) == run["test_accuracy"]
+
+
+def test_a_measured_point_of_the_frontier_is_not_repeated(
+    scripts, X, y, tmp_path, monkeypatch, capsys
+):
+    frontier, records = scripts("frontier"), scripts("accuracy_records")
+    for script in (frontier, records):
+        monkeypatch.setattr(script, "FRONTIER", tmp_path / "frontier.csv")
+    monkeypatch.setattr(frontier, "fetch_fashion_mnist", lambda **_: (X, y))
+    contenders = ["MLPClassifier", "LeNet5Classifier, fast"]
+    for name in contenders:
+        smaller = frontier.CONTENDERS[name]._replace(sizes=(1, 2))
+        monkeypatch.setitem(frontier.CONTENDERS, name, smaller)
+    command = ["frontier.py", "--contenders", *contenders, "--seeds"]
+    for seeds in ("0", "0 1"):
+        monkeypatch.setattr(sys, "argv", [*command, *seeds.split()])
+        frontier.main()
+    points = capsys.readouterr().out.count("'contender'")
+    assert points == len((tmp_path / "frontier.csv").read_text().splitlines()) - 1 == 8
+    [ax] = records.draw_frontier().axes
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [f"{name} (n=2)" for name in contenders]

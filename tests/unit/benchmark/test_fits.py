@@ -68,10 +68,17 @@ def test_holdout_fits_when_asked(trial, few_images):
     trained = Holdout().train([trial.estimator, unasked], few_images, n_jobs=None)
     (fit,) = next(trained)
     assert fit.epochs == len(fit.history) == 2
-    kept = fit.history[fit.best_epoch - 1]
-    assert fit.validation_accuracy == kept["valid_acc"]
     with pytest.raises(AttributeError, match="fit"):
         next(trained)
+
+
+def test_a_fit_tells_the_accuracy_of_the_epoch_that_it_kept(quick, few_images):
+    rough = {"max_epochs": 6, "lr": 0.05, "ema_decay": None}
+    worsening = LeNet5Classifier(**quick | rough)
+    [(fit,)] = Holdout().train([worsening], few_images, n_jobs=None)
+    accuracies = [row["valid_acc"] for row in fit.history]
+    assert fit.best_epoch < fit.epochs
+    assert fit.validation_accuracy == accuracies[fit.best_epoch - 1] != accuracies[-1]
 
 
 def test_folds_leave_the_estimator_as_it_was_and_depend_on_the_seed(trial, few_images):
