@@ -76,7 +76,7 @@ def format_table(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame
         cells["training time (s)"] = f"{seconds:.{digits}f}" + (
             "" if std is None else f" ± {std:.{digits}f}"
         )
-        cells["epochs (best)"] = f"{row['epochs']:.3g} ({row['best_epoch']:.3g})"
+        cells["epochs (kept)"] = f"{row['epochs']:.3g} ({row['best_epoch']:.3g})"
         cells["parameters"] = f"{row['n_parameters']:,}"
         rows.append(cells)
     return pd.DataFrame(rows)

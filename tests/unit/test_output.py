@@ -19,7 +19,7 @@ ROW = {
     "validation accuracy": "0.9217 ± 0.0024",
     "test accuracy": "0.9217 ± 0.0024",
     "training time (s)": "1152 ± 12",
-    "epochs (best)": "40 (30)",
+    "epochs (kept)": "40 (30)",
     "parameters": "2,167,786",
 }
 

@@ -68,7 +68,7 @@ def test_table_of_holdout(holdout):
             "validation accuracy": "0.9071 ± 0.0027",
             "test accuracy": "0.9000 ± 0.0030",
             "training time (s)": "41.2",
-            "epochs (best)": "8 (7)",
+            "epochs (kept)": "8 (7)",
             "parameters": "61,750",
         }
     ]
@@ -78,7 +78,7 @@ def test_table_of_folds(folds):
     (row,) = folds.format_table().to_dict("records")
     assert row["validation accuracy"] == "0.9071 ± 0.0027"
     assert row["training time (s)"] == "1152 ± 120"
-    assert row["epochs (best)"] == "13.3 (7)"
+    assert row["epochs (kept)"] == "13.3 (7)"
 
 
 def test_notes(holdout, folds):
