@@ -21,7 +21,7 @@ from rich.table import Column
 from rich.text import Text
 from skorch.callbacks import Callback
 
-from ..training import followed_by
+from ..training import extra_callbacks
 
 
 class Work(NamedTuple):
@@ -130,7 +130,7 @@ class RunProgress:
     def following(self) -> AbstractContextManager[None]:
         """Be told of the fits that this thread does meanwhile."""
         callback = self.callback()
-        return nullcontext() if callback is None else followed_by(callback)
+        return nullcontext() if callback is None else extra_callbacks(callback)
 
     def _describe(self) -> None:
         if self._bar is None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..training import ImageDataset
+from ..training.batches import row_losses
 from ..training.callbacks import LRSchedule
-from ..training.losses import row_losses
 from . import _images as images
 from ._data import weights_of_classes
 from ._schema import MAX_VALUES, check_network

@@ -13,18 +13,11 @@ from .batches import (
     with_answers,
 )
 from .callbacks import SCHEDULES
-from .loop import Training, followed_by
-from .net import TrainingNet
-from .parts import build_module
-from .preparation import (
-    Seeds,
-    pixel_statistics,
-    resolve_device,
-    resolve_precision,
-    split_rows,
-)
-from .settings import own_settings
-from .teaching import Teaching, soften
+from .device import own_settings, resolve_device, resolve_precision
+from .distillation import Teaching, soften
+from .loop import Training, extra_callbacks
+from .net import TrainingNet, build_module
+from .preparation import Seeds, pixel_statistics, split_rows
 
 __all__ = [
     "SCHEDULES",
@@ -34,7 +27,7 @@ __all__ = [
     "Training",
     "TrainingNet",
     "build_module",
-    "followed_by",
+    "extra_callbacks",
     "make_augment",
     "normalise_weights",
     "own_settings",

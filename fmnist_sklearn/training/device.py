@@ -1,4 +1,4 @@
-"""A GPU that several fits share: streams, graphs, memory and what is copied to it.
+"""Where a fit computes: device, precision, settings, and a GPU that fits share.
 
 Nothing here asks to wait for the whole device, which would be to wait for every other
 fit's work.
@@ -8,14 +8,142 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Turn the parameter ``device`` into a device that this machine has.
+
+    Raises
+    ------
+    ValueError
+        If the name is not a device, or the device is not available here.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a name that torch.device knows, got {device!r}"
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but PyTorch finds no CUDA device here; "
+            "use device='auto' or device='cpu'"
+        )
+    try:
+        torch.empty(0, device=resolved).cpu()
+    # Each back-end that is not there says so in its own way, with AssertionError,
+    # ImportError and AttributeError among others.
+    except Exception as error:
+        raise ValueError(
+            f"device={device!r} cannot hold a network here; use device='auto'"
+        ) from error
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device, bfloat16_pays: bool) -> str:
+    """Turn the parameter ``precision`` into "float32" or "bfloat16".
+
+    "auto" means bfloat16 where the network gains from it and the device computes it
+    in hardware (CUDA, or a CPU with AVX512-BF16 or AMX).
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        in_hardware = device.type == "cpu" and _cpu_has_bfloat16()
+    return "bfloat16" if bfloat16_pays and in_hardware else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+@contextmanager
+def own_settings(*, training: bool = False) -> Iterator[None]:
+    """Compute as if nobody had changed PyTorch's settings.
+
+    Parameters
+    ----------
+    training : bool, default=False
+        Whether gradients are needed, also where the caller has turned them off.
+
+    Notes
+    -----
+    Of inference mode, autocasting, the default device and ``no_grad``, whichever is on
+    is turned off inside. The default dtype belongs to all threads and stays as it is:
+    code inside names the dtype of whatever it makes.
+    """
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if training and not torch.is_grad_enabled():
+            stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+class _CudnnFlags:
+    """cuDNN's flags, which belong to the process, as one user or several want them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._before = (False, False)
+
+    def set(self) -> None:
+        """Let cuDNN choose only algorithms that repeat themselves."""
+        cudnn: Any = torch.backends.cudnn
+        with self._lock:
+            if self._n_users == 0:
+                self._before = cudnn.deterministic, cudnn.benchmark
+                cudnn.deterministic, cudnn.benchmark = True, False
+            self._n_users += 1
+
+    def restore(self) -> None:
+        """Put the flags back, after the last of those who set them."""
+        cudnn: Any = torch.backends.cudnn
+        with self._lock:
+            self._n_users -= 1
+            if self._n_users == 0:
+                cudnn.deterministic, cudnn.benchmark = self._before
+
+
+_cudnn_flags = _CudnnFlags()
+
+
+@contextmanager
+def repeatable_cudnn(wanted: bool) -> Iterator[None]:
+    """Have equal seeds give equal bits on a GPU, in whatever threads fits run.
+
+    Parameters
+    ----------
+    wanted : bool
+        False changes nothing.
+    """
+    if not wanted:
+        yield
+        return
+    _cudnn_flags.set()
+    try:
+        yield
+    finally:
+        _cudnn_flags.restore()
+
 
 # The size of the batches of validation and prediction: on a CPU, where a batch is to
 # stay in its cache, and on a GPU, at most.
@@ -148,82 +276,8 @@ def _take_stream(index: int) -> Any:
         return stream
 
 
-def handed_over(tensors: Iterable[Any]) -> None:
+def record_stream(tensors: Iterable[Any]) -> None:
     """Note that tensors of a fit's own stream are used on the caller's from now on."""
     for tensor in tensors:
         if isinstance(tensor, Tensor) and tensor.is_cuda:
             tensor.record_stream(torch.cuda.current_stream(tensor.device))
-
-
-# Recording ----------------------------------------------------------------------
-
-_capture_lock = threading.Lock()
-# What a capture that failed leaves in PyTorch's allocator refers to these.
-_failed: list[Any] = []
-_MOST_QUEUED = 2
-
-
-class GraphRecorder:
-    """Records functions as CUDA graphs, on the stream of now.
-
-    Parameters
-    ----------
-    generator : torch.Generator
-        Of the device; what the functions draw comes from it, in each replay anew.
-    """
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-        self._pool: Any = torch.cuda.MemPool()
-        self._graphs: list[torch.cuda.CUDAGraph] = []
-        self._queued: deque[torch.cuda.Event] = deque()
-
-    def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Return what does again, on the device alone, what the function does.
-
-        The graphs of a recorder share their memory, so that none may rely on what
-        another leaves there. ``torch.cuda.graph`` would wait for the whole device.
-        """
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._generator)
-        self._graphs.append(graph)
-        has_ended = False
-        with _capture_lock:
-            try:
-                graph.capture_begin(self._pool.id, capture_error_mode="thread_local")
-                try:
-                    function()
-                finally:
-                    graph.capture_end()
-                    has_ended = True
-            finally:
-                if not has_ended:
-                    self._graphs.remove(graph)
-                    _failed.append((graph, self._pool))
-                    # PyTorch before 2.12 leaves this undone where the end fails, and
-                    # then ends the process when the next pool goes; others refuse.
-                    with suppress(RuntimeError):
-                        device = torch.cuda.current_device()
-                        torch._C._cuda_endAllocateToPool(device, self._pool.id)
-        return graph.replay
-
-    def keep_queue_short(self) -> None:
-        """Wait, for this stream only, until little of what was asked for is left."""
-        event = torch.cuda.Event(blocking=True)
-        event.record()
-        self._queued.append(event)
-        if len(self._queued) > _MOST_QUEUED:
-            self._queued.popleft().synchronize()
-
-    def close(self) -> None:
-        """Let go of the graphs and of their memory."""
-        torch.cuda.current_stream().synchronize()
-        with _capture_lock:
-            while self._graphs:
-                self._graphs.pop().reset()
-            self._pool = None
-
-
-# How steps are recorded, by the type of the device; on others they are computed as
-# Python goes along.
-RECORDERS: dict[str, Callable[[torch.Generator], Any]] = {"cuda": GraphRecorder}

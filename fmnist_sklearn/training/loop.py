@@ -15,20 +15,19 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, ProgressBar
 from torch import Tensor
 
+from .._glibc import freed_memory_kept
 from ..modules import Dropout
-from .allocator import freed_memory_kept
-from .batches import Pass
+from .batches import EpochTotals
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
-from .captured import Capture
-from .device import handed_over, own_stream
-from .settings import repeatable_cudnn
-from .teaching import Teaching
+from .cuda_graph import Capture
+from .device import own_stream, record_stream, repeatable_cudnn
+from .distillation import Teaching
 
 _followers: ContextVar[tuple[Callback, ...]] = ContextVar("followers", default=())
 
 
 @contextmanager
-def followed_by(follower: Callback) -> Iterator[None]:
+def extra_callbacks(follower: Callback) -> Iterator[None]:
     """Let a callback follow each training that starts in this thread meanwhile.
 
     It is told after the callbacks of the net, which knows nothing of it.
@@ -40,7 +39,7 @@ def followed_by(follower: Callback) -> Iterator[None]:
         _followers.reset(token)
 
 
-class Kept(NamedTuple):
+class BestState(NamedTuple):
     """What a run leaves behind, whenever it ends: set anew by each finished epoch."""
 
     n_epochs: int  # in the history
@@ -60,7 +59,7 @@ class Training:
     n_epochs : int
         At most so many.
     followers : sequence of skorch.callbacks.Callback
-        Told of this run only, after the net's own callbacks; those of ``followed_by``
+        Called in this run only, after the net's own; those of ``extra_callbacks``
         come last.
     teaching : Teaching, optional
         Whom the net learns from besides the labels.
@@ -79,7 +78,7 @@ class Training:
         self.teaching = teaching
         self.n_epochs = n_epochs
         self.followers = (*followers, *_followers.get())
-        self.kept: Kept | None = None
+        self.kept: BestState | None = None
         self.is_over = False
         self.stop_requested = False
         self.capture: Any = None  # a Capture, while the run is in progress
@@ -104,7 +103,7 @@ class Training:
         with own_stream(self.net.device_):
             for _ in self.steps():
                 pass
-        handed_over(
+        record_stream(
             value
             for state in self.net.optimizer_.state.values()
             for value in state.values()
@@ -189,7 +188,7 @@ class Training:
 
     def _pass(
         self, batches: Any, step_fn: Callable[..., dict[str, Tensor]], *, training: bool
-    ) -> Generator[None, None, Pass]:
+    ) -> Generator[None, None, EpochTotals]:
         """Go once over the batches.
 
         Sums stay on the device until the pass ends: a GPU is not waited for.
@@ -213,9 +212,9 @@ class Training:
             n_rows += n
             n_batches += 1
             yield
-        return Pass(sums, n_rows, n_batches)
+        return EpochTotals(sums, n_rows, n_batches)
 
-    def _record(self, part: str, passed: Pass) -> None:
+    def _record(self, part: str, passed: EpochTotals) -> None:
         """Record the mean loss of a pass, and how many rows it got right."""
         loss, hits, total = passed.sums.tolist()
         self._record_best(f"{part}_loss", loss / passed.n_rows, min)
@@ -260,13 +259,13 @@ class Training:
         )
         return self.stop_requested and not has_run_out
 
-    def _keep(self) -> Kept:
+    def _keep(self) -> BestState:
         """Note what the run would leave behind if it ended here."""
         n_epochs = len(self.net.history_)
         best = self.stopper.best_ if self.stopper else None
         if best is None or best.state is None:  # the last is what is kept
-            return Kept(n_epochs, n_epochs, copy_state(self.net.module_))
-        return Kept(n_epochs, best.epoch, best.state)
+            return BestState(n_epochs, n_epochs, copy_state(self.net.module_))
+        return BestState(n_epochs, best.epoch, best.state)
 
     def leaves_something_after(self, error: BaseException) -> bool:
         """Whether finished epochs are kept: from Ctrl-C, but not from an error."""

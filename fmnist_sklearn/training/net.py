@@ -1,32 +1,84 @@
-"""skorch's net, as far as a training run of our own leaves it."""
+"""skorch's net with seams for a training loop of whole batches: parts, steps, hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNetClassifier
+from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
+from skorch.history import History
 from skorch.utils import is_dataset
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ..modules import convolutions_folded
-from .allocator import freed_memory_kept
-from .batches import ImageDataset
+from .._glibc import freed_memory_kept
+from ..modules import convolutions_folded, reset_parameters
+from .augment import make_augment, mixup_strength
+from .batches import (
+    Batch,
+    BatchIterator,
+    CrossEntropy,
+    ImageDataset,
+    LoadedBatches,
+    automatic_batch_size,
+    batch_loss,
+    is_resident,
+    row_losses,
+)
+from .callbacks import EarlyStopping, LRSchedule, WeightAverage
+from .cuda_graph import steps_at_once
+from .device import evaluation_batch_size
 from .loop import Training
-from .losses import CrossEntropy
-from .parts import BuildsParts
-from .steps import EagerSteps
+from .optimizer import quick_step, takes_quick_step
+
+DEFAULT_PATIENCE = 10
+
+_FUSED_OPTIMIZERS = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.SGD,
+    torch.optim.Adagrad,
+)
 
 
-class UnfittedState:
-    """What a skorch net is before its first fit.
+def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
+    """Build a network without memory for its weights, in float32.
 
-    skorch's constructor sets these on the instance, which scikit-learn's contract
-    forbids; here they belong to the class, and a fit puts its own in front of them.
+    Parameters
+    ----------
+    cls : class
+        LeNet5, MiniVGG or a subclass.
+    kwargs : dict
+        Its arguments.
+
+    Returns
+    -------
+    torch.nn.Module
+        On the "meta" device, so that no weights are drawn and no global random state
+        is read; float32, whatever PyTorch's default dtype is.
+    """
+    with torch.device("meta"):
+        return cls(**kwargs).to(torch.float32)
+
+
+class TrainingNet(NeuralNetClassifier):
+    """skorch's net with a training loop of whole batches and own random states.
+
+    Its subclasses set, before training, ``image_shape_``, ``classes_``, ``device_``,
+    ``precision_`` and ``_seeds``; the constructor's parameters are read as skorch
+    reads its own.
     """
 
+    # What a skorch net is before its first fit. skorch's constructor sets these on the
+    # instance, which scikit-learn's contract forbids; a fit puts its own before them.
     module: Any = None
     criterion: Any = CrossEntropy
     dataset = ImageDataset
@@ -52,15 +104,6 @@ class UnfittedState:
     _criteria = ("criterion",)
     _optimizers = ("optimizer",)
 
-
-class TrainingNet(UnfittedState, EagerSteps, BuildsParts):
-    """skorch's net with a training loop of whole batches and own random states.
-
-    Its subclasses set, before training, ``image_shape_``, ``classes_``, ``device_``,
-    ``precision_`` and ``_seeds``; the constructor's parameters are read as skorch
-    reads its own.
-    """
-
     device: Any
 
     # Whether cuDNN may only use what gives equal bits for equal seeds. To do without,
@@ -73,6 +116,8 @@ class TrainingNet(UnfittedState, EagerSteps, BuildsParts):
 
     _is_partial_fit = False
     _training: Training | None = None  # the run in progress
+
+    # The run
 
     def stop_training(self) -> None:
         """End the training after the current epoch; for callbacks to call."""
@@ -99,6 +144,291 @@ class TrainingNet(UnfittedState, EagerSteps, BuildsParts):
             "epoch more"
         )
 
+    # Parts ---
+
+    def initialize_module(self) -> Any:
+        """Build the network without touching the global random state."""
+        module = build_module(self.module, self._module_arguments())
+        module.to_empty(device="cpu")
+        reset_parameters(
+            module, torch.Generator("cpu").manual_seed(self._seeds.weights)
+        )
+        self.module_: Any = module
+        return self.place_module()
+
+    def _module_arguments(self) -> dict[str, Any]:
+        """Return the network's arguments: those of the data, then the user's own."""
+        data = {"image_shape": self.image_shape_, "n_classes": len(self.classes_)}
+        given = self.get_params_for("module")
+        for name, value in data.items():
+            if name in given and not np.array_equal(given[name], value):
+                raise ValueError(
+                    f"module__{name}={given[name]!r} does not fit the data, which have "
+                    f"{name} = {value!r}"
+                )
+        return {**data, "dropout": self.dropout, **given}
+
+    def place_module(self) -> Any:
+        """Move the network to the device, in the memory format that suits it."""
+        self.module_.to(self.device_, memory_format=self._memory_format)
+        return self
+
+    def initialize_criterion(self) -> Any:
+        """Build the loss; ``get_loss`` averages it, where weights come in."""
+        kwargs = {
+            "label_smoothing": self.label_smoothing,
+            **self.get_params_for("criterion"),
+        }
+        if not issubclass(self.criterion, CrossEntropy):
+            kwargs["reduction"] = "none"
+        self.criterion_ = self.criterion(**kwargs).to(self.device_)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Any:
+        """Build the optimizer, with one fused step for all weights where it has one."""
+        args, kwargs = self.get_params_for_optimizer(
+            "optimizer", self.get_all_learnable_params()
+        )
+        chosen = {"fused", "foreach", "capturable", "differentiable"} & kwargs.keys()
+        if self.optimizer in _FUSED_OPTIMIZERS and not chosen:
+            kwargs["fused"] = True
+        if self.weight_decay and "weight_decay" not in kwargs:
+            args = (self._groups_with_decay(*args),)
+        self.optimizer_ = self.optimizer(*args, **kwargs)
+        return self
+
+    def _groups_with_decay(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Split groups of parameters into those that decay and those that are spared.
+
+        Groups of ``optimizer__param_groups`` with a decay of their own keep it.
+        """
+        if "weight_decay" not in inspect.signature(self.optimizer).parameters:
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} needs an optimizer that has it, "
+                f"got optimizer={self.optimizer!r}; use torch.optim.AdamW"
+            )
+        split: list[dict[str, Any]] = []
+        for group in groups:
+            if "weight_decay" in group:
+                split.append(group)
+                continue
+            weights = [p for p in group["params"] if p.ndim > 1]
+            spared = [p for p in group["params"] if p.ndim <= 1]
+            for params, decay in ((weights, self.weight_decay), (spared, 0.0)):
+                if params:
+                    split.append({**group, "params": params, "weight_decay": decay})
+        return split
+
+    def initialize_history(self) -> Any:
+        """Start a new history; an earlier one may be in someone's hands."""
+        self.history_ = History()
+        return self
+
+    # skorch would print what it initializes anew, and register it.
+
+    def _initialize_module(self, reason: Any = None) -> Any:
+        return self.initialize_module()
+
+    def _initialize_criterion(self, reason: Any = None) -> Any:
+        return self.initialize_criterion()
+
+    def _initialize_optimizer(self, reason: Any = None) -> Any:
+        return self.initialize_optimizer()
+
+    # Callbacks ------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        callbacks: list[tuple[str, Callback]] = [("epoch_timer", EpochTimer())]
+        if not self._is_partial_fit:
+            callbacks += self._callbacks_of_fit()
+        return [*callbacks, ("print_log", PrintLog())]
+
+    def _callbacks_of_fit(self) -> Iterator[tuple[str, Callback]]:
+        if self.lr_schedule is not None:
+            schedule = LRSchedule(
+                self.lr_schedule, self.max_epochs, self.get_params_for("lr_schedule")
+            )
+            yield "lr_schedule", schedule
+        if self.ema_decay is not None:
+            yield "weight_average", WeightAverage(self.ema_decay)
+        yield "early_stopping", EarlyStopping(self._patience(), self.load_best)
+
+    def _patience(self) -> int | None:
+        if self.patience != "auto":
+            return self.patience
+        return DEFAULT_PATIENCE if self.lr_schedule is None else None
+
+    def _initialize_callbacks(self) -> Any:
+        super()._initialize_callbacks()
+        for name, callback in self.callbacks_:
+            if isinstance(callback, BatchScoring):
+                raise TypeError(
+                    f"callback {name!r} is a {type(callback).__name__}, which needs "
+                    "the history to hold a row for each batch; use EpochScoring"
+                )
+        return self
+
+    # Batches --------------------------------------------------------------------
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return batches of a dataset: whole ones, unless an iterator class is given.
+
+        Parameters
+        ----------
+        dataset : torch.utils.data.Dataset
+            Items (image, class index) or (image, class index, weight).
+        training : bool, default=False
+            Whether to shuffle, augment and use ``iterator_train``'s parameters.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        kwargs = self.get_params_for(prefix)
+        iterator = self.iterator_train if training else self.iterator_valid
+        if iterator is None and not is_resident(dataset):
+            iterator = DataLoader
+        if training:
+            kwargs.setdefault("batch_size", self.batch_size)
+        elif "batch_size" not in kwargs:
+            n_pixels = math.prod(self.image_shape_)
+            kwargs["batch_size"] = evaluation_batch_size(self.device_, n_pixels)
+        kwargs["batch_size"] = _batch_size(prefix, kwargs["batch_size"], len(dataset))
+        if training:
+            kwargs.setdefault("shuffle", True)
+        elif kwargs.get("shuffle"):
+            raise ValueError(
+                "iterator_valid__shuffle=True would return predictions in another "
+                "order than that of X; leave it out"
+            )
+        # Without one of its own a DataLoader reads the global generator.
+        seed = self._seeds.order if training else 0
+        generator = torch.Generator("cpu").manual_seed(seed)
+        augment = make_augment(self.augment) if training else None
+        mixup = mixup_strength(self.augment) if training else 0
+        if iterator is None:
+            _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
+            block_size = 1
+            if training and not callable(self.augment):
+                block_size = steps_at_once(dataset, kwargs["batch_size"], self.device_)
+            return BatchIterator(
+                dataset,
+                augment=augment,
+                mixup=mixup,
+                generator=generator,
+                block_size=block_size,
+                **kwargs,
+            )
+        if isinstance(iterator, type) and issubclass(iterator, DataLoader):
+            kwargs.setdefault("generator", generator)
+        return LoadedBatches(iterator(dataset, **kwargs), augment, mixup, generator)
+
+    # Steps ----
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Return the logits of a batch of raw images."""
+        return self.module_(torch.as_tensor(x, device=self.device_), **fit_params)
+
+    def get_loss(
+        self,
+        y_pred: Tensor,
+        y_true: Tensor,
+        X: Any = None,
+        training: bool = False,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean cross-entropy of a batch, without smoothing in validation.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (n, n_classes)
+            Logits.
+        y_true : Tensor of shape (n,)
+            Class indices.
+        X : ignored
+            Part of skorch's interface.
+        training : bool, default=False
+            Whether label smoothing applies.
+        weights : Tensor of shape (n,), optional
+            Sample weights, of mean 1 over the whole part.
+        """
+        y_true = torch.as_tensor(y_true, device=self.device_).long()
+        losses = (
+            row_losses(self.criterion_, y_pred, y_true)
+            if training
+            else F.cross_entropy(y_pred, y_true, reduction="none")
+        )
+        return batch_loss(losses, weights)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute the loss of a batch and its gradients."""
+        if not self.module_.training:
+            self._set_training(True)
+        with self._training_precision():
+            logits = self.infer(batch[0], **fit_params)
+        loss = self._training_loss(logits.float(), batch)
+        loss.backward()
+        return {"loss": loss, "y_pred": logits}
+
+    def _training_loss(self, logits: Tensor, batch: Any) -> Tensor:
+        """Return the loss of a batch: of both labels of blended images, and teachers'.
+
+        Teachers belong to a run; a step outside of one learns from the labels alone.
+        """
+        batch = batch if isinstance(batch, Batch) else Batch(*batch)
+        images, targets = batch
+        loss = self.get_loss(
+            logits, targets, X=images, training=True, **_weights_of(batch)
+        )
+        if batch.mixed_in is not None:
+            mixed_in = batch.mixed_in
+            others = self.get_loss(
+                logits,
+                mixed_in.targets,
+                X=images,
+                training=True,
+                **_weights_of(mixed_in),
+            )
+            loss = torch.lerp(others, loss, mixed_in.share[0].to(loss.dtype))
+        if self._training is None or self._training.teaching is None:
+            return loss
+        return self._training.teaching.loss(logits, batch, loss)
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute the loss of a batch, as ``predict`` would see it."""
+        if self.module_.training:
+            self._set_training(False)
+        images, targets = batch
+        with torch.no_grad():
+            logits = self.infer(images, **fit_params)
+            loss = self.get_loss(logits, targets, X=images, **_weights_of(batch))
+        return {"loss": loss, "y_pred": logits}
+
+    def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
+        """Return the logits of a batch, in float32."""
+        with torch.set_grad_enabled(training):
+            images = torch.as_tensor(batch[0], device=self.device_)
+            logits = self.infer(images)
+            if self.predict_flip and not training:
+                logits = (logits + self.infer(images.flip(-1))) / 2
+            return logits
+
+    def _training_precision(self) -> AbstractContextManager[Any]:
+        if self.precision_ == "float32":
+            return nullcontext()
+        # The cache of casted weights belongs to all threads: fits side by side on a GPU
+        # would read each other's.
+        cached = self.device_.type != "cuda"
+        return torch.autocast(
+            self.device_.type, dtype=torch.bfloat16, cache_enabled=cached
+        )
+
+    def _step_optimizer(self, step_fn: Callable[[], Tensor]) -> None:
+        if takes_quick_step(self.optimizer_):
+            with torch.enable_grad():  # as the optimizer's own step does
+                step_fn()
+            quick_step(self.optimizer_)
+        else:
+            super()._step_optimizer(step_fn)
+
     def forward_iter(
         self, X: Any, training: bool = False, device: Any = "cpu"
     ) -> Iterator[Tensor]:
@@ -120,3 +450,32 @@ class TrainingNet(UnfittedState, EagerSteps, BuildsParts):
         with freed_memory_kept(), folded:
             for batch in self.get_iterator(dataset):
                 yield self.evaluation_step(batch, training=training).to(device)
+
+
+def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:
+    """Turn a batch size as parameters give it into a number of rows."""
+    if isinstance(size, str) and size == "auto":
+        return automatic_batch_size(n_rows)
+    is_number = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if size is not None and not (is_number and (size > 0 or size == -1)):
+        raise ValueError(
+            f"{prefix}__batch_size must be an integer of at least 1, -1 for all rows "
+            f'or "auto", got {size!r}'
+        )
+    return n_rows if size == -1 else size
+
+
+def _check_keywords(prefix: str, kwargs: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(kwargs.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"{prefix}__{unknown[0]} is not known to the default iterator, which takes "
+            f"{', '.join(sorted(known))}; pass {prefix}=torch.utils.data.DataLoader to "
+            "use the parameters of that"
+        )
+
+
+def _weights_of(batch: Any) -> dict[str, Any]:
+    """Name a batch's weights, if it has any: skorch's ``get_loss`` knows of none."""
+    weights = getattr(batch, "weights", None)
+    return {} if weights is None else {"weights": weights}

@@ -17,58 +17,6 @@ from torch.utils.data import Subset
 from .batches import ImageDataset, resolve_subset
 
 
-def resolve_device(device: Any) -> torch.device:
-    """Turn the parameter ``device`` into a device that this machine has.
-
-    Raises
-    ------
-    ValueError
-        If the name is not a device, or the device is not available here.
-    """
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto' or a name that torch.device knows, got {device!r}"
-        ) from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} was asked for, but PyTorch finds no CUDA device here; "
-            "use device='auto' or device='cpu'"
-        )
-    try:
-        torch.empty(0, device=resolved).cpu()
-    # Each back-end that is not there says so in its own way, with AssertionError,
-    # ImportError and AttributeError among others.
-    except Exception as error:
-        raise ValueError(
-            f"device={device!r} cannot hold a network here; use device='auto'"
-        ) from error
-    return resolved
-
-
-def resolve_precision(precision: str, device: torch.device, bfloat16_pays: bool) -> str:
-    """Turn the parameter ``precision`` into "float32" or "bfloat16".
-
-    "auto" means bfloat16 where the network gains from it and the device computes it
-    in hardware (CUDA, or a CPU with AVX512-BF16 or AMX).
-    """
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        in_hardware = device.type == "cpu" and _cpu_has_bfloat16()
-    return "bfloat16" if bfloat16_pays and in_hardware else "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
 class Seeds:
     """One seed for each random part of a fit, drawn from ``random_state``.
 

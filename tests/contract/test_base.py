@@ -21,7 +21,7 @@ from fmnist_sklearn import (
     MiniVGGClassifier,
     load_fashion_mnist_sample,
 )
-from fmnist_sklearn.training.preparation import resolve_device
+from fmnist_sklearn.training.device import resolve_device
 
 from . import NAMES
 

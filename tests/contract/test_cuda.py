@@ -10,15 +10,15 @@ from joblib import Parallel, delayed, parallel_config
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
-from fmnist_sklearn.training import capturable, device
-from fmnist_sklearn.training.updates import Updates
+from fmnist_sklearn.training import cuda_graph, device
+from fmnist_sklearn.training.cuda_graph import Updates
 
 pytestmark = pytest.mark.cuda
 
 
 @pytest.fixture(autouse=True)
 def _short_fits_are_captured(monkeypatch):
-    monkeypatch.setattr(capturable, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(cuda_graph, "FEWEST_STEPS", 1)
 
 
 @pytest.fixture
@@ -212,17 +212,17 @@ def fit_until(end, X, y, quick, kind):
     ],
 )
 def test_whatever_ends_a_fit_nothing_is_left(X, y, quick, kind, end, n_epochs):
-    n_failed = len(device._failed)  # by other tests
+    n_failed = len(cuda_graph._failed)  # by other tests
     assert fit_until(end, X, y, quick, kind) in n_epochs
     used = []
     for _ in range(5):
         fit_until(end, X, y, quick, kind)
         used.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
     assert used[-1] == used[1]
-    assert len(device._failed) == n_failed
+    assert len(cuda_graph._failed) == n_failed
     n_streams = sum(map(len, device._idle_streams.values()))
     assert n_streams == len(device._known_streams)
-    assert not device._capture_lock.locked()
+    assert not cuda_graph._capture_lock.locked()
 
 
 def test_equal_data_are_on_the_device_once():

@@ -40,7 +40,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import BatchScoring, Callback
 
 from fmnist_sklearn import FitCache, LeNet5Classifier, MiniVGGClassifier
-from fmnist_sklearn.training import followed_by
+from fmnist_sklearn.training import extra_callbacks
 
 from . import NAMES
 
@@ -722,7 +722,7 @@ def test_ctrl_c_ends_a_grid_search_in_sequence(X, y, quick, tmp_path):
 
     net = LeNet5Classifier(**quick | {"max_epochs": 1, "patience": None})
     search = GridSearchCV(net, {"lr": [0.01, 0.02]}, cv=2)
-    with pytest.raises(KeyboardInterrupt), followed_by(PressCtrlC()):
+    with pytest.raises(KeyboardInterrupt), extra_callbacks(PressCtrlC()):
         search.set_params(estimator__memory=tmp_path).fit(X, y)
     assert started == [0.01, 0.01, 0.02]
     assert len(FitCache(tmp_path).entries()) == 2

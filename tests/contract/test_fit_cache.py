@@ -37,7 +37,7 @@ from fmnist_sklearn import (
     load_fashion_mnist_sample,
 )
 from fmnist_sklearn.storage import fit_cache
-from fmnist_sklearn.training import Training, followed_by
+from fmnist_sklearn.training import Training, extra_callbacks
 
 ROOT = Path(__file__).parents[2]
 QUICK = {
@@ -394,7 +394,7 @@ def test_a_training_that_fails_or_is_interrupted_is_not_kept(tmp_path, rows):
 
     with pytest.raises(ValueError, match="diverged"):
         fit(tmp_path, optimizer=torch.optim.SGD, lr=1e30)
-    with followed_by(Interrupt()), pytest.raises(KeyboardInterrupt):
+    with extra_callbacks(Interrupt()), pytest.raises(KeyboardInterrupt):
         fit(tmp_path)
     assert not FitCache(tmp_path).entries()
     assert not os.listdir(tmp_path / "fmnist_sklearn")
@@ -405,7 +405,7 @@ def test_a_training_that_a_follower_stopped_is_not_kept(tmp_path, trained):
         def on_epoch_end(self, net, **kwargs):
             net.stop_training()
 
-    with followed_by(Stop()):
+    with extra_callbacks(Stop()):
         assert fit(tmp_path).n_iter_ == 1
     assert fit(tmp_path).n_iter_ == 2
     assert fit(tmp_path, patience=1, lr=0.3, max_epochs=30).n_iter_ < 30
@@ -620,7 +620,7 @@ def test_who_follows_a_fit_is_told_of_one_read_back(tmp_path, rows):
             told.append(("end", net.n_iter_, len(kwargs["X"])))
 
     for _ in range(2):
-        with followed_by(Follower()):
+        with extra_callbacks(Follower()):
             fit(tmp_path)
     assert told == ["begin", ("end", 2, 45)] * 2
 

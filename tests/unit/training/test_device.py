@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from fmnist_sklearn.training import device
+from fmnist_sklearn.training import cuda_graph, device
 
 
 class Stream:
@@ -37,7 +37,7 @@ class Graph:
         self.asked.append(generator)
 
     def capture_begin(self, pool, capture_error_mode):
-        assert device._capture_lock.locked()
+        assert cuda_graph._capture_lock.locked()
         self.asked.append((pool, capture_error_mode))
 
     def capture_end(self):
@@ -49,7 +49,7 @@ class Graph:
         self.asked.append("replay")
 
     def reset(self):
-        assert device._capture_lock.locked()
+        assert cuda_graph._capture_lock.locked()
         self.asked.append("reset")
 
 
@@ -106,7 +106,7 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch._C, name, asked)
     monkeypatch.setattr(device, "_idle_streams", {})
     monkeypatch.setattr(device, "_known_streams", set())
-    monkeypatch.setattr(device, "_failed", [])
+    monkeypatch.setattr(cuda_graph, "_failed", [])
     monkeypatch.setattr(Graph, "fails", False)
     Event.waited.clear()
     return default
@@ -157,7 +157,7 @@ def test_no_stream_on_a_cpu(gpu):
 
 def test_graphs_are_recorded_one_at_a_time_and_let_go(gpu):
     generator = torch.Generator()
-    recorder = device.GraphRecorder(generator)
+    recorder = cuda_graph.GraphRecorder(generator)
     calls = []
     replay = recorder.record(lambda: calls.append("recorded"))
     replay()
@@ -169,39 +169,39 @@ def test_graphs_are_recorded_one_at_a_time_and_let_go(gpu):
     assert graph.asked == [*begun, "reset"]
     assert recorder._pool is None
     assert gpu.asked == ["synchronize"]
-    assert not device._capture_lock.locked()
+    assert not cuda_graph._capture_lock.locked()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_capture_that_is_broken_off_is_ended(gpu, error):
-    recorder = device.GraphRecorder(torch.Generator())
+    recorder = cuda_graph.GraphRecorder(torch.Generator())
 
     def function():
         raise error
 
     with pytest.raises(error):
         recorder.record(function)
-    assert not device._failed
+    assert not cuda_graph._failed
     recorder.close()
-    assert not device._capture_lock.locked()
+    assert not cuda_graph._capture_lock.locked()
 
 
 def test_a_capture_that_cannot_end_is_not_freed(gpu):
     """PyTorch's allocator still refers to it."""
-    recorder = device.GraphRecorder(torch.Generator())
+    recorder = cuda_graph.GraphRecorder(torch.Generator())
     Graph.fails = True
     with pytest.raises(RuntimeError, match="capture failed"):
         recorder.record(lambda: None)
-    ((graph, pool),) = device._failed
+    ((graph, pool),) = cuda_graph._failed
     recorder.close()
     assert "reset" not in graph.asked
     assert isinstance(pool, Pool)
     assert ("_cuda_endAllocateToPool", 0, Pool.id) in gpu.asked
-    assert not device._capture_lock.locked()
+    assert not cuda_graph._capture_lock.locked()
 
 
 def test_the_queue_stays_short(gpu):
-    recorder = device.GraphRecorder(torch.Generator())
+    recorder = cuda_graph.GraphRecorder(torch.Generator())
     for _ in range(5):
         recorder.keep_queue_short()
     assert len(Event.waited) == 3

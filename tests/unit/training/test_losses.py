@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fmnist_sklearn.training.losses import CrossEntropy, batch_loss, row_losses
+from fmnist_sklearn.training.batches import CrossEntropy, batch_loss, row_losses
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [1.0, 1.0, 1.0]])
 TARGETS = torch.tensor([0, 2, 1])

@@ -6,11 +6,10 @@ from torch.utils.data import Subset
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.training.batches import ImageDataset
+from fmnist_sklearn.training.device import resolve_device, resolve_precision
 from fmnist_sklearn.training.preparation import (
     Seeds,
     pixel_statistics,
-    resolve_device,
-    resolve_precision,
     split_rows,
 )
 

@@ -13,7 +13,7 @@ from fmnist_sklearn import (
     load_model,
     save_model,
 )
-from fmnist_sklearn.training.settings import repeatable_cudnn
+from fmnist_sklearn.training.device import repeatable_cudnn
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from fmnist_sklearn.training import allocator
-from fmnist_sklearn.training.allocator import freed_memory_kept
+from fmnist_sklearn import _glibc
 
 # By the file's path: the rest of its folder takes as long again to import as PyTorch.
 PAGE_FAULTS = """
@@ -32,7 +31,7 @@ print(faults(False), faults(True))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
 def test_memory_is_not_fetched_anew():
-    command = [sys.executable, "-c", PAGE_FAULTS, allocator.__file__]
+    command = [sys.executable, "-c", PAGE_FAULTS, _glibc.__file__]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     without, kept = map(int, result.stdout.split())
     assert without > 1000
@@ -40,8 +39,8 @@ def test_memory_is_not_fetched_anew():
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(allocator, "find_glibc", lambda: None)
-    with freed_memory_kept():
+    monkeypatch.setattr(_glibc, "find_glibc", lambda: None)
+    with _glibc.freed_memory_kept():
         pass
 
 
@@ -51,7 +50,7 @@ def test_no_c_library_to_load(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", fail)
-    assert allocator.find_glibc.__wrapped__() is None
+    assert _glibc.find_glibc.__wrapped__() is None
 
 
 def test_the_last_to_leave_lets_memory_go(monkeypatch):
@@ -59,13 +58,13 @@ def test_the_last_to_leave_lets_memory_go(monkeypatch):
 
     class Library:
         def mallopt(self, parameter, value):
-            if parameter == allocator._M_TRIM_THRESHOLD:
+            if parameter == _glibc._M_TRIM_THRESHOLD:
                 calls.append(value)
 
-    monkeypatch.setattr(allocator, "find_glibc", Library)
-    with freed_memory_kept():
-        with freed_memory_kept():
+    monkeypatch.setattr(_glibc, "find_glibc", Library)
+    with _glibc.freed_memory_kept():
+        with _glibc.freed_memory_kept():
             pass
         kept = 2**31 - 1
         assert calls == [kept, kept]
-    assert calls[2:] == [2 * allocator._LARGEST_BLOCK]
+    assert calls[2:] == [2 * _glibc._LARGEST_BLOCK]

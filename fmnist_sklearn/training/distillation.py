@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .batches import Batch
-from .losses import batch_loss, distillation_losses
+from .batches import Batch, batch_loss
 
 
 class Teaching(NamedTuple):
@@ -57,3 +57,26 @@ class Teaching(NamedTuple):
 def soften(probabilities: Tensor, temperature: float) -> Tensor:
     """Return the probabilities of logits that are divided by ``temperature``."""
     return (probabilities.log() / temperature).softmax(1)
+
+
+def distillation_losses(logits: Tensor, soft: Tensor, temperature: float) -> Tensor:
+    """Return how far each row is from what its teachers say of it.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, n_classes)
+        Of the network that learns.
+    soft : Tensor of shape (n, n_classes)
+        Probabilities that the teachers give at this temperature.
+    temperature : float
+        What logits are divided by.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        Kullback-Leibler divergence times ``temperature ** 2``, so that gradients keep
+        their size at any temperature.
+    """
+    log_probabilities = F.log_softmax(logits / temperature, dim=1)
+    divergence = F.kl_div(log_probabilities, soft, reduction="none").sum(1)
+    return temperature**2 * divergence

@@ -21,8 +21,8 @@ from fmnist_sklearn import (
     load_model,
     save_model,
 )
-from fmnist_sklearn.training import capturable, device
-from fmnist_sklearn.training.updates import Updates
+from fmnist_sklearn.training import cuda_graph
+from fmnist_sklearn.training.cuda_graph import Updates
 
 
 class Called:
@@ -50,8 +50,8 @@ class Called:
 def called(monkeypatch):
     """Have fits on the CPU captured, however short; return the recorders they made."""
     monkeypatch.setattr(Called, "made", [])
-    monkeypatch.setitem(device.RECORDERS, "cpu", Called)
-    monkeypatch.setattr(capturable, "FEWEST_STEPS", 1)
+    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Called)
+    monkeypatch.setattr(cuda_graph, "FEWEST_STEPS", 1)
     yield Called.made
     assert not any(recorder.is_open for recorder in Called.made)
 
@@ -377,7 +377,7 @@ def test_a_teacher_that_computes_by_its_own_means(X, y, quick, called, capsys):
 
 
 def test_few_steps_are_not_worth_a_recording(X, y, quick, called, monkeypatch, capsys):
-    monkeypatch.setattr(capturable, "FEWEST_STEPS", 13)
+    monkeypatch.setattr(cuda_graph, "FEWEST_STEPS", 13)
     net = LeNet5Classifier(**quick, device="cpu", verbose=1).fit(X, y)
     assert net.steps_ == "eager"
     assert "(there are fewer than 13 steps)" in capsys.readouterr().out
@@ -398,7 +398,7 @@ def test_a_recording_that_fails(X, y, quick, called, monkeypatch):
             raise RuntimeError("not permitted when stream is capturing")
 
     eager = LeNet5Classifier(**quick, device="cpu", callbacks=[Listens()]).fit(X, y)
-    monkeypatch.setitem(device.RECORDERS, "cpu", Fails)
+    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Fails)
     with pytest.warns(UserWarning, match="is capturing") as warned:
         net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
     assert [w.category for w in warned] == [UserWarning, ConvergenceWarning]
@@ -434,7 +434,7 @@ def test_ctrl_c_keeps_whole_epochs(X, y, quick, called, monkeypatch):
 
             return call
 
-    monkeypatch.setitem(device.RECORDERS, "cpu", Interrupted)
+    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Interrupted)
     net = LeNet5Classifier(**quick, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
@@ -449,7 +449,7 @@ def test_ctrl_c_while_recording_leaves_the_estimator_as_it_was(
         def record(self, function):
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(device.RECORDERS, "cpu", Interrupted)
+    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Interrupted)
     net = LeNet5Classifier(**quick, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
@@ -490,7 +490,7 @@ def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, called):
 
 
 def test_on_a_cpu_nothing_is_captured(X, y, quick):
-    assert list(device.RECORDERS) == ["cuda"]
+    assert list(cuda_graph.RECORDERS) == ["cuda"]
     net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
     assert net.steps_ == "eager"
     dataset, _ = net.get_split_datasets(X, y)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.training.adam import quick_step, takes_quick_step
+from fmnist_sklearn.training.optimizer import quick_step, takes_quick_step
 
 
 def network_and_optimizer(optimizer=torch.optim.Adam, **kwargs):
@@ -92,9 +92,7 @@ def test_fit_is_the_same_with_either_step(monkeypatch, lr_schedule):
         return net.fit(X, y).module_.state_dict()
 
     quick = fitted()
-    monkeypatch.setattr(
-        "fmnist_sklearn.training.steps.takes_quick_step", lambda _: False
-    )
+    monkeypatch.setattr("fmnist_sklearn.training.net.takes_quick_step", lambda _: False)
     for name, value in fitted().items():
         assert torch.equal(value, quick[name])
 

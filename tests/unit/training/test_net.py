@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG, MiniVGGClassifier
-from fmnist_sklearn.training.parts import build_module
+from fmnist_sklearn.training.net import build_module
 
 
 @pytest.mark.parametrize("cls", [LeNet5, MiniVGG])
