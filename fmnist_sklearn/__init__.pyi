@@ -13,14 +13,13 @@ from . import photos as photos
 from . import plots as plots
 from . import prediction as prediction
 from . import recipes as recipes
-from . import results as results
-from . import scoring as scoring
-from . import search as search
 from . import storage as storage
-from . import tables as tables
 from . import training as training
 from ._version import __version__ as __version__
+from .benchmark import benchmark_scoring as benchmark_scoring
+from .benchmark import benchmark_table as benchmark_table
 from .benchmark import run_benchmark as run_benchmark
+from .benchmark import run_search as run_search
 from .datasets import CLASS_NAMES as CLASS_NAMES
 from .datasets import ImageReader as ImageReader
 from .datasets import fetch_fashion_mnist as fetch_fashion_mnist
@@ -41,7 +40,4 @@ from .persistence import inspect_model as inspect_model
 from .persistence import load_model as load_model
 from .persistence import save_model as save_model
 from .recipes import RECIPES as RECIPES
-from .search import run_search as run_search
 from .storage import FitCache as FitCache
-from .tables import benchmark_scoring as benchmark_scoring
-from .tables import benchmark_table as benchmark_table

@@ -19,7 +19,7 @@ from records import (
     write_run,
 )
 
-from fmnist_sklearn.benchmark.markdown import PUBLISHED_ROWS
+from fmnist_sklearn.benchmark.results import PUBLISHED_ROWS
 
 RECORDS = DOCS / "accuracy"
 

@@ -9,8 +9,8 @@ import pandas as pd
 import speed_records
 from records import DOCS
 
+from fmnist_sklearn.benchmark import table_to_markdown
 from fmnist_sklearn.storage.files import atomic_write
-from fmnist_sklearn.tables import table_to_markdown
 
 
 def filled(readme: str) -> str:

@@ -1,20 +1,27 @@
-"""The main job: train models, and tell their accuracy and training time."""
+"""Train models and compare them: benchmarks, searches, their tables and reports.
 
-from .data import Images, load_data, load_pictures, with_class_names
-from .environment import describe_hardware, describe_versions
-from .progress import RunProgress, Work
-from .results import BenchmarkResult
-from .run import run_benchmark
+Names are loaded when they are first used, as those of the whole package are: tables of
+scikit-learn's estimators need no torch.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "BenchmarkResult",
     "Images",
     "RunProgress",
+    "SearchResult",
     "Work",
+    "benchmark_scoring",
+    "benchmark_table",
     "describe_hardware",
     "describe_versions",
     "load_data",
     "load_pictures",
     "run_benchmark",
+    "run_search",
+    "table_to_markdown",
     "with_class_names",
 ]

@@ -1,26 +1,256 @@
-"""``report.html``: all that a run found, in one page that needs nothing else."""
+"""``report.html`` and the figures: all that a run found, to be looked at."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..datasets import CLASS_NAMES
-from ..displays.drawing import EpochRows
-from . import charts
-from .judgement import Judgement
+from ..displays.drawing import EpochRows, curve_points, draw_curve, label_axes
+from ..displays.style import ROW_COLORS, row_colors, tidy
+from ..storage.files import atomic_write
+from .fits import Judgement
 
 if TYPE_CHECKING:
     import jinja2
     import pandas as pd
+    from matplotlib.figure import Figure
+
+# metric -> (title, label of the y axis)
+CHARTS = {
+    "valid_loss": ("Validation loss", "cross-entropy loss (nats)"),
+    "train_loss": ("Training loss", "cross-entropy loss (nats)"),
+    "valid_acc": ("Validation accuracy", "accuracy (share of images)"),
+}
+# Sizes in the units of the drawing, which is scaled to the room that there is.
+WIDTH, HEIGHT = 460, 320
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 46
+N_COLORS = 8  # in the style sheet; later rows take dashes too
+
+
+class Tick(NamedTuple):
+    """A mark on an axis."""
+
+    at: float
+    text: str
+
+
+class Point(NamedTuple):
+    """A value of a curve."""
+
+    x: float
+    y: float
+    epoch: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One row's curve."""
+
+    row: int
+    name: str
+    path: str
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All rows' curves of a metric."""
+
+    metric: str
+    title: str
+    ylabel: str
+    summary: str  # for who does not see it
+    curves: list[Curve]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+
+
+def make_charts(curves: Mapping[str, EpochRows]) -> list[Chart]:
+    """Draw the metrics that at least one of the curves has."""
+    charts = (_make_chart(curves, metric) for metric in CHARTS)
+    return [chart for chart in charts if chart is not None]
+
+
+def _make_chart(curves: Mapping[str, EpochRows], metric: str) -> Chart | None:
+    from matplotlib.ticker import MaxNLocator
+
+    known = {
+        row: [
+            (int(epoch["epoch"]), float(epoch[metric]))
+            for epoch in epochs
+            if math.isfinite(epoch.get(metric, math.nan))
+        ]
+        for row, epochs in enumerate(curves.values())
+    }
+    values = [value for points in known.values() for _, value in points]
+    if not values:
+        return None
+    last = max(epoch for points in known.values() for epoch, _ in points)
+    y_locator = MaxNLocator(nbins=6)
+    ticks = y_locator.tick_values(min(values), max(values))
+    low, high = min(*ticks, *values), max(*ticks, *values)
+    n_digits = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+
+    def x(epoch: float) -> float:
+        share = (epoch - 1) / (last - 1) if last > 1 else 0.5
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(value: float) -> float:
+        share = (value - low) / (high - low)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+    def draw(row: int, name: str) -> Curve:
+        points = [Point(x(e), y(v), e, f"{v:.4f}") for e, v in known[row]]
+        path = " ".join(f"{point.x},{point.y}" for point in points)
+        return Curve(row, name, path, points)
+
+    title, ylabel = CHARTS[metric]
+    drawn = [draw(row, name) for row, name in enumerate(curves) if known[row]]
+    best = max if metric == "valid_acc" else min
+    summary = "; ".join(
+        f"{curve.name}: {curve.points[-1].text} after {curve.points[-1].epoch} epochs, "
+        f"best {best(point.text for point in curve.points)}"
+        for curve in drawn
+    )
+    epochs = MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10])
+    return Chart(
+        metric=metric,
+        title=title,
+        ylabel=ylabel,
+        summary=f"{title} against the epoch. {summary}.",
+        curves=drawn,
+        x_ticks=[
+            Tick(x(tick), f"{tick:.0f}")
+            for tick in epochs.tick_values(1, max(last, 2))
+            if 1 <= tick <= last
+        ],
+        y_ticks=[
+            Tick(y(tick), f"{tick:.{n_digits}f}")
+            for tick in ticks
+            if low <= tick <= high
+        ],
+    )
+
+
+# figure -> (metric, title, label of the y axis)
+_FIGURES = {
+    "train_loss": ("train_loss", "Training loss", "cross-entropy loss"),
+    "valid_loss": ("valid_loss", "Validation loss", "cross-entropy loss"),
+    "accuracy": ("valid_acc", "Validation accuracy", "accuracy"),
+}
+
+
+def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
+    """Draw the benchmark's three figures.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of mapping
+        Row name -> its epochs, each a mapping with the keys "train_loss",
+        "valid_loss", "valid_acc" and "epoch" (counted from 1; their order where it
+        is missing).
+
+    Returns
+    -------
+    figures : dict of str to matplotlib Figure
+        "train_loss", "valid_loss" and "accuracy" (on the validation rows) against
+        the epoch, one curve a row. They are unknown to pyplot: none needs closing.
+
+    Raises
+    ------
+    ValueError
+        If there is no curve, or one that lacks a metric.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn.benchmark.report import benchmark_figures
+    >>> epochs = [
+    ...     {"epoch": 1, "train_loss": 0.9, "valid_loss": 0.6, "valid_acc": 0.78},
+    ...     {"epoch": 2, "train_loss": 0.6, "valid_loss": 0.5, "valid_acc": 0.82},
+    ... ]
+    >>> sorted(benchmark_figures({"LeNet-5": epochs}))
+    ['accuracy', 'train_loss', 'valid_loss']
+    """
+    from matplotlib.figure import Figure
+
+    if not curves:
+        raise ValueError("curves must hold at least one row; got none.")
+    colors = row_colors(len(curves))
+    # More names than would fit between the curves go below them, 0.25 inch a line.
+    below = 0.25 * len(curves) if len(curves) > len(ROW_COLORS) else 0
+    figures = {}
+    for key, (metric, title, ylabel) in _FIGURES.items():
+        figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
+        ax = figure.subplots()
+        for (name, rows), color in zip(curves.items(), colors, strict=True):
+            epochs, values = curve_points(name, rows, metric)
+            draw_curve(ax, name, epochs, values, color=color, linewidth=1.8)
+        label_axes(ax, ylabel)
+        ax.set_title(title)
+        tidy(ax)
+        if below:
+            figure.legend(loc="outside lower center")
+        else:
+            ax.legend()
+        figures[key] = figure
+    return figures
+
+
+def save_figures(
+    figures: Mapping[str, Figure], folder: str | os.PathLike[str]
+) -> list[Path]:
+    """Write each figure as SVG and PNG; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figures : mapping of str to matplotlib Figure
+        File name without its ending -> figure.
+
+    folder : str or path
+        Where to write; created where missing.
+
+    Returns
+    -------
+    paths : list of Path
+        The files, in the order of `figures`, each SVG before its PNG.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from matplotlib.figure import Figure
+    >>> from fmnist_sklearn.benchmark.report import save_figures
+    >>> with TemporaryDirectory() as folder:
+    ...     [path.name for path in save_figures({"empty": Figure()}, folder)]
+    ['empty.svg', 'empty.png']
+    """
+    import matplotlib
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    # Without a salt of our own, every SVG would get random ids.
+    with matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"}):
+        for name, figure in figures.items():
+            for ending, metadata in (("svg", {"Date": None}), ("png", None)):
+                path = folder / f"{name}.{ending}"
+                with atomic_write(path) as file:
+                    figure.savefig(file, format=ending, dpi=150, metadata=metadata)
+                paths.append(path)
+    return paths
+
 
 _SHADES = 10  # of a matrix's cells, in the style sheet
 _MOST_CLASSES = 30  # whose matrix can be read; of more, the pairs tell
@@ -127,8 +357,15 @@ def render(page: Page) -> str:
         table=_table(page.table, rows, page.best),
         columns=_columns(page.table),
         rows=rows,
-        charts=charts.make_charts(page.curves),
-        size=charts,
+        charts=make_charts(page.curves),
+        size={
+            "WIDTH": WIDTH,
+            "HEIGHT": HEIGHT,
+            "LEFT": LEFT,
+            "RIGHT": RIGHT,
+            "TOP": TOP,
+            "BOTTOM": BOTTOM,
+        },
         style=style,
         script=script,
         style_hash=_hash(style),

@@ -1,4 +1,4 @@
-"""What a benchmark found, and the files that tell it."""
+"""What a benchmark or a search found, and the files that hold it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,132 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..displays import SearchHeatmapDisplay
 from ..storage.files import atomic_write
-from .figures import benchmark_figures, save_figures
-from .markdown import (
-    circumstances,
-    data_title,
-    format_notes,
-    format_table,
-    to_markdown,
-)
-from .report import Judged, Page, render
+from .fits import Folds, Holdout, choose_validation
+from .report import Judged, Page, benchmark_figures, render, save_figures, score_matrix
+from .tables import table_to_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# (row, accuracy, training time in s, epochs), as published. The last row is printed
+# there with a batch size of 18.
+PUBLISHED_ROWS = (
+    ("CNN5 (lr=0.001, batch_size=64, shuffle=False)", 0.907, 542, 83),
+    ("CNN5 (lr=0.001, batch_size=128, shuffle=False)", 0.908, 592, 69),
+    ("mini_vgg (lr=0.001, batch_size=64, shuffle=False)", 0.922, 755, 67),
+    ("mini_vgg (lr=0.001, batch_size=128, shuffle=False)", 0.921, 1152, 40),
+)
+
+
+FASHION_MNIST = "Fashion-MNIST"
+
+
+def data_title(record: Mapping[str, Any]) -> str:
+    """Name the data of a record: Fashion-MNIST, or a folder of one's own pictures."""
+    name = record["data"]["name"]
+    return FASHION_MNIST if name in ("full", "sample") else name
+
+
+def circumstances(record: Mapping[str, Any]) -> dict[str, str]:
+    """Tell how a benchmark or a search was made, a fact a line.
+
+    Parameters
+    ----------
+    record : mapping
+        Of a ``BenchmarkResult`` or a ``SearchResult``.
+
+    Returns
+    -------
+    facts : dict of str to str
+        What a fact is of -> the fact.
+    """
+    data, hardware = record["data"], record["hardware"]
+    gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
+    return {
+        "Recipe": f"{record['recipe']}; validation: {_validation(record).in_words}; "
+        f"seed: {record['seed']}",
+        "Data": f"{data['name']}, {data['n_train']:,} training and "
+        f"{data['n_test']:,} test images",
+        "Hardware": f"{hardware['cpu']}, {hardware['cores']} cores, "
+        f"{hardware['torch_threads']} torch threads{gpu}; {hardware['system']}",
+        "Trained on": ", ".join(record["devices"]),
+        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+        "Date": record["date"],
+    }
+
+
+def format_table(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a result's table for readers; see :meth:`BenchmarkResult.format_table`."""
+    import pandas as pd
+
+    spread = _validation(record).spread
+    rows = []
+    for row in table.to_dict("records"):
+        seconds, std = row["training_time_s"], row.get("training_time_std")
+        digits = 1 if seconds < 100 else 0
+        cells = {"model": row["model"]}
+        for part in ("validation", "test"):
+            name = f"{part}_accuracy"
+            cells[f"{part} accuracy"] = (
+                f"{row[name]:.4f} ± {row[f'{name}_{spread}']:.4f}"
+            )
+        cells["training time (s)"] = f"{seconds:.{digits}f}" + (
+            "" if std is None else f" ± {std:.{digits}f}"
+        )
+        cells["epochs (kept)"] = f"{row['epochs']:.3g} ({row['best_epoch']:.3g})"
+        cells["parameters"] = f"{row['n_parameters']:,}"
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def format_notes(table: pd.DataFrame, record: Mapping[str, Any]) -> list[str]:
+    """Return what its readers must know; see :meth:`BenchmarkResult.format_notes`."""
+    data = record["data"]
+    notes = [
+        f"Best row, by validation accuracy: {record['best']}.",
+        f"Test accuracy is that on {data['n_test']:,} images kept out of training.",
+        _validation(record).note,
+    ]
+    if data["name"] == "sample":
+        notes.append(
+            "These are figures of the bundled sample, a tenth of Fashion-MNIST: "
+            "the full data gives much higher ones."
+        )
+    n_planned, n_rows = len(record["planned_rows"]), len(table)
+    if n_rows < n_planned:
+        notes.append(f"Unfinished: {n_rows} of {n_planned} rows.")
+    return notes
+
+
+def to_markdown(table: pd.DataFrame, record: Mapping[str, Any]) -> str:
+    """Return the page ``results.md``; see :meth:`BenchmarkResult.to_markdown`."""
+    import pandas as pd
+
+    columns = ["published row", "accuracy", "training time (s)", "epochs"]
+    published = pd.DataFrame(PUBLISHED_ROWS, columns=columns)
+    as_published = [
+        "## As published\n",
+        table_to_markdown(published),
+        "Accuracy there is validation accuracy, on the first 20 % of the "
+        "60,000 training images.\n",
+    ]
+    return "\n".join(
+        [
+            f"# Benchmark on {data_title(record)}\n",
+            table_to_markdown(format_table(table, record)),
+            *(f"{note}\n" for note in format_notes(table, record)),
+            *(as_published if data_title(record) == FASHION_MNIST else []),
+            "## How\n",
+            *(f"- {term}: {fact}" for term, fact in circumstances(record).items()),
+            "",
+        ]
+    )
+
+
+def _validation(record: Mapping[str, Any]) -> Holdout | Folds:
+    return choose_validation(record["cv"], record["seed"])
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,3 +353,199 @@ def to_jsonable(value: Any) -> Any:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return repr(value)
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult:
+    """What :func:`run_search` returns.
+
+    Attributes
+    ----------
+    search : GridSearchCV, RandomizedSearchCV or HalvingGridSearchCV
+        Fitted; its ``best_estimator_`` was trained anew on all training images.
+    table : pandas.DataFrame
+        Its :func:`~fmnist_sklearn.benchmark_table`.
+    record : dict
+        All that ``search.json`` holds.
+    paths : list of Path
+        The files written.
+    curves : dict of str to list of dict
+        Name of a candidate -> its epochs, means over the folds as far as all of them
+        trained. A cluster that loses a report leaves its fit out.
+    judged : list of Judged
+        Confusions and worst mistakes of the best network on the test images.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn import run_search
+    >>> run_search(
+    ...     "LeNet5",
+    ...     {"lr": [0.001, 0.01], "batch_size": [256]},
+    ...     cv=2,
+    ...     max_epochs=1,
+    ...     data="sample",
+    ...     progress=False,
+    ... )
+    <SearchResult of 2 candidates; best: batch_size=256, lr=0.01, accuracy 0...>
+    """
+
+    search: Any
+    table: pd.DataFrame
+    record: dict[str, Any]
+    paths: list[Path] = field(default_factory=list)
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    judged: list[Judged] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """Tell the number of candidates, and the best of them."""
+        record = self.record
+        best = ", ".join(f"{k}={v}" for k, v in record["best_params"].items())
+        candidates = len({*row_names(self.table, record["varied"])})
+        return (
+            f"<{type(self).__name__} of {candidates} candidates; best: {best}, "
+            f"accuracy {record['best_accuracy']:.4f}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table and its notes, for notebooks."""
+        return small_html(self)
+
+    def format_table(self) -> pd.DataFrame:
+        """Return the table for readers: one short text a cell, the best row first.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            Of a halving search, the later iterations before the earlier.
+        """
+        import pandas as pd
+
+        by = [name for name in ("iter", "accuracy") if name in self.table]
+        named = self.table.assign(name=row_names(self.table, self.record["varied"]))
+        ordered = named.sort_values(by, ascending=False, kind="stable")
+        rows = []
+        for row in ordered.to_dict("records"):
+            cells = {
+                "model": row["name"],
+                "accuracy": f"{row['accuracy']:.4f} ± {row['accuracy_std']:.4f}",
+                "training time (s)": f"{row['training_time_s']:.2f} ± "
+                f"{row['training_time_std']:.2f}",
+                "epochs": f"{row['epochs']:.3g}",
+                "parameters": f"{row['n_parameters']:,}",
+            }
+            rows.append(cells)
+        return pd.DataFrame(rows)
+
+    def format_notes(self) -> list[str]:
+        """Return what a reader of the table must know, a sentence or two a line.
+
+        Returns
+        -------
+        notes : list of str
+            The best candidate and its test accuracy, and what the figures mean.
+        """
+        record = self.record
+        best = ", ".join(f"{k}={v}" for k, v in record["best_params"].items())
+        return [
+            f"Best: {best}. Trained on all {record['data']['n_train']:,} training "
+            f"images, its accuracy on {record['data']['n_test']:,} test images is "
+            f"{record['test_accuracy']:.4f}.",
+            f"Means ± standard deviations over {record['cv']} folds; accuracy is that "
+            "on the fold left out.",
+        ]
+
+    def to_html(self) -> str:
+        """Return ``report.html``: table, curves, heat map, confusions and mistakes.
+
+        Returns
+        -------
+        html : str
+            A page that needs no other file, no network, and scripts only for sorting.
+        """
+        names = row_names(self.table, self.record["varied"])
+        display = self._heat_map()
+        return render(
+            Page(
+                title=self._title(),
+                table=self.format_table(),
+                best=names[self.search.best_index_],
+                notes=self.format_notes(),
+                curves=self.curves,
+                facts=circumstances(self.record),
+                commands=self.record["commands"],
+                judged=self.judged,
+                heat_maps=[]
+                if display is None
+                else [
+                    score_matrix(
+                        display.scores,
+                        display.x,
+                        display.y,
+                        *(
+                            [label.get_text() for label in axis.get_ticklabels()]
+                            for axis in (display.ax_.xaxis, display.ax_.yaxis)
+                        ),
+                    )
+                ],
+            )
+        )
+
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write all files, each whole or not at all, over those of an earlier search.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where to; created where missing.
+
+        Returns
+        -------
+        paths : list of Path
+            ``report.html``, ``search.csv``, ``search.md``, ``search.json``, and, where
+            at least two parameters vary, ``heatmap.svg`` and ``heatmap.png`` over the
+            first two, means over the others.
+        """
+        page = "\n".join(
+            [
+                f"# {self._title()}\n",
+                table_to_markdown(self.format_table()),
+                *(f"{note}\n" for note in self.format_notes()),
+            ]
+        )
+        texts = {
+            "report.html": self.to_html(),
+            "search.csv": self.table.to_csv(index=False, lineterminator="\n"),
+            "search.md": page,
+            "search.json": to_json(self.record),
+        }
+        paths = write_texts(texts, folder)
+        display = self._heat_map()
+        if display is not None:
+            paths += save_figures({"heatmap": display.figure_}, folder)
+        return paths
+
+    def _title(self) -> str:
+        return f"Search on {data_title(self.record)}: {self.record['model']}"
+
+    def _heat_map(self) -> SearchHeatmapDisplay | None:
+        varied = self.record["varied"]
+        if len(varied) < 2:
+            return None
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        return SearchHeatmapDisplay.from_search(
+            self.search, y=varied[0], x=varied[1], ax=figure.subplots()
+        )
+
+
+def row_names(table: pd.DataFrame, varied: Sequence[str]) -> list[str]:
+    """Name a search's rows by model and what varies; of halving, by epochs too."""
+    names = []
+    for row in table.to_dict("records"):
+        params = [f"{name}={row[name]}" for name in varied]
+        if "n_resources" in row:
+            params.append(f"max_epochs={row['n_resources']}")
+        model = str(row["model"])
+        names.append(f"{model} ({', '.join(params)})" if params else model)
+    return names

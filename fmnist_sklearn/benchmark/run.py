@@ -24,7 +24,7 @@ from ..datasets import fashion_mnist_source
 from ..models import MODELS, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
-from .data import Images, load_data
+from .data import Images, load_data, own_images
 from .environment import describe_call, describe_hardware, describe_versions
 from .fits import (
     Fit,
@@ -35,7 +35,6 @@ from .fits import (
     mean_history,
     table_row,
 )
-from .own_images import own_images
 from .progress import RunProgress, Work
 from .report import judged_row
 from .results import BenchmarkResult

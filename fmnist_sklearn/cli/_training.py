@@ -189,9 +189,8 @@ def _benchmark(args: Any) -> int:
 
 
 def _search(args: Any) -> int:
-    from ..benchmark import Images
+    from ..benchmark import Images, run_search
     from ..persistence import save_model
-    from ..search import run_search
 
     params = {
         name: values

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
 from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier
-from fmnist_sklearn.tables import benchmark_scoring, benchmark_table
+from fmnist_sklearn.benchmark import benchmark_scoring, benchmark_table
 
 from . import NAMES
 

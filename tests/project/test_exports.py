@@ -36,7 +36,7 @@ def test_what_may_be_loaded_late_is_what_is_public():
         if isinstance(getattr(fmnist_sklearn, name), types.ModuleType)
     }
     assert late - modules == set(fmnist_sklearn.__all__)
-    assert {"datasets", "estimators", "tables"} < modules
+    assert {"benchmark", "datasets", "estimators"} < modules
 
 
 @pytest.mark.parametrize("name", fmnist_sklearn.__all__)

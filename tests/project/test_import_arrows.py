@@ -13,12 +13,10 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"prediction", "export", "search"},
+    "cli": {"prediction", "export", "benchmark"},
     "prediction": {"persistence", "datasets", "output"},
     "output": set(),
-    "results": {"search"},
-    "benchmark": {"models", "tables", "displays", "datasets"},
-    "search": {"benchmark"},  # whose data, progress, record and report it shares
+    "benchmark": {"models", "displays", "datasets"},
     "persistence": {"models"},
     "export": {"models"},
     "models": {"estimators", "recipes"},
@@ -26,8 +24,6 @@ ARROWS = {
     "training": {"modules", "storage"},
     "modules": {"modules.cpu"},
     "modules.cpu": set(),
-    "tables": {"scoring", "storage"},
-    "scoring": set(),
     "plots": {"displays"},
     "heatmap": {"displays"},
     "displays": {"modules", "storage"},

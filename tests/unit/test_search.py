@@ -13,9 +13,9 @@ from scipy.stats import loguniform
 
 from fmnist_sklearn import FitCache, benchmark_table, load_model, run_search
 from fmnist_sklearn.benchmark import load_data, run_benchmark
+from fmnist_sklearn.benchmark import search as run
+from fmnist_sklearn.benchmark.progress import SearchProgress, following
 from fmnist_sklearn.cli import main
-from fmnist_sklearn.search import run
-from fmnist_sklearn.search.follow import SearchProgress, following
 from fmnist_sklearn.training import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*max_epochs")
@@ -237,7 +237,9 @@ def report(lr, accuracy, max_epochs=4, seconds=2.0):
 
 
 def test_the_bar_shows_fits_best_and_time_left(monkeypatch):
-    monkeypatch.setattr("fmnist_sklearn.search.follow.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr(
+        "fmnist_sklearn.benchmark.progress.time.monotonic", lambda: 100.0
+    )
     console = Console(
         file=io.StringIO(), force_terminal=True, force_interactive=True, width=140
     )

@@ -23,7 +23,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
-from fmnist_sklearn.tables import benchmark_scoring, benchmark_table, table_to_markdown
+from fmnist_sklearn.benchmark import (
+    benchmark_scoring,
+    benchmark_table,
+    table_to_markdown,
+)
 
 from .toys import Net
 

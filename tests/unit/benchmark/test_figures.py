@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from fmnist_sklearn.benchmark.figures import benchmark_figures, save_figures
+from fmnist_sklearn.benchmark.report import benchmark_figures, save_figures
 
 EPOCHS = [
     {"epoch": 1, "train_loss": 0.9, "valid_loss": 0.6, "valid_acc": 0.7, "dur": 1.0},

@@ -1,8 +1,7 @@
 import pandas as pd
 import pytest
 
-from fmnist_sklearn.benchmark.markdown import PUBLISHED_ROWS
-from fmnist_sklearn.benchmark.results import BenchmarkResult
+from fmnist_sklearn.benchmark.results import PUBLISHED_ROWS, BenchmarkResult
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 from scipy.stats import loguniform
 
-from fmnist_sklearn.benchmark.charts import HEIGHT, WIDTH, make_charts
 from fmnist_sklearn.benchmark.environment import describe_call
-from fmnist_sklearn.benchmark.judgement import judge
+from fmnist_sklearn.benchmark.fits import judge
 from fmnist_sklearn.benchmark.report import (
+    HEIGHT,
+    WIDTH,
     Page,
     class_names,
     data_uri,
     judged_row,
+    make_charts,
     render,
     score_matrix,
 )

@@ -3,19 +3,270 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import last_step
-from ..scoring import describe_scoring, search_scores_accuracy
-from .hyper_parameters import Candidates, hyper_parameters
+from .scoring import describe_scoring, search_scores_accuracy
 
-if TYPE_CHECKING:
-    import pandas as pd
+
+def table_to_markdown(table: pd.DataFrame) -> str:
+    """Write a table in Markdown, without its index.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Any table of short values.
+
+    Returns
+    -------
+    markdown : str
+        A pipe table. Floats have four significant digits (whole ones, and those
+        from 1,000, no decimals), and nan is left empty.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from fmnist_sklearn.benchmark import table_to_markdown
+    >>> table = pd.DataFrame({"model": ["LeNet5"], "accuracy": [0.90712]})
+    >>> print(table_to_markdown(table), end="")
+    | model | accuracy |
+    | --- | ---: |
+    | LeNet5 | 0.9071 |
+    """
+    rules = ["---:" if kind.kind in "iuf" else "---" for kind in table.dtypes]
+    rows = table.astype(object).to_numpy()
+    lines = [map(str, table.columns), rules, *(map(_markdown, row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _markdown(value: Any) -> str:
+    return format_value(value).replace("|", r"\|").replace("\n", " ")
+
+
+def format_value(value: Any) -> str:
+    """Write a value short: four digits, whole numbers as such, nothing for nan."""
+    if not isinstance(value, float):  # numpy's float64 is one
+        return str(value)
+    if math.isnan(value):
+        return ""
+    return format(value, ".0f" if abs(value) >= 1000 or value.is_integer() else ".4g")
+
+
+_WIDTH = 80
+# column -> that of its standard deviation, and digits after the point
+_TIME = ("training_time_s", "training_time_std", 2)
+
+
+class BenchmarkTable(pd.DataFrame):
+    """What :func:`benchmark_table` returns: a data frame, but for how it prints."""
+
+    @property
+    def _constructor(self) -> Callable[..., BenchmarkTable]:
+        return BenchmarkTable
+
+    def __repr__(self) -> str:
+        """Write the table whole, in lines of at most 80 characters."""
+        return _in_lines(_columns(self), list(map(str, self.index)))
+
+    def _repr_html_(self) -> str:
+        """Write the table for notebooks."""
+        columns = {column.header[0]: column.cells for column in _columns(self)}
+        return pd.DataFrame(columns, index=self.index).to_html(border=0)
+
+
+class Column(NamedTuple):
+    """A column to print."""
+
+    header: list[str]  # its lines
+    cells: list[str]
+    is_number: bool
+
+
+def _columns(table: pd.DataFrame) -> list[Column]:
+    names = list(map(str, table.columns))
+    spreads: dict[str, tuple[str, int]] = {}
+    if len(set(names)) == len(names):  # not so after a join of the reader's own
+        spreads = {name: (f"{name}_std", 4) for name in names}
+        spreads[_TIME[0]] = _TIME[1:]
+    hidden = {std for name, (std, _) in spreads.items() if name in names}
+    columns = []
+    for position, name in enumerate(names):
+        if name in hidden:
+            continue
+        values = table.iloc[:, position]
+        std, digits = spreads.get(name, ("", 4))
+        if std in names:
+            pairs = zip(values, table[std], strict=True)
+            cells = [_with_spread(mean, spread, digits) for mean, spread in pairs]
+        else:
+            cells = [
+                " ".join(format_value(value).split()) for value in values.astype(object)
+            ]
+        columns.append(Column([name], cells, is_number=name != "model"))
+    return columns
+
+
+def _with_spread(mean: float, spread: float, digits: int) -> str:
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:.{digits}f}")
+
+
+def _in_lines(columns: list[Column], index: list[str]) -> str:
+    """Lay columns out, those that find no room below the others."""
+    side = max(map(len, index), default=0)
+    if side + sum(2 + _width(column) for column in columns) > _WIDTH:
+        columns = list(map(_broken, columns))
+    blocks: list[list[Column]] = [[]]
+    room = _WIDTH - side
+    for column in columns:
+        room -= 2 + _width(column)
+        if room < 0 and blocks[-1]:
+            blocks.append([])
+            room = _WIDTH - side - 2 - _width(column)
+        blocks[-1].append(column)
+    return "\n\n".join(_block(block, index, side) for block in blocks)
+
+
+def _broken(column: Column) -> Column:
+    """Break a header after underscores, as often as its column is narrow."""
+    (name,) = column.header
+    parts = [part for part in name.replace("_", "_\0").split("\0") if part]
+    room = max(map(len, [*parts, *column.cells]))
+    lines = [""]
+    for part in parts:
+        if len(lines[-1] + part) > room:
+            lines.append("")
+        lines[-1] += part
+    return column._replace(header=lines)
+
+
+def _width(column: Column) -> int:
+    return max(map(len, [*column.header, *column.cells]))
+
+
+def _block(columns: list[Column], index: list[str], side: int) -> str:
+    height = max((len(column.header) for column in columns), default=1)
+    lines = [[" " * side] for _ in range(height)]
+    lines += [[label.ljust(side)] for label in index]
+    for column in columns:
+        above = [""] * (height - len(column.header))
+        width = _width(column)
+        for line, cell in zip(
+            lines, [*above, *column.header, *column.cells], strict=True
+        ):
+            line.append(cell.rjust(width) if column.is_number else cell.ljust(width))
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+class Candidates(NamedTuple):
+    """What one search tried."""
+
+    params: Sequence[Mapping[str, Any]]
+    models: list[str]  # class of each
+    known: Mapping[str, Any]  # parameters of the estimator that was searched with
+
+
+def hyper_parameters(
+    searches: Sequence[Candidates], taken: set[str]
+) -> dict[str, pd.Series]:
+    """Make a column for each hyper-parameter that varies.
+
+    Parameters
+    ----------
+    searches : sequence of Candidates
+        Their rows follow each other.
+    taken : set of str
+        Names of columns that there are already.
+    """
+    models = [model for search in searches for model in search.models]
+    columns = {}
+    for label, names in _labels(searches).items():
+        values: list[Any] = []
+        told: set[str] = set()
+        for search in searches:
+            of_search = [_value(p, search.known, label, names) for p in search.params]
+            values += of_search
+            if search.known or any(search.params):  # not of a cross-validation
+                told.update(map(repr, of_search))
+        if len(told) == 1:
+            continue
+        shown = _short_names(values)
+        if list(map(str, shown)) == models:
+            continue  # the swapped model itself
+        # As objects, integers beside nan stay integers and None stays None.
+        as_object = any(v is None or v is math.nan for v in shown)
+        column = f"param_{label}" if label in taken else label
+        columns[column] = pd.Series(shown, dtype=object if as_object else None)
+    return columns
+
+
+def _labels(searches: Sequence[Candidates]) -> dict[str, list[str]]:
+    """Group the parameters' names by their last part, where that tells them apart."""
+    of_search = [
+        list(dict.fromkeys(name for params in search.params for name in params))
+        for search in searches
+    ]
+    ambiguous = {
+        last
+        for names in of_search
+        for last, count in Counter(map(_last_part, names)).items()
+        if count > 1
+    }
+    labels: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for names in of_search for name in names):
+        last = _last_part(name)
+        labels.setdefault(name if last in ambiguous else last, []).append(name)
+    return labels
+
+
+def _value(
+    params: Mapping[str, Any], known: Mapping[str, Any], label: str, names: list[str]
+) -> Any:
+    """Find a candidate's value: its own, or else that of its estimator."""
+    for name in names:
+        if name in params:
+            return params[name]
+    # What belongs to a step that the candidate replaces is not known.
+    kept = {
+        name: value
+        for name, value in known.items()
+        if (name in names or _last_part(name) == label)
+        and not any(name.startswith(f"{step}__") for step in params)
+    }
+    named = [value for name, value in kept.items() if name in names]
+    found = named or list(kept.values())
+    return found[0] if len(found) == 1 else math.nan
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("__")[2]
+
+
+def _short_names(values: list[Any]) -> list[Any]:
+    """Name classes, functions and estimators; leave other values as they are."""
+
+    def short(value: Any) -> Any:
+        if callable(value) or hasattr(value, "get_params"):
+            return getattr(value, "__name__", type(value).__name__)
+        return value
+
+    names = [short(value) for value in values]
+    if len(set(map(repr, names))) == len(set(map(repr, values))):
+        return names
+    # Two of a class: what sets them apart must show, on one line.
+    return [
+        value if name is value else " ".join(repr(value).split())
+        for name, value in zip(names, values, strict=True)
+    ]
+
 
 _HALVING = ("iter", "n_resources")
 _MEASURED = (
@@ -94,7 +345,7 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import GridSearchCV
-    >>> from fmnist_sklearn.tables import benchmark_table
+    >>> from fmnist_sklearn.benchmark import benchmark_table
     >>> X, y = load_iris(return_X_y=True)
     >>> search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": [0.01, 1]})
     >>> table = benchmark_table(search.fit(X, y))
@@ -103,10 +354,6 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     0  LogisticRegression  0.8600 ± 0.0772  0.01
     1  LogisticRegression  0.9733 ± 0.0249     1
     """
-    import pandas as pd
-
-    from .frame import BenchmarkTable
-
     parts = _find_parts(results)
     measured = pd.concat(
         [pd.DataFrame(part.measures) for part in parts], ignore_index=True

@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin, is_classifier
 from sklearn.metrics import accuracy_score, get_scorer
 from sklearn.metrics._scorer import _PassthroughScorer
 
-from ._unwrap import fitted_model, last_step
+from .._unwrap import fitted_model, last_step
 
 
 def benchmark_scoring() -> dict[str, Callable[..., float]]:
@@ -41,7 +41,7 @@ def benchmark_scoring() -> dict[str, Callable[..., float]]:
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import cross_validate
-    >>> from fmnist_sklearn.tables import benchmark_scoring
+    >>> from fmnist_sklearn.benchmark import benchmark_scoring
     >>> X, y = load_iris(return_X_y=True)
     >>> result = cross_validate(
     ...     LogisticRegression(max_iter=1000), X, y, cv=3, scoring=benchmark_scoring()

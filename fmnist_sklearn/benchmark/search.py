@@ -25,20 +25,18 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from ..benchmark import Images, describe_hardware, describe_versions, load_data
-from ..benchmark.environment import describe_call
-from ..benchmark.fits import mean_epochs
-from ..benchmark.judgement import judge
-from ..benchmark.own_images import own_images
-from ..benchmark.report import judged_row
 from ..displays.heatmap import searched_parameters
 from ..models import Model, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
-from ..tables import benchmark_table
 from .cluster import connected, running_on
-from .follow import ReportingScorer, SearchProgress, describe_params, following
+from .data import Images, load_data, own_images
+from .environment import describe_call, describe_hardware, describe_versions
+from .fits import judge, mean_epochs
+from .progress import ReportingScorer, SearchProgress, describe_params, following
+from .report import judged_row
 from .results import SearchResult, row_names
+from .tables import benchmark_table
 
 _FACTOR = 3  # of halving: as many candidates go, and as many epochs come
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
@@ -154,7 +152,7 @@ def run_search(
 
     Examples
     --------
-    >>> from fmnist_sklearn.search import run_search
+    >>> from fmnist_sklearn import run_search
     >>> result = run_search(
     ...     "LeNet5",
     ...     {"lr": [0.001, 0.01], "batch_size": [256]},

@@ -1,0 +1,17 @@
+# Where each name comes from: read by type checkers, and by __init__.py, which loads a
+# name when it is first used.
+from .data import Images as Images
+from .data import load_data as load_data
+from .data import load_pictures as load_pictures
+from .data import with_class_names as with_class_names
+from .environment import describe_hardware as describe_hardware
+from .environment import describe_versions as describe_versions
+from .progress import RunProgress as RunProgress
+from .progress import Work as Work
+from .results import BenchmarkResult as BenchmarkResult
+from .results import SearchResult as SearchResult
+from .run import run_benchmark as run_benchmark
+from .scoring import benchmark_scoring as benchmark_scoring
+from .search import run_search as run_search
+from .tables import benchmark_table as benchmark_table
+from .tables import table_to_markdown as table_to_markdown
