@@ -16,7 +16,6 @@ __all__ = [
     "FiltersDisplay",
     "FitCache",
     "ImageReader",
-    "LayersDisplay",
     "LeNet5",
     "LeNet5Classifier",
     "MiniVGG",

@@ -5,12 +5,10 @@ from . import datasets as datasets
 from . import displays as displays
 from . import estimators as estimators
 from . import export as export
-from . import heatmap as heatmap
 from . import models as models
 from . import modules as modules
 from . import persistence as persistence
 from . import photos as photos
-from . import plots as plots
 from . import prediction as prediction
 from . import recipes as recipes
 from . import storage as storage
@@ -26,7 +24,6 @@ from .datasets import fetch_fashion_mnist as fetch_fashion_mnist
 from .datasets import load_fashion_mnist_sample as load_fashion_mnist_sample
 from .datasets import load_image_folder as load_image_folder
 from .displays import FiltersDisplay as FiltersDisplay
-from .displays import LayersDisplay as LayersDisplay
 from .displays import PredictionsDisplay as PredictionsDisplay
 from .displays import SearchHeatmapDisplay as SearchHeatmapDisplay
 from .displays import TrainingCurvesDisplay as TrainingCurvesDisplay

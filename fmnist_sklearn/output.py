@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-READER_GONE = 141  # what a shell reports for a process ended by a closed pipe
+_PIPE_CLOSED = 141  # what a shell reports for a process ended by a closed pipe
 
 # Characters that steer a terminal, break a line or turn the direction of writing.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -45,7 +45,7 @@ def printable(value: object) -> str:
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], str(value))
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line of results at once.
 
     Parameters
@@ -63,7 +63,7 @@ def say(text: str) -> None:
     _to_stdout(text + "\n")
 
 
-def tell(text: str, start: str = "") -> None:
+def print_notice(text: str, start: str = "") -> None:
     """Print one line on stderr, where somebody reads it.
 
     Parameters
@@ -78,13 +78,13 @@ def tell(text: str, start: str = "") -> None:
     _to_stderr(f"{start}fmnist-sklearn: {line}\n")
 
 
-def settle() -> None:
+def flush_output() -> None:
     """Write out what others, such as argparse, have printed on stdout and stderr.
 
     Raises
     ------
     SystemExit, OSError
-        As :func:`say` does.
+        As :func:`print_line` does.
     """
     _to_stderr("")
     _to_stdout("")
@@ -95,7 +95,7 @@ def _to_stdout(text: str) -> None:
         try:
             _write(sys.stdout, text)
         except BrokenPipeError:
-            raise SystemExit(READER_GONE) from None
+            raise SystemExit(_PIPE_CLOSED) from None
 
 
 def _to_stderr(text: str) -> None:
@@ -137,16 +137,16 @@ def print_table(table: pd.DataFrame) -> None:
     if sum(widths) + 2 * (len(widths) - 1) <= room:
         for name, *cells in zip(*columns, strict=True):
             aligned = map(str.rjust, cells, widths[1:])
-            say("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+            print_line("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
         return
     width = max(map(len, table.columns[1:]))
     for name, *cells in table.itertuples(index=False):
-        say(name)
+        print_line(name)
         for header, cell in zip(table.columns[1:], cells, strict=True):
-            say(f"  {header.ljust(width)}  {cell}")
+            print_line(f"  {header.ljust(width)}  {cell}")
 
 
-def followed(items: Iterable[T], total: int | None) -> Iterator[T]:
+def progress_bar(items: Iterable[T], total: int | None) -> Iterator[T]:
     """Show on stderr how far an iteration is, while it goes on.
 
     Parameters
@@ -184,7 +184,7 @@ def followed(items: Iterable[T], total: int | None) -> Iterator[T]:
 
 
 @contextmanager
-def encoding_all(stream: TextIO | None) -> Iterator[None]:
+def escape_unencodable(stream: TextIO | None) -> Iterator[None]:
     """Let a stream take any text, whatever its encoding.
 
     The bytes of a file name that is not UTF-8 come out as they were; other characters

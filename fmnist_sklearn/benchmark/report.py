@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..datasets import CLASS_NAMES
-from ..displays.drawing import EpochRows, curve_points, draw_curve, label_axes
+from ..displays.curves import EpochRows, curve_points, draw_curve, label_axes
 from ..displays.style import ROW_COLORS, row_colors, tidy
 from ..storage.files import atomic_write
 from .fits import Judgement

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..output import encoding_all, settle, tell
+from ..output import escape_unencodable, flush_output, print_notice
 from ._parser import make_parser
 
 _INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
@@ -35,16 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         ``--version``; with 141, where nobody reads the output any more, as after
         ``| head``.
     """
-    with encoding_all(sys.stdout), warnings.catch_warnings():
+    with escape_unencodable(sys.stdout), warnings.catch_warnings():
         warnings.filterwarnings("default", category=UserWarning)
         warnings.showwarning = _show_warning
         try:
             return _run(argv)
         except KeyboardInterrupt:
-            tell("interrupted", start="\n")
+            print_notice("interrupted", start="\n")
             return _INTERRUPTED
         except (ImportError, OSError, ValueError) as error:
-            tell(f"error: {_message(error)}")
+            print_notice(f"error: {_message(error)}")
             return 1
 
 
@@ -53,7 +53,7 @@ def _run(argv: Sequence[str] | None) -> int:
         args = make_parser().parse_args(argv)
         return args.command(args)
     finally:
-        settle()
+        flush_output()
 
 
 def _message(error: Exception) -> str:
@@ -66,4 +66,4 @@ def _message(error: Exception) -> str:
 
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
     """Show a warning without the line of code it came from."""
-    tell(f"warning: {message}")
+    print_notice(f"warning: {message}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..output import say
+from ..output import print_line
 from . import _types
 
 # Takes a command's name, function, help and examples; returns its parser.
@@ -161,4 +161,4 @@ def say_json(value: Any) -> None:
     """Print a value as JSON, numpy's numbers and paths in it too."""
     from ..benchmark.results import to_jsonable
 
-    say(json.dumps(to_jsonable(value), indent=1, default=str))
+    print_line(json.dumps(to_jsonable(value), indent=1, default=str))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..output import printable, say
+from ..output import print_line, printable
 from . import _options, _types
 
 
@@ -131,7 +131,7 @@ def _show(args: Any) -> int:
     if args.json:
         _options.say_json(asdict(summary))
     else:
-        say(str(summary))
+        print_line(str(summary))
     return 0
 
 
@@ -140,5 +140,5 @@ def _export(args: Any) -> int:
     from ..persistence import load_model
 
     export_onnx(load_model(args.model), args.out, input_dtype=args.input_dtype)
-    say(f"Written to {printable(args.out)}")
+    print_line(f"Written to {printable(args.out)}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..output import printable, say
+from ..output import print_line, printable
 from . import _options
 
 
@@ -48,7 +48,7 @@ def _fetch(args: Any) -> int:
     if args.json:
         _options.say_json({"n_images": n_images, "source": str(source)})
     else:
-        say(f"Fashion-MNIST, {n_images:,} images, checked: {printable(source)}")
+        print_line(f"Fashion-MNIST, {n_images:,} images, checked: {printable(source)}")
     return 0
 
 
@@ -63,7 +63,7 @@ def _fits(args: Any) -> int:
         if args.json:
             _options.say_json({"n_deleted": n_deleted})
         else:
-            say(f"{n_deleted} fits deleted")
+            print_line(f"{n_deleted} fits deleted")
         return 0
     entries = cache.entries()
     times = [e.last_used.isoformat(sep=" ", timespec="seconds") for e in entries]
@@ -76,7 +76,9 @@ def _fits(args: Any) -> int:
         )
         return 0
     for entry, time in zip(entries, times, strict=True):
-        say(f"{time}\t{entry.n_bytes / 1e6:.1f} MB\t{printable(entry.path.name)}")
+        print_line(
+            f"{time}\t{entry.n_bytes / 1e6:.1f} MB\t{printable(entry.path.name)}"
+        )
     n_bytes = sum(entry.n_bytes for entry in entries)
-    say(f"{len(entries)} fits, {n_bytes / 1e6:.1f} MB")
+    print_line(f"{len(entries)} fits, {n_bytes / 1e6:.1f} MB")
     return 0

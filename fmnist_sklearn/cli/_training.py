@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..output import print_table, printable, say
+from ..output import print_line, print_table, printable
 from . import _options, _types
 
 _MODEL_FILE = "best.safetensors"
@@ -232,9 +232,9 @@ def _tell_result(result: Any, paths: list[Path], args: Any) -> None:
         return
     print_table(result.format_table())
     for note in result.format_notes():
-        say(note)
+        print_line(note)
     names = ", ".join(path.name for path in paths)
-    say(f"Written to {printable(args.out)}: {names}")
+    print_line(f"Written to {printable(args.out)}: {names}")
 
 
 def _fit(args: Any) -> int:
@@ -276,7 +276,7 @@ def _fit(args: Any) -> int:
             }
         )
         return 0
-    say(
+    print_line(
         f"{args.model}, trained on {images.n_train:,} images in "
         f"{estimator.fit_time_:.1f} s: accuracy {accuracy:.4f} on {images.n_test:,} "
         f"test images. Saved as {printable(args.out)}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 
-from ..output import followed
+from ..output import progress_bar
 from ..photos import UNSEEN, Prepare, check_preparation, naming, read_photo
 
 _MANY = 200  # pictures from which on a bar tells how far it is
@@ -66,7 +66,7 @@ def read_pictures(
         delayed(_read)(path, image_shape, prepare, stopped) for path in paths
     )
     if progress and len(paths) >= _MANY and sys.stderr and sys.stderr.isatty():
-        read = followed(read, len(paths))
+        read = progress_bar(read, len(paths))
     for i, image in enumerate(read):
         if isinstance(image, np.ndarray):
             images[i - len(faults)] = image

@@ -1,13 +1,12 @@
-"""Pictures of fits, searches, networks and predictions, in scikit-learn's habit."""
+"""Figures of training curves, searches, filters and predictions."""
 
 from .curves import TrainingCurvesDisplay
+from .filters import FiltersDisplay
 from .heatmap import SearchHeatmapDisplay
-from .network import FiltersDisplay, LayersDisplay
 from .predictions import PredictionsDisplay
 
 __all__ = [
     "FiltersDisplay",
-    "LayersDisplay",
     "PredictionsDisplay",
     "SearchHeatmapDisplay",
     "TrainingCurvesDisplay",

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .drawing import EpochRows, curve_points, draw_curve, label_axes
 from .style import axes_for, row_colors, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+
+EpochRows = Sequence[Mapping[str, Any]]
 
 _LABELS = {
     "train_loss": "training loss",
@@ -25,8 +26,11 @@ _LABELS = {
     "valid_acc": "validation accuracy",
     "dur": "duration of an epoch (s)",
 }
+# Columns of skorch's history that are not metrics.
+_NOT_METRICS = re.compile("^batches$|_batch_count$|_best$|^event_")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainingCurvesDisplay:
     """Training curves of one or several fitted estimators.
 
@@ -40,8 +44,8 @@ class TrainingCurvesDisplay:
         ``{"epoch": 1, "train_loss": 0.8, "valid_loss": 0.6, "valid_acc": 0.78}``.
 
     metric : str, default="valid_loss"
-        What to draw: "train_loss", "valid_loss", "valid_acc", or whatever else the
-        epochs record.
+        What to draw: "train_loss", "valid_loss", "valid_acc", or any other metric
+        that the epochs record.
 
     best_epochs : mapping of str to int, default=None
         Name of a curve -> the epoch whose weights were kept, counted from 1.
@@ -61,7 +65,7 @@ class TrainingCurvesDisplay:
         The curves, in the order of `curves`.
 
     training_lines_ : list of matplotlib Line2D
-        The dashed curves beside them, where there are any.
+        The dashed training curves drawn with validation curves.
 
     See Also
     --------
@@ -79,23 +83,14 @@ class TrainingCurvesDisplay:
     'validation loss'
     """
 
-    ax_: Axes
-    figure_: Any  # a Figure, or the SubFigure that holds the axes
-    lines_: list[Line2D]
-    training_lines_: list[Line2D]
-
-    def __init__(
-        self,
-        *,
-        curves: Mapping[str, EpochRows],
-        metric: str = "valid_loss",
-        best_epochs: Mapping[str, int] | None = None,
-        loss_unit: str | None = None,
-    ) -> None:
-        self.curves = curves
-        self.metric = metric
-        self.best_epochs = best_epochs
-        self.loss_unit = loss_unit
+    curves: Mapping[str, EpochRows]
+    metric: str = "valid_loss"
+    best_epochs: Mapping[str, int] | None = None
+    loss_unit: str | None = None
+    ax_: Axes = field(init=False)
+    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
+    lines_: list[Line2D] = field(init=False)
+    training_lines_: list[Line2D] = field(init=False)
 
     def plot(
         self,
@@ -118,8 +113,8 @@ class TrainingCurvesDisplay:
             last.
 
         with_training : bool, default=True
-            Whether to draw with a validation metric that of the training, dashed,
-            where the epochs record it.
+            Whether to draw the training metric, dashed, with a validation metric if
+            the epochs record it.
 
         line_kw : mapping, default=None
             Keyword arguments for matplotlib's ``plot``, for every curve.
@@ -131,8 +126,10 @@ class TrainingCurvesDisplay:
 
         Raises
         ------
+        TypeError
+            If `metric` is not a string.
         ValueError
-            If there are no curves, or no epoch of some curve records the metric.
+            If there are no curves, or a curve in which no epoch records the metric.
         """
         if not self.curves:
             raise ValueError("curves is empty: at least one curve is needed.")
@@ -140,64 +137,49 @@ class TrainingCurvesDisplay:
             name: curve_points(name, rows, self.metric)
             for name, rows in self.curves.items()
         }
-        ax = axes_for(ax)
+        self.ax_ = ax = axes_for(ax)
+        self.figure_ = ax.figure
         self.lines_, self.training_lines_ = [], []
         legend: list[tuple[Line2D, str]] = []
+        kind, _, quantity = self.metric.partition("_")
+        training_metric = f"train_{quantity}"
         colors = row_colors(len(points))
-        for (name, (epochs, values)), color in zip(points.items(), colors, strict=True):
+        for (name, rows), color in zip(self.curves.items(), colors, strict=True):
             kwargs = {"color": color, **(line_kw or {})}
-            line = draw_curve(ax, name, epochs, values, **kwargs)
+            line = draw_curve(ax, name, *points[name], **kwargs)
             self.lines_.append(line)
-            trained = self._training_points(name) if with_training else None
-            if trained is None:
-                legend.append((line, str(line.get_label())))
-                continue
-            dashed = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
-            other = draw_curve(ax, f"{name}, training", *trained, **dashed)
-            self.training_lines_.append(other)
-            legend += [
-                (line, f"{line.get_label()}, validation"),
-                (other, str(other.get_label())),
-            ]
-        legend += self._mark_best(ax) if mark_best else []
+            legend.append((line, str(line.get_label())))
+            is_recorded = any(row.get(training_metric) is not None for row in rows)
+            if with_training and kind == "valid" and is_recorded:
+                legend[-1] = (line, f"{line.get_label()}, validation")
+                trained = curve_points(name, rows, training_metric)
+                kwargs = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
+                dashed = draw_curve(ax, f"{name}, training", *trained, **kwargs)
+                self.training_lines_.append(dashed)
+                legend.append((dashed, str(dashed.get_label())))
+        dots: list[Line2D] = []
+        kept: list[int] = []
+        for (name, (epochs, values)), line in zip(
+            points.items(), self.lines_, strict=True
+        ):
+            best = (self.best_epochs or {}).get(name)
+            if mark_best and best in epochs:
+                value = values[epochs.index(best)]
+                dots += ax.plot(best, value, "o", color=line.get_color())
+                kept.append(best)
+        if dots:
+            word = "epoch kept" if len(kept) == 1 else "epochs kept"
+            legend.append((dots[0], f"{word}: {', '.join(map(str, kept))}"))
         label = _LABELS.get(self.metric, self.metric)
-        if self.training_lines_:
-            label = self.metric.partition("_")[2]
+        if self.training_lines_:  # both are drawn: "loss"
+            label = quantity
         if self.loss_unit is not None and self.metric.endswith("loss"):
             label = f"{label} ({self.loss_unit})"
         label_axes(ax, label)
         tidy(ax)
         handles, labels = zip(*legend, strict=True)
         ax.legend(handles, labels)
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
-
-    def _training_points(self, name: str) -> tuple[list[int], list[float]] | None:
-        """Find the training's counterpart of a validation metric."""
-        kind, _, rest = self.metric.partition("_")
-        metric = f"train_{rest}"
-        rows = self.curves[name]
-        if kind != "valid" or not any(row.get(metric) is not None for row in rows):
-            return None
-        return curve_points(name, rows, metric)
-
-    def _mark_best(self, ax: Axes) -> list[tuple[Line2D, str]]:
-        """Draw a dot on the epoch that each curve kept; return one for the legend."""
-        dots: list[Line2D] = []
-        marked: list[int] = []
-        for name, line in zip(self.curves, self.lines_, strict=True):
-            best = (self.best_epochs or {}).get(name)
-            epochs = np.asarray(line.get_xdata()).tolist()
-            if best is not None and best in epochs:
-                at = epochs.index(best)
-                value = np.asarray(line.get_ydata())[at]
-                dots += ax.plot(best, value, "o", color=line.get_color())
-                marked.append(best)
-        if not dots:
-            return []
-        word = "epoch kept" if len(marked) == 1 else "epochs kept"
-        return [(dots[0], f"{word}: {', '.join(map(str, marked))}")]
 
     @classmethod
     def from_estimator(
@@ -207,9 +189,7 @@ class TrainingCurvesDisplay:
         metric: str = "valid_loss",
         name: str | None = None,
         ax: Axes | None = None,
-        mark_best: bool = True,
-        with_training: bool = True,
-        line_kw: Mapping[str, Any] | None = None,
+        **plot_kw: Any,
     ) -> TrainingCurvesDisplay:
         """Draw the training curve of a fitted estimator.
 
@@ -218,10 +198,10 @@ class TrainingCurvesDisplay:
         estimator : fitted estimator
             One that records its epochs: a skorch net, such as
             :class:`~fmnist_sklearn.LeNet5Classifier`, or scikit-learn's
-            ``MLPClassifier`` (its "train_loss", and "valid_acc" where it stopped
-            early; "valid_score" of an ``MLPRegressor``). Of a Pipeline, the last
-            step is meant; of a fitted search, its best estimator; of a wrapper such
-            as ``FixedThresholdClassifier``, what it wraps.
+            ``MLPClassifier`` (its "train_loss", and "valid_acc" with early
+            stopping; "valid_score" of an ``MLPRegressor``). In a Pipeline, the last
+            step is used; in a fitted search, its best estimator; in a wrapper such
+            as ``FixedThresholdClassifier``, the wrapped estimator.
 
         metric : str, default="valid_loss"
             See :class:`TrainingCurvesDisplay`.
@@ -229,8 +209,11 @@ class TrainingCurvesDisplay:
         name : str, default=None
             Name of the curve. If None, the estimator's class.
 
-        ax, mark_best, with_training, line_kw
-            See :meth:`plot`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. If None, a new figure and axes are created.
+
+        **plot_kw : dict
+            `mark_best`, `with_training` and `line_kw`, see :meth:`plot`.
 
         Returns
         -------
@@ -240,7 +223,7 @@ class TrainingCurvesDisplay:
         Raises
         ------
         TypeError
-            If the estimator records no training curve.
+            If the estimator does not record a training curve.
         ValueError
             If it does not record `metric`.
         sklearn.exceptions.NotFittedError
@@ -261,16 +244,8 @@ class TrainingCurvesDisplay:
         >>> len(display.lines_)
         1
         """
-        if name is None:
-            name = type(fitted_model(estimator)).__name__
-        return cls.from_estimators(
-            {name: estimator},
-            metric=metric,
-            ax=ax,
-            mark_best=mark_best,
-            with_training=with_training,
-            line_kw=line_kw,
-        )
+        estimators = [estimator] if name is None else {name: estimator}
+        return cls.from_estimators(estimators, metric=metric, ax=ax, **plot_kw)
 
     @classmethod
     def from_estimators(
@@ -279,9 +254,7 @@ class TrainingCurvesDisplay:
         *,
         metric: str = "valid_loss",
         ax: Axes | None = None,
-        mark_best: bool = True,
-        with_training: bool = True,
-        line_kw: Mapping[str, Any] | None = None,
+        **plot_kw: Any,
     ) -> TrainingCurvesDisplay:
         """Draw the training curves of several fitted estimators, one curve each.
 
@@ -289,14 +262,17 @@ class TrainingCurvesDisplay:
         ----------
         estimators : mapping of str to estimator, or iterable of estimators
             Curve names and the fitted estimators, as :meth:`from_estimator` takes
-            them. Without names, a curve bears its estimator's class, numbered where
-            several are of one class.
+            them. Without names, a curve is named after its estimator's class, with a
+            number if several are of one class.
 
         metric : str, default="valid_loss"
             See :class:`TrainingCurvesDisplay`.
 
-        ax, mark_best, with_training, line_kw
-            See :meth:`plot`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. If None, a new figure and axes are created.
+
+        **plot_kw : dict
+            `mark_best`, `with_training` and `line_kw`, see :meth:`plot`.
 
         Returns
         -------
@@ -321,9 +297,15 @@ class TrainingCurvesDisplay:
         >>> [line.get_label() for line in display.lines_]
         ['10 units', '100 units']
         """
-        if not isinstance(estimators, Mapping):
-            estimators = _named(list(estimators))
-        models = {name: fitted_model(est) for name, est in estimators.items()}
+        if isinstance(estimators, Mapping):
+            models = {name: fitted_model(est) for name, est in estimators.items()}
+        else:
+            fitted = [fitted_model(estimator) for estimator in estimators]
+            classes = [type(model).__name__ for model in fitted]
+            models = {}
+            for i, (name, model) in enumerate(zip(classes, fitted, strict=True)):
+                number = f" {classes[: i + 1].count(name)}"
+                models[name + (number if classes.count(name) > 1 else "")] = model
         display = cls(
             curves={name: _epoch_rows(model) for name, model in models.items()},
             metric=metric,
@@ -335,23 +317,11 @@ class TrainingCurvesDisplay:
             # Classifiers that record epochs are trained by cross-entropy.
             loss_unit="nats" if all(map(is_classifier, models.values())) else None,
         )
-        return display.plot(
-            ax, mark_best=mark_best, with_training=with_training, line_kw=line_kw
-        )
-
-
-def _named(estimators: Sequence[Any]) -> dict[str, Any]:
-    classes = [type(fitted_model(estimator)).__name__ for estimator in estimators]
-    total, seen = Counter(classes), Counter[str]()
-    named = {}
-    for name, estimator in zip(classes, estimators, strict=True):
-        seen[name] += 1
-        named[name if total[name] == 1 else f"{name} {seen[name]}"] = estimator
-    return named
+        return display.plot(ax, **plot_kw)
 
 
 def _epoch_rows(model: Any) -> EpochRows:
-    """Epochs that a fitted model recorded."""
+    """Return the epochs that a fitted model recorded."""
     name = type(model).__name__
     # skorch names its history_ from 1.0 on; it is there, empty, before any fit.
     if hasattr(model, "history_"):
@@ -365,10 +335,70 @@ def _epoch_rows(model: Any) -> EpochRows:
             f"{name} has neither."
         )
     rows: list[dict[str, Any]] = [{"train_loss": loss} for loss in model.loss_curve_]
-    scores = getattr(model, "validation_scores_", None)  # None: not stopped early
-    if scores:
-        # A regressor's are no accuracies.
-        key = "valid_acc" if is_classifier(model) else "valid_score"
-        for row, score in zip(rows, scores, strict=False):
-            row[key] = score
+    # A regressor's scores are not accuracies. None: not stopped early.
+    key = "valid_acc" if is_classifier(model) else "valid_score"
+    scores = getattr(model, "validation_scores_", None) or []
+    for row, score in zip(rows, scores, strict=False):
+        row[key] = score
     return rows
+
+
+# Parts that the figures of the benchmark share with the display -----------------------
+
+
+def curve_points(
+    name: str, rows: EpochRows, metric: str
+) -> tuple[list[int], list[float]]:
+    """Find the epochs that record a metric, and its values there.
+
+    Epochs without a key "epoch" are counted from 1.
+
+    Raises
+    ------
+    TypeError
+        If the metric is not a string.
+    ValueError
+        If no epoch records the metric.
+    """
+    if not isinstance(metric, str):
+        raise TypeError(
+            "metric must be the name of one metric that the epochs record, such as "
+            f"'valid_loss', got {metric!r}"
+        )
+    points = [
+        (row.get("epoch", number), row[metric])
+        for number, row in enumerate(rows, start=1)
+        if row.get(metric) is not None
+    ]
+    if not points:
+        keys = {str(key) for row in rows for key in row} - {"epoch"}
+        recorded = sorted(key for key in keys if not _NOT_METRICS.search(key))
+        reason = (
+            " A model trained without validation rows (validation_fraction=0) has no "
+            "validation curve; draw metric='train_loss'."
+            if metric.startswith("valid")
+            else ""
+        )
+        raise ValueError(
+            f"metric={metric!r} is not recorded by {name!r}, only {recorded}.{reason}"
+        )
+    epochs, values = zip(*points, strict=True)
+    return list(epochs), list(values)
+
+
+def draw_curve(
+    ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
+) -> Line2D:
+    """Draw one curve, labelled with its name unless `line_kw` has a label."""
+    # A line through one point is invisible.
+    marker = "o" if len(epochs) == 1 else ""
+    (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
+    return line
+
+
+def label_axes(ax: Axes, ylabel: str) -> None:
+    """Label axes with curves against the epoch; only whole epochs get a tick."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

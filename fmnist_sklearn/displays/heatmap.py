@@ -1,9 +1,10 @@
-"""A search's accuracies over two of its parameters, as a display of their own."""
+"""The scores of a search over two of its parameters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ from .style import axes_for
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
-    from matplotlib.text import Text
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SearchHeatmapDisplay:
     """Mean scores of a search over two parameters, a cell for each pair of values.
 
@@ -27,7 +28,7 @@ class SearchHeatmapDisplay:
     Parameters
     ----------
     scores : ndarray of shape (n_y, n_x)
-        Score of each pair of values; nan where the search did not try it.
+        Score of each pair of values; nan if the search did not try the pair.
 
     x_values, y_values : sequence
         Values of the parameters, a column and a row each.
@@ -50,12 +51,12 @@ class SearchHeatmapDisplay:
         The coloured cells.
 
     text_ : ndarray of shape (n_y, n_x), dtype matplotlib Text
-        The score written in each cell; None where there is none, and in all with
+        The score written in each cell; None in empty cells, and in all cells with
         ``annotate=False``.
 
     See Also
     --------
-    TrainingCurvesDisplay : How one fit came along.
+    TrainingCurvesDisplay : Metrics of one fit against the epoch.
 
     Examples
     --------
@@ -71,27 +72,16 @@ class SearchHeatmapDisplay:
     'lr'
     """
 
-    ax_: Axes
-    figure_: Any  # a Figure, or the SubFigure that holds the axes
-    im_: AxesImage
-    text_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        scores: np.ndarray,
-        x_values: Sequence[Any],
-        y_values: Sequence[Any],
-        x: str,
-        y: str,
-        score_name: str = "accuracy",
-    ) -> None:
-        self.scores = scores
-        self.x_values = x_values
-        self.y_values = y_values
-        self.x = x
-        self.y = y
-        self.score_name = score_name
+    scores: np.ndarray
+    x_values: Sequence[Any]
+    y_values: Sequence[Any]
+    x: str
+    y: str
+    score_name: str = "accuracy"
+    ax_: Axes = field(init=False)
+    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
+    im_: AxesImage = field(init=False)
+    text_: np.ndarray = field(init=False)
 
     def plot(
         self,
@@ -134,31 +124,23 @@ class SearchHeatmapDisplay:
         )
         if colorbar:
             ax.figure.colorbar(self.im_, ax=ax, label=self.score_name)
-        # Values as texts: each has its place, however far apart they are.
-        ax.set_xticks(range(len(self.x_values)), labels=map(_label, self.x_values))
-        ax.set_yticks(range(len(self.y_values)), labels=map(_label, self.y_values))
+        # Each value has a cell of its own, whatever the distances between the values.
+        x_labels, y_labels = map(tick_labels, (self.x_values, self.y_values))
+        ax.set_xticks(range(len(x_labels)), labels=x_labels)
+        ax.set_yticks(range(len(y_labels)), labels=y_labels)
         ax.set(xlabel=self.x, ylabel=self.y)
         self.text_ = np.full(np.shape(self.scores), None, dtype=object)
-        if annotate:
-            for place, score in np.ndenumerate(self.scores):
-                if not math.isnan(score):
-                    self.text_[place] = self._write(ax, place, score)
-        self.ax_ = ax
-        self.figure_ = ax.figure
+        for (row, column), score in np.ndenumerate(self.scores):
+            if not annotate or math.isnan(score):
+                continue
+            ((red, green, blue, _),) = self.im_.to_rgba(np.array([score]))
+            is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5  # luma
+            color = "white" if is_dark else "black"
+            self.text_[row, column] = ax.text(
+                column, row, f"{score:.4f}", ha="center", va="center", color=color
+            )
+        self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _write(self, ax: Axes, place: tuple[int, ...], score: float) -> Text:
-        ((red, green, blue, _),) = self.im_.to_rgba(np.array([score]))
-        is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        row, column = place
-        return ax.text(
-            column,
-            row,
-            f"{score:.4f}",
-            ha="center",
-            va="center",
-            color="white" if is_dark else "black",
-        )
 
     @classmethod
     def from_search(
@@ -168,10 +150,7 @@ class SearchHeatmapDisplay:
         x: str | None = None,
         y: str | None = None,
         ax: Axes | None = None,
-        annotate: bool = True,
-        cmap: Any = "viridis",
-        colorbar: bool = True,
-        im_kw: Mapping[str, Any] | None = None,
+        **plot_kw: Any,
     ) -> SearchHeatmapDisplay:
         """Draw the scores of a fitted search.
 
@@ -179,18 +158,21 @@ class SearchHeatmapDisplay:
         ----------
         search : fitted search or ``cv_results_``
             A ``GridSearchCV``, ``RandomizedSearchCV`` or halving search, or its
-            ``cv_results_``. The score is the one named "accuracy", or else the only
-            one. Of a candidate that a halving search tried repeatedly, the last trial
-            counts, that with the most resources.
+            ``cv_results_``. The score is the one named "accuracy", or the only one. If
+            a halving search tried a candidate repeatedly, the last trial counts, the
+            one with the most resources.
 
         x, y : str, default=None
             Names of the parameters along the axes, as in the search
-            (``clf__lr``) or without their prefixes (``lr``). May be left out where
-            exactly two were searched over: the first is then `y`. Scores of equal
-            pairs, which differ in further parameters, are averaged.
+            (``clf__lr``) or without their prefixes (``lr``). May be left out if exactly
+            two were searched over: the first is then `y`. Scores of equal pairs,
+            which differ in further parameters, are averaged.
 
-        ax, annotate, cmap, colorbar, im_kw
-            See :meth:`plot`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. If None, a new figure and axes are created.
+
+        **plot_kw : dict
+            `annotate`, `cmap`, `colorbar` and `im_kw`, see :meth:`plot`.
 
         Returns
         -------
@@ -201,7 +183,7 @@ class SearchHeatmapDisplay:
         ------
         ValueError
             If `x` and `y` are not two of the parameters that vary, or are left out
-            where not exactly two do; if the results hold no single score.
+            although not exactly two do; if the results do not have a single score.
         sklearn.exceptions.NotFittedError
             If the search is not fitted.
 
@@ -219,40 +201,53 @@ class SearchHeatmapDisplay:
         >>> display.scores.shape, display.x, display.y
         ((2, 3), 'gamma', 'C')
         """
-        if not isinstance(search, Mapping):
-            check_is_fitted(search, "cv_results_")
-            search = search.cv_results_
-        y, x = _choose(searched_parameters(search), y, x)
-        scores = _scores(search)
-        candidates = _last_trials(search)
-        x_values, y_values = (
-            _in_order(search["params"][i][name] for i in candidates) for name in (x, y)
-        )
-        cells: dict[tuple[int, int], list[float]] = {}
-        for i in candidates:
-            params = search["params"][i]
-            place = (y_values.index(params[y]), x_values.index(params[x]))
-            cells.setdefault(place, []).append(scores[i])
-        grid = np.full((len(y_values), len(x_values)), math.nan)
-        for place, values in cells.items():
-            grid[place] = np.mean(values)
-        display = cls(
-            scores=grid,
-            x_values=x_values,
-            y_values=y_values,
-            x=x.rpartition("__")[2],
-            y=y.rpartition("__")[2],
-            score_name="accuracy" if "mean_test_accuracy" in search else "score",
-        )
-        return display.plot(
-            ax, annotate=annotate, cmap=cmap, colorbar=colorbar, im_kw=im_kw
-        )
+        return cls(**score_grid(search, x, y)).plot(ax, **plot_kw)
+
+
+def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
+    """Return the parameters of a :class:`SearchHeatmapDisplay`, without drawing it.
+
+    Parameters
+    ----------
+    search, x, y
+        As for :meth:`SearchHeatmapDisplay.from_search`.
+
+    Returns
+    -------
+    params : dict
+        `scores`, `x_values`, `y_values`, `x`, `y` and `score_name`.
+    """
+    if not isinstance(search, Mapping):
+        check_is_fitted(search, "cv_results_")
+        search = search.cv_results_
+    y, x = _choose(searched_parameters(search), y, x)
+    scores = _scores(search)
+    candidates = _last_trials(search)
+    params = search["params"]
+    x_values, y_values = (
+        _in_order(params[i][name] for i in candidates) for name in (x, y)
+    )
+    cells: dict[tuple[int, int], list[float]] = {}
+    for i in candidates:
+        cell = (y_values.index(params[i][y]), x_values.index(params[i][x]))
+        cells.setdefault(cell, []).append(scores[i])
+    grid = np.full((len(y_values), len(x_values)), math.nan)
+    for cell, values in cells.items():
+        grid[cell] = np.mean(values)
+    return {
+        "scores": grid,
+        "x_values": x_values,
+        "y_values": y_values,
+        "x": x.rpartition("__")[2],
+        "y": y.rpartition("__")[2],
+        "score_name": "accuracy" if "mean_test_accuracy" in search else "score",
+    }
 
 
 def searched_parameters(cv_results: Mapping[str, Any]) -> list[str]:
-    """Name the parameters that all candidates have, and that vary among them.
+    """Return the parameters that all candidates have and that vary among them.
 
-    The resource of a halving search is none of them.
+    The resource of a halving search is not included.
     """
     candidates = cv_results["params"]
     resource = _resource(cv_results)
@@ -266,7 +261,7 @@ def searched_parameters(cv_results: Mapping[str, Any]) -> list[str]:
 
 
 def _resource(cv_results: Mapping[str, Any]) -> str | None:
-    """Name the parameter that is a halving search's resource, if one is."""
+    """Return the parameter that is the resource of a halving search, or None."""
     candidates = cv_results["params"]
     amounts = list(cv_results.get("n_resources", ()))
     for name in candidates[0] if amounts else ():
@@ -280,8 +275,8 @@ def _choose(varied: list[str], y: str | None, x: str | None) -> tuple[str, str]:
         if len(varied) != 2:
             raise ValueError(
                 f"x and y must name two of the parameters that vary, {varied}; they "
-                "may be left out only where there are exactly two. The scores are "
-                "then averaged over the others."
+                "may be left out only if exactly two vary. Scores are averaged over "
+                "the other parameters."
             )
         return varied[0], varied[1]
     found = []
@@ -292,14 +287,14 @@ def _choose(varied: list[str], y: str | None, x: str | None) -> tuple[str, str]:
         if len(names) != 1 or names[0] in found:
             raise ValueError(
                 f"{axis} must name one of the parameters that vary, {varied}, and x "
-                f"another than y; got x={x!r}, y={y!r}."
+                f"must differ from y; got x={x!r}, y={y!r}."
             )
         found += names
     return found[1], found[0]
 
 
 def _last_trials(cv_results: Mapping[str, Any]) -> list[int]:
-    """Return the places of all candidates, of those tried again only the last.
+    """Return the indices of all candidates; of repeated ones, that of the last trial.
 
     A halving search tries a candidate with more of its resource each time.
     """
@@ -316,21 +311,25 @@ def _scores(cv_results: Mapping[str, Any]) -> np.ndarray:
             return np.asarray(cv_results[name], dtype=float)
     found = [name for name in cv_results if name.startswith("mean_test_")]
     raise ValueError(
-        "search must hold one score, or one named 'accuracy'; got "
+        "search must have a single score, or one named 'accuracy'; got "
         f"{found}. Search with scoring='accuracy' or scoring=benchmark_scoring()."
     )
 
 
 def _in_order(values: Any) -> list[Any]:
-    """Return the values that differ: numbers by size, others as they came."""
+    """Return the distinct values: numbers by size, others in order of appearance."""
     distinct = list({repr(value): value for value in values}.values())
     if all(isinstance(v, Real) and not isinstance(v, bool) for v in distinct):
         distinct.sort()
     return distinct
 
 
-def _label(value: Any) -> str:
-    """Write a value short: numbers to three digits, classes by name."""
-    if isinstance(value, float):  # numpy's float64 is one
-        return format(value, ".3g")
-    return getattr(value, "__name__", str(value))
+def tick_labels(values: Iterable[Any]) -> list[str]:
+    """Return values as short texts: three digits of a number, the name of a class."""
+    return [
+        # numpy's float64 is a float
+        format(value, ".3g")
+        if isinstance(value, float)
+        else getattr(value, "__name__", str(value))
+        for value in values
+    ]

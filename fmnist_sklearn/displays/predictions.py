@@ -1,9 +1,10 @@
-"""Images with what a model says of them, the worst mistakes first."""
+"""Images with the predictions for them, the worst mistakes first."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PredictionsDisplay:
     """Images with true and predicted label and confidence, by falling loss.
 
@@ -25,8 +27,8 @@ class PredictionsDisplay:
     Parameters
     ----------
     images : ndarray of shape (n, C, H, W)
-        Images, in the order to be shown. One channel is drawn in grey, three are
-        colours; of other numbers, the first is drawn.
+        Images, in the order to be shown. One channel is drawn in grey, three in
+        colour; of any other number, the first channel is drawn.
 
     y_true, y_pred : sequence of length n
         True and predicted labels.
@@ -50,7 +52,8 @@ class PredictionsDisplay:
 
     See Also
     --------
-    sklearn.metrics.ConfusionMatrixDisplay : How often which label is taken for which.
+    sklearn.metrics.ConfusionMatrixDisplay : Counts of each pair of true and predicted
+        labels.
 
     Examples
     --------
@@ -68,24 +71,14 @@ class PredictionsDisplay:
     80 %, loss 2.30
     """
 
-    ax_: Axes
-    axes_: np.ndarray
-    figure_: Any  # a Figure, or the SubFigure that holds the axes
-
-    def __init__(
-        self,
-        *,
-        images: np.ndarray,
-        y_true: Sequence[Any],
-        y_pred: Sequence[Any],
-        confidence: Sequence[float],
-        loss: Sequence[float],
-    ) -> None:
-        self.images = images
-        self.y_true = y_true
-        self.y_pred = y_pred
-        self.confidence = confidence
-        self.loss = loss
+    images: np.ndarray
+    y_true: Sequence[Any]
+    y_pred: Sequence[Any]
+    confidence: Sequence[float]
+    loss: Sequence[float]
+    ax_: Axes = field(init=False)
+    axes_: np.ndarray = field(init=False)
+    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
 
     def plot(
         self,
@@ -103,7 +96,7 @@ class PredictionsDisplay:
             Axes to divide among the images. If None, a new figure is created.
 
         n_images : int, default=12
-            How many to draw, at most.
+            Largest number of images to draw.
 
         n_columns : int, default=6
             Images in a row.
@@ -139,9 +132,7 @@ class PredictionsDisplay:
             )
             if true != predicted:
                 cell.xaxis.label.set_color(WRONG)
-        self.ax_ = ax
-        self.axes_ = np.array(cells)
-        self.figure_ = ax.figure
+        self.ax_, self.axes_, self.figure_ = ax, np.array(cells), ax.figure
         return self
 
     @classmethod
@@ -151,20 +142,15 @@ class PredictionsDisplay:
         X: Any,
         y: Any,
         *,
-        only_mistakes: bool = True,
-        display_labels: Sequence[Any] | None = None,
         image_shape: tuple[int, int, int] | None = None,
-        ax: Axes | None = None,
-        n_images: int = 12,
-        n_columns: int = 6,
-        im_kw: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> PredictionsDisplay:
         """Draw the worst mistakes of a fitted classifier.
 
         Parameters
         ----------
         estimator : fitted classifier
-            One with ``predict_proba``; a Pipeline or a search too.
+            One with ``predict_proba``, or a Pipeline or search that ends in one.
 
         X : array-like
             Images, as the estimator takes them.
@@ -172,18 +158,13 @@ class PredictionsDisplay:
         y : array-like of shape (n,)
             Their labels.
 
-        only_mistakes : bool, default=True
-            Whether images with the right label stay away.
-
-        display_labels : sequence, default=None
-            Names of the classes, in the order of ``classes_``. If None, the labels.
-
         image_shape : tuple of int, default=None
-            (channels, height, width) of an image. If None, what the estimator was
-            fitted on where it says, else that of `X`, or a grey square.
+            (channels, height, width) of an image. If None, the shape that the
+            estimator was fitted on if it has one, else that of `X`, or a grey square.
 
-        ax, n_images, n_columns, im_kw
-            See :meth:`plot`.
+        **kwargs : dict
+            `only_mistakes`, `display_labels` and `ax` as in :meth:`from_predictions`;
+            `n_images`, `n_columns` and `im_kw` as in :meth:`plot`.
 
         Returns
         -------
@@ -213,13 +194,8 @@ class PredictionsDisplay:
             y,
             estimator.predict_proba(X),
             classes=estimator.classes_,
-            only_mistakes=only_mistakes,
-            display_labels=display_labels,
             image_shape=image_shape,
-            ax=ax,
-            n_images=n_images,
-            n_columns=n_columns,
-            im_kw=im_kw,
+            **kwargs,
         )
 
     @classmethod
@@ -234,9 +210,7 @@ class PredictionsDisplay:
         display_labels: Sequence[Any] | None = None,
         image_shape: tuple[int, int, int] | None = None,
         ax: Axes | None = None,
-        n_images: int = 12,
-        n_columns: int = 6,
-        im_kw: Mapping[str, Any] | None = None,
+        **plot_kw: Any,
     ) -> PredictionsDisplay:
         """Draw the worst mistakes, given the probabilities.
 
@@ -254,11 +228,21 @@ class PredictionsDisplay:
         classes : array-like of shape (n_classes,), default=None
             Labels of the columns of `y_proba`. If None, the labels in `y_true`, sorted.
 
-        only_mistakes, display_labels, image_shape
-            See :meth:`from_estimator`.
+        only_mistakes : bool, default=True
+            Whether to leave out images with a correct prediction.
 
-        ax, n_images, n_columns, im_kw
-            See :meth:`plot`.
+        display_labels : sequence, default=None
+            Names of the classes, in the order of `classes`. If None, the labels.
+
+        image_shape : tuple of int, default=None
+            (channels, height, width) of an image. If None, that of `X`, or a grey
+            square.
+
+        ax : matplotlib Axes, default=None
+            Axes to divide among the images. If None, a new figure is created.
+
+        **plot_kw : dict
+            `n_images`, `n_columns` and `im_kw`, see :meth:`plot`.
 
         Returns
         -------
@@ -268,8 +252,8 @@ class PredictionsDisplay:
         Raises
         ------
         ValueError
-            If lengths or numbers of classes do not go together, or the shape of the
-            images is neither given nor that of a grey square.
+            If lengths or numbers of classes differ, or the shape of the images is
+            neither given nor that of a grey square.
 
         Examples
         --------
@@ -309,7 +293,7 @@ class PredictionsDisplay:
             confidence=y_proba.max(axis=1)[order],
             loss=loss[order],
         )
-        return display.plot(ax, n_images=n_images, n_columns=n_columns, im_kw=im_kw)
+        return display.plot(ax, **plot_kw)
 
 
 def _as_images(X: np.ndarray, image_shape: tuple[int, int, int] | None) -> np.ndarray:
@@ -330,7 +314,7 @@ def _as_images(X: np.ndarray, image_shape: tuple[int, int, int] | None) -> np.nd
 
 
 def _range(images: np.ndarray) -> tuple[float, float]:
-    """Choose what is black and what is white: 0..255, 0..1, or what there is."""
+    """Choose the values of black and white: 0..255, 0..1, or the images' own range."""
     low, high = (float(images.min()), float(images.max())) if images.size else (0, 1)
     if low < 0 or high > 255:
         return low, high

@@ -1,4 +1,4 @@
-"""One look for all displays: colours that paper and dark notebooks show, few lines."""
+"""Colours, axes and grids of all displays, readable on white and on dark pages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Blue, rose, green and grey, as in the published figures. Rose and green differ in
-# lightness too, for readers who cannot tell red from green. All are seen on white and
-# on black; texts and axes have the colours of the reader's own style.
+# Blue, rose, green and grey, as in the published figures. Rose and green also differ in
+# lightness, for readers with red-green colour blindness. All are visible on white and
+# on black; texts and axes have the colours of the current matplotlib style.
 ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
 _FURTHER_COLORS = ("#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
 WRONG = "#d6486a"
 
 
 def row_colors(n: int) -> list[str]:
-    """Return a colour for each of n curves; of more than eight, some share one."""
+    """Return a colour for each of n curves; colours repeat after eight."""
     colors = ROW_COLORS + _FURTHER_COLORS
     return [colors[i % len(colors)] for i in range(n)]
 
@@ -32,7 +32,7 @@ def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
 
 
 def tidy(ax: Axes) -> None:
-    """Leave of the frame what is read, and lines to read by."""
+    """Remove the top and right spines and draw a light grid."""
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
@@ -44,11 +44,11 @@ def grid_of_axes(ax: Axes, n: int, n_columns: int, text: float = 0.0) -> list[Ax
     Parameters
     ----------
     ax : matplotlib Axes
-        Its own frame goes.
+        The axes to divide; their frame is hidden.
     n, n_columns : int
-        Small axes, and how many of them stand in a row.
+        Number of small axes, in all and in a row.
     text : float, default=0.0
-        Share of the height of each that is left free below.
+        Fraction of the height of each that stays free below.
     """
     n_rows = max(-(-n // n_columns), 1)
     ax.set_axis_off()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from ..estimators import ImageClassifier
-from ..output import encoding_all, followed, say, tell
+from ..output import escape_unencodable, print_line, print_notice, progress_bar
 from ..persistence import inspect_model, load_model
 from ..photos import naming
 from ..storage import atomic_write
@@ -74,7 +74,7 @@ def predict_files(
     def report(text: str, *, kind: str = "error", passed_over: bool = True) -> None:
         nonlocal whole
         whole = whole and not passed_over
-        tell(f"{kind}: {text}")
+        print_notice(f"{kind}: {text}")
 
     with _writer(out, [os.fspath(model), *inputs]) as write:
         estimator = load_model(model)
@@ -98,7 +98,7 @@ def predict_files(
             total = None
             if not any(map(is_array_file, inputs)):
                 total = sum(1 for _ in walk(inputs, _unheard))
-            predictions = followed(predictions, total)
+            predictions = progress_bar(predictions, total)
         for line in format_predictions(
             predictions,
             estimator.classes_,
@@ -109,7 +109,7 @@ def predict_files(
             write(line)
         # At the end: a reader that is gone by then wants to hear of nothing.
         for note in filter(None, notes):
-            tell(f"note: {note}")
+            print_notice(f"note: {note}")
     return whole
 
 
@@ -119,7 +119,7 @@ def _writer(
 ) -> Iterator[Callable[[str], object]]:
     """Open what lines are written to, at once, so that a fault is told at once."""
     if out is None:
-        yield say
+        yield print_line
         return
     there = filter(os.path.exists, read) if os.path.isfile(out) else ()
     if any(os.path.samefile(out, path) for path in there):
@@ -127,7 +127,7 @@ def _writer(
     # A text file, as all that mode "w" opens.
     with (
         atomic_write(out, "w", encoding="utf-8") as file,
-        encoding_all(cast(TextIO, file)),
+        escape_unencodable(cast(TextIO, file)),
     ):
         yield lambda line: file.write(line + "\n")
 

@@ -34,7 +34,7 @@ def choose_preparation(
     prepare : {"clothing", "resize"}
         As ``load_photo`` takes it.
     note : str or None
-        What to tell where the file does not say, and what it holds does not either.
+        What to tell where the file does not say it, and what it holds does not either.
     """
     if summary.preparation is not None:
         return summary.preparation, None

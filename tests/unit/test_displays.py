@@ -11,12 +11,9 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from fmnist_sklearn import (
     CLASS_NAMES,
     FiltersDisplay,
-    LayersDisplay,
     LeNet5,
     LeNet5Classifier,
-    MiniVGG,
     PredictionsDisplay,
-    layer_table,
 )
 from fmnist_sklearn.displays.style import WRONG
 
@@ -104,7 +101,7 @@ def test_no_mistake_is_said(ax):
     assert [text.get_text() for text in ax.texts] == ["no mistakes"]
 
 
-# FiltersDisplay, LayersDisplay
+# FiltersDisplay
 
 
 def test_filters_of_the_first_convolution(lenet5, ax):
@@ -127,34 +124,18 @@ def test_filters_of_colours_are_coloured(ax):
     assert len(display.figure_.axes) == 1  # no colour bar
 
 
-@pytest.mark.parametrize("network", [LeNet5(), MiniVGG()])
-def test_the_diagram_counts_what_the_table_counts(network, ax):
-    display = LayersDisplay.from_estimator(network, ax=ax)
-    table = layer_table(network)
-    total = table["n_parameters"].sum()
-    assert sum(step.n_parameters for step in display.steps) == total
-    assert display.steps[0].shape == network.image_shape
-    assert display.steps[-1].shape == (10,)
-    assert f"{total:,} in all" in ax.get_legend().get_title().get_text()
-
-
-@pytest.mark.parametrize("display", [FiltersDisplay, LayersDisplay])
-def test_what_has_no_network(display):
-    with pytest.raises(TypeError, match=r"fitted network .* got LogisticRegression"):
-        display.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
+def test_what_has_no_network():
+    with pytest.raises(TypeError, match=r"must be a network.* got LogisticRegression"):
+        FiltersDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
     with pytest.raises(NotFittedError):
-        display.from_estimator(LeNet5Classifier())
+        FiltersDisplay.from_estimator(LeNet5Classifier())
     assert plt.get_fignums() == []
 
 
 def test_texts_follow_a_dark_style(lenet5, X_test, y_test):
     with plt.style.context("dark_background"):
-        layers = LayersDisplay.from_estimator(lenet5)
         shown = PredictionsDisplay.from_estimator(
             lenet5, X_test, y_test, only_mistakes=False, n_images=100
         )
-    assert {text.get_color() for text in layers.ax_.texts if text.get_text()} == {
-        "white"
-    }
     colors = {cell.xaxis.label.get_color() for cell in shown.axes_}
     assert colors == {"white", WRONG}

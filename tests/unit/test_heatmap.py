@@ -118,7 +118,7 @@ def test_benchmark_scores_give_the_accuracy(ax):
     assert ticks(ax.xaxis) == ["True", "False"]
     accuracies = search.cv_results_["mean_test_accuracy"]
     assert np.array_equal(display.scores.ravel(), accuracies)
-    with pytest.raises(ValueError, match=r"must hold one score.*mean_test_recall"):
+    with pytest.raises(ValueError, match=r"must have a single score.*mean_test_recall"):
         SearchHeatmapDisplay.from_search(
             {"params": search.cv_results_["params"], "mean_test_recall": accuracies}
         )

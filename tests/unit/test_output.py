@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from fmnist_sklearn.output import (
-    encoding_all,
+    escape_unencodable,
+    flush_output,
+    print_line,
+    print_notice,
     print_table,
     printable,
-    say,
-    settle,
-    tell,
 )
 
 ROW = {
@@ -83,8 +83,8 @@ def test_printable(value, expected):
 def test_any_text_for_any_encoding(monkeypatch, encoding, expected):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", stream)
-    with encoding_all(sys.stdout):
-        say("gr\udcfcn grün ☂")
+    with escape_unencodable(sys.stdout):
+        print_line("gr\udcfcn grün ☂")
     assert stream.buffer.getvalue() == expected
     assert stream.errors == "strict"
 
@@ -93,10 +93,10 @@ def test_streams_that_encode_nothing(monkeypatch):
     for stream in (io.StringIO(), None):
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "stderr", stream)
-        with encoding_all(sys.stdout):
-            say("a ☂ \udcfc")
-            tell("b \udcfc\n", start="\n")
-            settle()
+        with escape_unencodable(sys.stdout):
+            print_line("a ☂ \udcfc")
+            print_notice("b \udcfc\n", start="\n")
+            flush_output()
         if stream is not None:
             assert stream.getvalue() == "a ☂ \udcfc\n\nfmnist-sklearn: b \\udcfc\\n\n"
 
@@ -113,26 +113,26 @@ def unread():
 def test_stdout_that_nobody_reads_ends_the_command(monkeypatch, unread):
     monkeypatch.setattr(sys, "stdout", unread)
     with pytest.raises(SystemExit) as end:
-        say("a")
+        print_line("a")
     assert end.value.code == 141
     unread.flush()  # as Python does at its end
-    say("b")
+    print_line("b")
 
 
 def test_what_others_printed_is_settled(monkeypatch, unread):
     monkeypatch.setattr(sys, "stdout", unread)
     print("usage: ...")
     with pytest.raises(SystemExit) as end:
-        settle()
+        flush_output()
     assert end.value.code == 141
     unread.flush()
 
 
 def test_stderr_that_nobody_reads_changes_nothing(monkeypatch, unread):
     monkeypatch.setattr(sys, "stderr", unread)
-    tell("a")
-    tell("b")
-    settle()
+    print_notice("a")
+    print_notice("b")
+    flush_output()
     unread.flush()
 
 
@@ -142,5 +142,5 @@ def test_a_full_disk_is_an_error(monkeypatch):
     with open("/dev/full", "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(OSError, match="No space left"):
-            say("a")
+            print_line("a")
         stream.flush()

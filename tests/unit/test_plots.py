@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 
-from fmnist_sklearn.plots import TrainingCurvesDisplay
+from fmnist_sklearn import TrainingCurvesDisplay
 
 X = np.arange(20.0).reshape(10, 2)
 y = np.arange(10) % 2
@@ -233,7 +233,7 @@ def test_an_estimator_without_curves():
 
 @pytest.mark.parametrize("metric", [["valid_loss"], {"valid_loss"}, None, 3])
 def test_a_metric_that_is_no_name(metric, lenet5):
-    with pytest.raises(TypeError, match=r"metric must name one thing .*'valid_loss'"):
+    with pytest.raises(TypeError, match=r"metric must be the name of one metric .*'valid_loss'"):
         TrainingCurvesDisplay.from_estimator(lenet5, metric=metric)
 
 
