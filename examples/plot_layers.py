@@ -14,14 +14,15 @@ import matplotlib.pyplot as plt
 
 from fmnist_sklearn import LeNet5, layer_table
 
-table = layer_table(LeNet5())
-table
+network = LeNet5()
+layer_table(network)
 
 # %%
 # Convolutions, pooling and dense layers are drawn; the others keep the shape. A box is
 # as high as the images that leave its layer, and wider with more channels.
 COLORS = {"Conv2d": "#2563a8", "MaxPool2d": "#ee7f97", "Linear": "#1f7a4d"}
 
+table = layer_table(network)
 drawn = []
 for row in table.itertuples(index=False):
     name, _, kind = row.layer.removesuffix(")").partition(" (")

@@ -233,7 +233,7 @@ def test_an_estimator_without_curves():
 
 @pytest.mark.parametrize("metric", [["valid_loss"], {"valid_loss"}, None, 3])
 def test_a_metric_that_is_no_name(metric, lenet5):
-    with pytest.raises(TypeError, match=r"metric must be the name of one metric .*'valid_loss'"):
+    with pytest.raises(TypeError, match="metric must be the name of one metric"):
         TrainingCurvesDisplay.from_estimator(lenet5, metric=metric)
 
 
