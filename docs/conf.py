@@ -23,10 +23,9 @@ from fmnist_sklearn import CLASS_NAMES, RECIPES, LeNet5, MiniVGG, cli, layer_tab
 # What the package looks like; the records of the benchmarks, and their tables.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "benchmarks"))
-import accuracy_records
 import layout
 import looks
-import speed_records
+import records
 
 project = "fmnist_sklearn"
 author = "The fmnist_sklearn developers"
@@ -139,16 +138,16 @@ _NAMES = {
     "LeNet5": LeNet5,
     "MiniVGG": MiniVGG,
     "RECIPES": RECIPES,
-    "accuracy": accuracy_records,
+    "accuracy": records,
     "code": code,
     "command_help": command_help,
-    "comparisons": speed_records.read_speed(),
+    "comparisons": records.read_speed(),
     "layer_table": layer_table,
     "layout": layout,
     "pd": pd,
     "recipes_of": recipes_of,
-    "records": accuracy_records.read_records(),
-    "speed": speed_records,
+    "records": records.read_records(),
+    "speed": records,
 }
 
 

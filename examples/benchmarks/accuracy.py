@@ -2,7 +2,7 @@ r"""Train the recipes on the full Fashion-MNIST and record what they reach.
 
 Each run, a recipe with one model, batch size and seed, leaves a file in
 ``docs/accuracy``, and is not repeated while that file is there: a run that was cut off
-is begun anew, the finished ones stay. For instance::
+starts again, the finished ones stay. For instance::
 
     python examples/benchmarks/accuracy.py --recipe fast --model lenet5 --seeds 0 1 2
 
@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from accuracy_records import path_of, write_record
 from joblib import Parallel, delayed
-from records import MODEL_NAMES
+from records import MODEL_NAMES, path_of, write_record
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import RECIPES, load_model, save_model
@@ -37,8 +37,8 @@ from fmnist_sklearn.benchmark.data import Images, load_data
 from fmnist_sklearn.benchmark.fits import fit_holdout
 from fmnist_sklearn.models import find_model
 
-# Shorter, and with mirror images in place of turned ones: the teachers know more of
-# what an image may be than its label does.
+# Shorter, and with mirror images in place of turned ones: the teachers' probabilities
+# hold more of what an image may be than its label does.
 _ACCURATE = RECIPES["accurate"]["LeNet5Classifier"]
 DISTILLED = {
     **_ACCURATE,
@@ -58,7 +58,7 @@ class TestReading(Callback):
         self.images = images
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Start anew."""
+        """Start an empty record."""
         self.accuracies: list[float] = []
         self.seconds = 0.0
 
@@ -68,14 +68,6 @@ class TestReading(Callback):
         accuracy = net.score(self.images.X_test, self.images.y_test)
         self.accuracies.append(float(accuracy))
         self.seconds += time.perf_counter() - start
-
-
-def make(recipe: str, model: str, teachers: list[Path], **params: Any) -> Any:
-    """Make an unfitted estimator."""
-    if recipe != "distilled":
-        return find_model(model).make(recipe, **params)
-    teacher = [load_model(path) for path in teachers]
-    return find_model(model).cls(**DISTILLED, teacher=teacher, **params)
 
 
 def train(estimator: Any, images: Images) -> dict[str, Any]:
@@ -98,15 +90,15 @@ def train(estimator: Any, images: Images) -> dict[str, Any]:
 
 
 def record(key: dict[str, Any], images: Images, arguments: argparse.Namespace) -> None:
-    """Train a run and write what it reached."""
+    """Train a run and write its results."""
     name = path_of(key).stem
-    estimator = make(
-        key["recipe"],
-        key["model"],
-        arguments.teachers,
-        batch_size=key["batch_size"],
-        random_state=key["seed"],
-    )
+    entry = find_model(key["model"])
+    params = {"batch_size": key["batch_size"], "random_state": key["seed"]}
+    if arguments.teachers:
+        params |= {**DISTILLED, "teacher": [*map(load_model, arguments.teachers)]}
+        estimator = entry.cls(**params)
+    else:
+        estimator = entry.make(key["recipe"], **params)
     results = train(estimator, images)
     if arguments.teachers:
         results["teachers"] = [path.stem for path in arguments.teachers]
@@ -149,23 +141,20 @@ def main() -> None:
         parser.error("--alone is for one run at a time, --jobs 1")
     torch.set_num_threads(arguments.threads)
     images = load_data("full", None)
-    keys = [
-        {
+    missing = []
+    for batch_size, seed in product(arguments.batch_size, arguments.seeds):
+        key = {
             "recipe": arguments.recipe,
             "model": arguments.model,
             "batch_size": batch_size,
             "seed": seed,
         }
-        for batch_size in arguments.batch_size
-        for seed in arguments.seeds
-    ]
-    for key in keys:
         if path_of(key).exists():
             print(f"{path_of(key).stem}: recorded before")
+        else:
+            missing.append(key)
     Parallel(n_jobs=arguments.jobs, backend="threading")(
-        delayed(record)(key, images, arguments)
-        for key in keys
-        if not path_of(key).exists()
+        delayed(record)(key, images, arguments) for key in missing
     )
 
 

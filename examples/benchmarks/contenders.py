@@ -17,9 +17,8 @@ from fmnist_sklearn.benchmark import describe_hardware, describe_versions
 from fmnist_sklearn.models import MODELS
 
 
-def plain_lenet5(hidden_units: tuple[int, int] = (120, 84)) -> nn.Module:
+def plain_lenet5() -> nn.Module:
     """Build the network of ``LeNet5`` from PyTorch's own layers, in textbook order."""
-    first, second = hidden_units
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2),
         nn.BatchNorm2d(6),
@@ -30,13 +29,13 @@ def plain_lenet5(hidden_units: tuple[int, int] = (120, 84)) -> nn.Module:
         nn.ELU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(400, first),
+        nn.Linear(400, 120),
         nn.ELU(),
         nn.Dropout(0.5),
-        nn.Linear(first, second),
+        nn.Linear(120, 84),
         nn.ELU(),
         nn.Dropout(0.5),
-        nn.Linear(second, 10),
+        nn.Linear(84, 10),
     )
 
 
@@ -62,6 +61,8 @@ def plain_mini_vgg() -> nn.Module:
 
 ESTIMATORS = {name.lower(): model.cls for name, model in MODELS.items()}
 PLAIN_NETWORKS = {"lenet5": plain_lenet5, "minivgg": plain_mini_vgg}
+# Settings of the estimators that leave out what the plain loop does not do either.
+AS_PLAIN = {"label_smoothing": 0, "ema_decay": None}
 
 
 def scaled(images: np.ndarray) -> Tensor:
@@ -99,8 +100,8 @@ def predicted_in_slices(
     return torch.cat([network(x).argmax(1) for x in slices]).numpy()
 
 
-# A job is made ready once, in a process of its own, and then timed again and again. Who
-# lacks the library for it returns None.
+# A contender prepares its job once, in its own process, and the job is then timed again
+# and again. A contender whose library is missing returns None.
 Job = Callable[[], float]
 Contender = Callable[[], Job | None]
 
@@ -110,7 +111,7 @@ def time_in_turn(
 ) -> dict[str, list[float]]:
     """Run every contender once to warm up, then all of them in turn, several times.
 
-    Each has a process of its own, so that none leaves its memory or its threads to
+    Each has a process of its own, so that no contender inherits memory or threads of
     another: a loop in a process with one of our fits would run faster than alone,
     because a fit makes the C library keep freed memory. While one runs, the others
     wait.
@@ -160,7 +161,7 @@ def _start(contender: Contender, threads: int) -> Connection:
 
 
 def _serve(connection: Connection, contender: Contender, threads: int) -> None:
-    """Tell whether there is a job, after a first run; then run it when asked."""
+    """Report whether there is a job, after a first run; then run it on request."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     torch.set_num_threads(threads)
@@ -183,7 +184,7 @@ def stopwatch(job: Callable[[], object]) -> float:
 
 
 def print_machine() -> None:
-    """Print the hardware and the versions that the figures belong to."""
+    """Print the hardware and the versions to which the figures belong."""
     hardware, versions = describe_hardware(), describe_versions()
     print(", ".join(f"{key}: {value}" for key, value in hardware.items() if value))
     print(", ".join(f"{name} {number}" for name, number in versions.items()))

@@ -2,7 +2,7 @@
 
 The 60,000 training images are fitted, a tenth of which the estimator keeps to stop by,
 and the 10,000 test images are scored once. A line a fit goes to ``docs/defaults.csv``,
-where they replace those of the same estimators. Nothing else should run meanwhile::
+which is written again. Nothing else should run meanwhile::
 
     python examples/benchmarks/defaults.py --seeds 0 1 2
 """
@@ -13,7 +13,7 @@ import argparse
 
 import torch
 from contenders import ESTIMATORS, print_machine, stopwatch
-from records import DEFAULTS, MODEL_NAMES, replace_rows
+from records import DEFAULTS, MODEL_NAMES, write_rows
 
 from fmnist_sklearn import fetch_fashion_mnist
 
@@ -21,7 +21,6 @@ from fmnist_sklearn import fetch_fashion_mnist
 def main() -> None:
     """Fit both estimators with each seed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=sorted(ESTIMATORS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
@@ -30,7 +29,7 @@ def main() -> None:
     X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
     print_machine()
     rows = []
-    for model in arguments.models:
+    for model in sorted(ESTIMATORS):
         for seed in arguments.seeds:
             estimator = ESTIMATORS[model](random_state=seed)
             seconds = stopwatch(lambda estimator=estimator: estimator.fit(X, y))
@@ -44,7 +43,7 @@ def main() -> None:
             }
             print(row, flush=True)
             rows.append(row)
-    replace_rows(DEFAULTS, "estimator", rows)
+    write_rows(DEFAULTS, rows)
 
 
 if __name__ == "__main__":

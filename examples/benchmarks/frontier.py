@@ -1,20 +1,19 @@
-"""Time classifiers from quick to patient: test accuracy against training seconds.
+"""Time classifiers from short to long training: test accuracy against training seconds.
 
 Each contender is trained on the 60,000 training images at several sizes, its epochs or
-iterations, and judged on the 10,000 test images. A line a fit goes to
-``docs/frontier.csv``; one that is there is not repeated. Nothing else should run
+iterations, and scored on the 10,000 test images. Each fit adds a row to
+``docs/frontier.csv``; a recorded fit is not repeated. Nothing else should run
 meanwhile::
 
     python examples/benchmarks/frontier.py --seeds 0 1 2
 
-Seconds are those of ``fit``, on images that lie in memory as the contender takes them.
-"accurate" takes hours on two cores and comes with ``--long`` only.
+Seconds are those of ``fit``, on images in memory in the form that the contender takes.
+"accurate" takes hours on two cores and runs with ``--long`` only.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from contenders import plain_lenet5, plain_mini_vgg, print_machine, stopwatch
-from records import FRONTIER
+from records import FRONTIER, add_row, is_recorded
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -99,25 +98,6 @@ def as_taken(X: np.ndarray) -> dict[str, np.ndarray]:
     return {"bytes": X, "rows": rows, "images": rows.reshape(-1, 1, 28, 28)}
 
 
-def recorded() -> set[tuple[str, ...]]:
-    """Return contender, size and seed of the fits that have a line."""
-    if not FRONTIER.exists():
-        return set()
-    with FRONTIER.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {(row["contender"], row["size"], row["seed"]) for row in rows}
-
-
-def write_line(row: dict[str, Any]) -> None:
-    """Add a line to the file, and the names of its columns to a new one."""
-    is_new = not FRONTIER.exists()
-    with FRONTIER.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def measure(contender: Contender, size: int, seed: int, data: Any) -> dict[str, str]:
     """Fit a contender, once on few images to warm up; return seconds and accuracy."""
     (X, y), (X_test, y_test) = data
@@ -145,16 +125,10 @@ def main() -> None:
     chosen = {name: CONTENDERS[name] for name in names}
     for name, contender in (chosen | (LONG if arguments.long else {})).items():
         for size, seed in product(contender.sizes, arguments.seeds):
-            if (name, str(size), str(seed)) not in recorded():
-                row = {
-                    "contender": name,
-                    "size": size,
-                    "seed": seed,
-                    "threads": arguments.threads,
-                    **measure(contender, size, seed, data),
-                }
-                write_line(row)
-                print(row, flush=True)
+            row = {"contender": name, "size": size, "seed": seed}
+            if not is_recorded(FRONTIER, row):
+                row["threads"] = arguments.threads
+                add_row(FRONTIER, row | measure(contender, size, seed, data))
 
 
 if __name__ == "__main__":

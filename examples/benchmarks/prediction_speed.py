@@ -24,8 +24,8 @@ from contenders import (
     stopwatch,
     time_in_turn,
 )
+from records import OURS, PLAIN_LOOP, print_rates, write_speed
 from skorch import NeuralNetClassifier
-from speed_records import OURS, PLAIN_LOOP, print_rates, write_speed
 
 from fmnist_sklearn import fetch_fashion_mnist
 

@@ -1,9 +1,9 @@
 """Compare candidates for a recipe by validation on the training images.
 
-Every candidate trains on 48,000 of the training images and is judged on the other
-12,000, by the mean over three seeds of what it keeps: the weights of the epoch with the
-lowest validation loss, or of the last one; the test images are not read. The results go
-to ``docs/recipe_choice.csv``; a candidate that is there is not repeated::
+Every candidate trains on 48,000 of the training images and is scored on the other
+12,000, by the mean over three seeds of the weights that it keeps: those of the epoch
+with the lowest validation loss, or of the last one. The test images are not read. The
+results go to ``docs/recipe_choice.csv``; a recorded candidate is not repeated::
 
     python examples/benchmarks/recipe_choice.py --recipe accurate --model lenet5
 
@@ -13,22 +13,21 @@ On a GPU ``--jobs`` trains several side by side.
 from __future__ import annotations
 
 import argparse
-import csv
 from typing import Any
 
 import numpy as np
 import torch
 from contenders import ESTIMATORS
 from joblib import Parallel, delayed
-from records import MODEL_NAMES, RECIPE_CHOICE
+from records import MODEL_NAMES, RECIPE_CHOICE, add_row, is_recorded
 
 from fmnist_sklearn import RECIPES, fetch_fashion_mnist
 
-# None that a recorded run has.
+# Seeds that no recorded run uses.
 SEEDS = (100, 101, 102)
 
-# The columns that tell a candidate, and the parameters in them. Of the two ways to
-# decay weights, one that is left out is 0.
+# The columns that identify a candidate, and their parameters. A missing one of the two
+# ways to decay weights is 0.
 COLUMNS = {
     "max_epochs": "max_epochs",
     "batch_size": "batch_size",
@@ -117,20 +116,20 @@ CANDIDATES = {
 def row_of(recipe: str, model: str, candidate: dict[str, Any]) -> dict[str, str]:
     """Write a candidate as the first columns of its row."""
     defaults = {"lr_schedule__pct_start": 0.3, "augment": {}}
-    told = {**defaults, **candidate}
-    told["augment"] = ", ".join(
-        f"{name} {value}" for name, value in told["augment"].items()
+    params = {**defaults, **candidate}
+    params["augment"] = ", ".join(
+        f"{name} {value}" for name, value in params["augment"].items()
     )
-    told["ema_decay"] = told["ema_decay"] or 0
+    params["ema_decay"] = params["ema_decay"] or 0
     return {
         "recipe": recipe,
         "network": MODEL_NAMES[model],
-        **{column: str(told.get(name, 0)) for column, name in COLUMNS.items()},
+        **{column: str(params.get(name, 0)) for column, name in COLUMNS.items()},
     }
 
 
 def judge(model: str, candidate: dict[str, Any], seed: int, X: Any, y: Any) -> Any:
-    """Train a candidate and return what validation says of what it keeps."""
+    """Train a candidate; return epoch, accuracy and losses of what it keeps."""
     params = {**candidate, "random_state": seed, "validation_fraction": 0.2}
     estimator = ESTIMATORS[model](**params)
     history = estimator.fit(X, y).history_
@@ -151,14 +150,8 @@ def columns_of(figures: Any) -> dict[str, Any]:
     }
 
 
-def read_choice() -> list[dict[str, str]]:
-    """Read the candidates that were judged, a row each."""
-    with RECIPE_CHOICE.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def main() -> None:
-    """Judge what has no row yet."""
+    """Train the candidates that are not recorded yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", choices=["accurate", "fast"], required=True)
     parser.add_argument("--model", choices=sorted(MODEL_NAMES), required=True)
@@ -169,22 +162,18 @@ def main() -> None:
     X, y = fetch_fashion_mnist(return_X_y=True)
     kind = arguments.recipe, arguments.model
     rows = [(row_of(*kind, candidate), candidate) for candidate in CANDIDATES[kind]]
-    judged = read_choice()
-    open_ones = [
+    missing = [
         (row, candidate)
         for row, candidate in rows
-        if not any(row.items() <= one.items() for one in judged)
+        if not is_recorded(RECIPE_CHOICE, row)
     ]
     figures = Parallel(arguments.jobs, backend="threading", return_as="generator")(
         delayed(judge)(arguments.model, candidate, seed, X, y)
-        for _, candidate in open_ones
+        for _, candidate in missing
         for seed in SEEDS
     )
-    for row, _ in open_ones:
-        row |= columns_of([next(figures) for _ in SEEDS])
-        with RECIPE_CHOICE.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, row, lineterminator="\n").writerow(row)
-        print(row, flush=True)
+    for row, _ in missing:
+        add_row(RECIPE_CHOICE, row | columns_of([next(figures) for _ in SEEDS]))
 
 
 if __name__ == "__main__":

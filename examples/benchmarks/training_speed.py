@@ -23,6 +23,7 @@ from functools import partial
 import numpy as np
 import torch
 from contenders import (
+    AS_PLAIN,
     ESTIMATORS,
     PLAIN_NETWORKS,
     Contender,
@@ -34,9 +35,9 @@ from contenders import (
     time_in_turn,
 )
 from PIL import Image
+from records import BARE_LOOP, OURS, PLAIN_LOOP, print_rates, write_speed
 from sklearn.neural_network import MLPClassifier
 from skorch import NeuralNetClassifier
-from speed_records import BARE_LOOP, OURS, PLAIN_LOOP, print_rates, write_speed
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -46,8 +47,6 @@ from fmnist_sklearn._glibc import freed_memory_kept
 
 # One hidden layer of scikit-learn's own network, with about as many parameters.
 MLP_UNITS = {"lenet5": 78, "minivgg": 2727}
-# What the plain loop does not do either.
-AS_PLAIN = {"label_smoothing": 0, "ema_decay": None}
 
 
 @dataclass(frozen=True)
