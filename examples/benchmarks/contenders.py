@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import time
@@ -188,3 +189,12 @@ def print_machine() -> None:
     hardware, versions = describe_hardware(), describe_versions()
     print(", ".join(f"{key}: {value}" for key, value in hardware.items() if value))
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line with ``--threads`` added; print the machine."""
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print_machine()
+    return arguments

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ from contenders import (
     PLAIN_NETWORKS,
     print_machine,
     scaled,
-    stopwatch,
 )
 from records import DOCS, OURS, PLAIN_LOOP, write_run
 from torch import Tensor, nn
@@ -82,18 +82,13 @@ class Task:
 
     def seconds(self, job: Callable[[], object]) -> float:
         """Time a job until the device has finished it."""
-
-        def finished() -> None:
-            job()
-            self.wait()
-
-        self.wait()
-        return stopwatch(finished)
-
-    def wait(self) -> None:
-        """Wait for the whole device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+        start = time.perf_counter()
+        job()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
     def batches(self, n_epochs: int) -> Any:
         """Yield the indices of each batch, shuffled once an epoch."""

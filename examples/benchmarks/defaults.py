@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-from contenders import ESTIMATORS, print_machine, stopwatch
+from contenders import ESTIMATORS, parse_arguments, stopwatch
 from records import DEFAULTS, MODEL_NAMES, write_rows
 
 from fmnist_sklearn import fetch_fashion_mnist
@@ -22,12 +21,9 @@ def main() -> None:
     """Fit both estimators with each seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parse_arguments(parser)
     X, y = fetch_fashion_mnist(return_X_y=True)
     X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
-    print_machine()
     rows = []
     for model in sorted(ESTIMATORS):
         for seed in arguments.seeds:

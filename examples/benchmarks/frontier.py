@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from contenders import plain_lenet5, plain_mini_vgg, print_machine, stopwatch
+from contenders import parse_arguments, plain_lenet5, plain_mini_vgg, stopwatch
 from records import FRONTIER, add_row, is_recorded
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -114,13 +114,10 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS))
     parser.add_argument("--long", action="store_true", help="with recipe accurate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parse_arguments(parser)
     X, y = fetch_fashion_mnist(return_X_y=True)
     X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
     data = (as_taken(X), y), (as_taken(X_test), y_test)
-    print_machine()
     names = arguments.contenders or CONTENDERS
     chosen = {name: CONTENDERS[name] for name in names}
     for name, contender in (chosen | (LONG if arguments.long else {})).items():

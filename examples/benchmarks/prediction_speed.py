@@ -18,8 +18,8 @@ from contenders import (
     ESTIMATORS,
     PLAIN_NETWORKS,
     Job,
+    parse_arguments,
     predicted_in_slices,
-    print_machine,
     scaled,
     stopwatch,
     time_in_turn,
@@ -75,15 +75,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=sorted(ESTIMATORS), default="lenet5")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parse_arguments(parser)
     contenders = {
         PLAIN_LOOP: partial(plain_loop, arguments.model),
         OURS: partial(ours, arguments.model),
         "plain skorch": partial(plain_skorch, arguments.model),
     }
-    print_machine()
     run = {
         "job": "prediction",
         "model": arguments.model,

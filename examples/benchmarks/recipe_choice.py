@@ -6,8 +6,6 @@ with the lowest validation loss, or of the last one. The test images are not rea
 results go to ``docs/recipe_choice.csv``; a recorded candidate is not repeated::
 
     python examples/benchmarks/recipe_choice.py --recipe accurate --model lenet5
-
-On a GPU ``--jobs`` trains several side by side.
 """
 
 from __future__ import annotations
@@ -17,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import ESTIMATORS
-from joblib import Parallel, delayed
+from contenders import ESTIMATORS, parse_arguments
 from records import MODEL_NAMES, RECIPE_CHOICE, add_row, is_recorded
 
 from fmnist_sklearn import RECIPES, fetch_fashion_mnist
@@ -155,25 +152,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", choices=["accurate", "fast"], required=True)
     parser.add_argument("--model", choices=sorted(MODEL_NAMES), required=True)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--jobs", type=int, default=1, help="fits at a time")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parse_arguments(parser)
     X, y = fetch_fashion_mnist(return_X_y=True)
     kind = arguments.recipe, arguments.model
-    rows = [(row_of(*kind, candidate), candidate) for candidate in CANDIDATES[kind]]
-    missing = [
-        (row, candidate)
-        for row, candidate in rows
-        if not is_recorded(RECIPE_CHOICE, row)
-    ]
-    figures = Parallel(arguments.jobs, backend="threading", return_as="generator")(
-        delayed(judge)(arguments.model, candidate, seed, X, y)
-        for _, candidate in missing
-        for seed in SEEDS
-    )
-    for row, _ in missing:
-        add_row(RECIPE_CHOICE, row | columns_of([next(figures) for _ in SEEDS]))
+    for candidate in CANDIDATES[kind]:
+        row = row_of(*kind, candidate)
+        if not is_recorded(RECIPE_CHOICE, row):
+            figures = [judge(arguments.model, candidate, seed, X, y) for seed in SEEDS]
+            add_row(RECIPE_CHOICE, row | columns_of(figures))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import torch
 from contenders import (
     ESTIMATORS,
     PLAIN_NETWORKS,
+    parse_arguments,
     plain_epoch,
     predicted_in_slices,
-    print_machine,
     scaled,
 )
 from records import SAME_ACCURACY, add_row, is_recorded
@@ -68,12 +68,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=sorted(ESTIMATORS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parse_arguments(parser)
     train = fetch_fashion_mnist(return_X_y=True)
     test = fetch_fashion_mnist(subset="test", return_X_y=True)
-    print_machine()
     for model in arguments.models:
         for seed in arguments.seeds:
             row = {"model": model, "seed": seed, "epochs": TRAINING[model][0]}

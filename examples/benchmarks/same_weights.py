@@ -61,6 +61,16 @@ def print_digests(recipes):
         report(f"{name}, partial_fit:", net.partial_fit(X[2000:4000], y[2000:4000]))
 
 
+def checkout(revision, folder):
+    """Write the files of a revision to a folder of its own, and return that."""
+    tree = Path(folder) / revision
+    tree.mkdir()
+    git = ["git", "-C", str(ROOT), "archive", revision, "fmnist_sklearn"]
+    archive = subprocess.run(git, check=True, stdout=subprocess.PIPE).stdout
+    subprocess.run(["tar", "-x", "-C", str(tree)], check=True, input=archive)
+    return tree
+
+
 def digests_of(tree, recipes):
     """Run ``print_digests`` with the package of a folder."""
     program = (
@@ -76,20 +86,11 @@ def digests_of(tree, recipes):
 def main(old, new=None):
     """Compare two versions; return how many fits differ."""
     with tempfile.TemporaryDirectory() as folder:
-        trees = []
-        for revision in (old, new):
-            tree = ROOT if revision is None else Path(folder) / revision
-            if revision is not None:
-                git = ["git", "-C", str(ROOT), "worktree", "add", "--detach"]
-                subprocess.run([*git, "-q", str(tree), revision], check=True)
-            trees.append(tree)
-        try:
-            recipes = Path(folder) / "recipes"
-            before, after = (digests_of(tree, recipes) for tree in trees)
-        finally:
-            for tree in set(trees) - {ROOT}:
-                git = ["git", "-C", str(ROOT), "worktree", "remove", "--force"]
-                subprocess.run([*git, str(tree)], check=True)
+        trees = [
+            ROOT if each is None else checkout(each, folder) for each in (old, new)
+        ]
+        recipes = Path(folder) / "recipes"
+        before, after = (digests_of(tree, recipes) for tree in trees)
     for line, other in zip(before, after, strict=True):
         print(line if line == other else f"{line} before, {other} after: DIFFER")
     return sum(map(str.__ne__, before, after))

@@ -21,7 +21,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from contenders import plain_lenet5, print_machine, scaled, stopwatch
+from contenders import parse_arguments, plain_lenet5, scaled, stopwatch
 from joblib import Parallel, delayed
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from skorch import NeuralNetClassifier
@@ -49,22 +49,26 @@ def warm_up(number):
     import fmnist_sklearn  # noqa: F401
 
 
-def main(n_rows, n_epochs, n_rounds):
+def main():
     """Measure all searches in turn and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parse_arguments(parser)
     warnings.simplefilter("ignore")
-    print_machine()
     X, y = fetch_fashion_mnist(return_X_y=True)
-    X, y = X[:n_rows], y[:n_rows].astype(np.int64)
-    ours = LeNet5Classifier(max_epochs=n_epochs, patience=None, random_state=0)
+    X, y = X[: arguments.rows], y[: arguments.rows].astype(np.int64)
+    ours = LeNet5Classifier(max_epochs=arguments.epochs, patience=None, random_state=0)
     searches = {
         "n_jobs=1": (ours, X, 1),
         "n_jobs=2": (ours, X, 2),
-        "skorch, n_jobs=2": (plain(n_epochs), scaled(X).numpy(), 2),
+        "skorch, n_jobs=2": (plain(arguments.epochs), scaled(X).numpy(), 2),
     }
     Parallel(n_jobs=2)(delayed(warm_up)(number) for number in range(8))
     times = {name: [] for name in searches}
     # All in turn, so that what disturbs the machine disturbs each.
-    for _ in range(n_rounds):
+    for _ in range(arguments.rounds):
         for name, (net, rows, n_jobs) in searches.items():
             search = GridSearchCV(net, GRID, cv=FOLDS, n_jobs=n_jobs, refit=False)
             times[name].append(stopwatch(partial(search.fit, rows, y)))
@@ -76,9 +80,4 @@ def main(n_rows, n_epochs, n_rounds):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=12_000)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=1)
-    args = parser.parse_args()
-    main(args.rows, args.epochs, args.rounds)
+    main()

@@ -28,8 +28,8 @@ from contenders import (
     PLAIN_NETWORKS,
     Contender,
     Job,
+    parse_arguments,
     plain_epoch,
-    print_machine,
     scaled,
     stopwatch,
     time_in_turn,
@@ -271,11 +271,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rows", type=int, default=19200)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parse_arguments(parser)
     task = Task(arguments.model, arguments.batch_size, arguments.rows)
-    print_machine()
     seconds = time_in_turn(dict(contenders(task)), arguments.rounds, arguments.threads)
     run = {
         "job": "training",
