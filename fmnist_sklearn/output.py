@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,17 @@ def print_line(text: str) -> None:
         If it cannot be written for another reason, a full disk for one.
     """
     _to_stdout(text + "\n")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; paths in it as text.
+
+    Parameters
+    ----------
+    value : object
+        Nested dicts, lists, texts and numbers.
+    """
+    print_line(json.dumps(value, indent=1, default=str))
 
 
 def print_notice(text: str, start: str = "") -> None:

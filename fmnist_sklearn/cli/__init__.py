@@ -1,16 +1,32 @@
-"""The command ``fmnist-sklearn``: one line of arguments in, a status out."""
+"""The command ``fmnist-sklearn``: its arguments, its help and its exit status.
+
+Only what parses the arguments is imported here; each command imports the rest when it
+runs, so that ``--help`` does not load torch.
+"""
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from textwrap import indent
 from typing import Any
 
-from ..output import escape_unencodable, flush_output, print_notice
-from ._parser import make_parser
+import shtab
 
-_INTERRUPTED = 130  # what a shell reports for a process ended by Ctrl-C
+from .._version import __version__
+from ..output import escape_unencodable, flush_output, print_notice
+from . import train, use
+
+_INTERRUPTED = 130  # the status that a shell reports for a process ended by Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,16 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0; 1 for an error, told in one line on stderr; 130 after Ctrl-C. ``predict``
-        tells each picture that cannot be read, or in which no article is seen, names
-        the others all the same, and then returns 1.
+        0; 1 for an error, reported in one line on stderr; 130 after Ctrl-C.
+        ``predict`` reports each picture that it cannot read, or in which it finds no
+        item of clothing, predicts the others, and then returns 1.
 
     Raises
     ------
     SystemExit
         With status 2, for arguments that do not parse; with 0, for ``--help`` and
-        ``--version``; with 141, where nobody reads the output any more, as after
-        ``| head``.
+        ``--version``; with 141, if stdout was closed, as after ``| head``.
     """
     with escape_unencodable(sys.stdout), warnings.catch_warnings():
         warnings.filterwarnings("default", category=UserWarning)
@@ -44,26 +59,375 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_notice("interrupted", start="\n")
             return _INTERRUPTED
         except (ImportError, OSError, ValueError) as error:
-            print_notice(f"error: {_message(error)}")
+            message = str(error)
+            if isinstance(error, OSError) and error.strerror:  # without its number
+                where = "" if error.filename is None else f"{error.filename}: "
+                message = where + error.strerror
+            print_notice(f"error: {message}")
             return 1
 
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        args = make_parser().parse_args(argv)
-        return args.command(args)
+        options = vars(make_parser().parse_args(argv))
+        return options.pop("command")(**options)
     finally:
         flush_output()
 
 
-def _message(error: Exception) -> str:
-    """Return an error's message, the system's own without its number."""
-    if isinstance(error, OSError) and error.strerror:
-        where = "" if error.filename is None else f"{error.filename}: "
-        return where + error.strerror
-    return str(error)
-
-
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
-    """Show a warning without the line of code it came from."""
+    """Show a warning without the line of code that raised it."""
     print_notice(f"warning: {message}")
+
+
+# Types of arguments -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A type of arguments: a text that is converted and checked."""
+
+    metavar: str
+    expected: str
+    convert: Callable[[str], Any] = str
+    is_valid: Callable[[Any], bool] = lambda value: True
+    choices: Sequence[str] | None = None
+    complete: Any = None  # one of shtab's kinds of completion
+
+    def __call__(self, text: str) -> Any:
+        """Return the value of an argument."""
+        with suppress(ValueError):
+            value = self.convert(text)
+            if self.is_valid(value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r}")
+
+
+def _choice(*names: str) -> Kind:
+    expected = f"{', '.join(names[:-1])} or {names[-1]}"
+    return Kind("|".join(names), expected, str, names.__contains__, choices=names)
+
+
+def _model_name(text: str) -> str:
+    from ..models import find_model
+
+    return find_model(text).name
+
+
+def _data(text: str) -> str | Path:
+    return text if text in ("auto", "full", "sample") else Path(text)
+
+
+MODEL = Kind("MODEL", "lenet5 or minivgg", _model_name)
+FILE = Kind("FILE", "a file", Path, complete=shtab.FILE)
+DIR = Kind("DIR", "a folder", Path, complete=shtab.DIRECTORY)
+IMAGE = Kind("IMAGE", "a file", complete=shtab.FILE)
+DATA = Kind(
+    "auto|full|sample|DIR",
+    "auto, full, sample or an existing folder",
+    _data,
+    lambda data: isinstance(data, str) or data.is_dir(),
+)
+RECIPE = _choice("fast", "accurate", "published")
+PREPARATION = _choice("clothing", "resize")
+IMAGE_SHAPE = Kind(
+    "CxHxW",
+    "channels, height and width, such as 3x32x32",
+    lambda text: tuple(map(int, text.split("x"))),
+    lambda shape: len(shape) == 3 and min(shape) >= 1,
+)
+RATE = Kind("LR", "a number above 0", float, lambda x: 0 < x < float("inf"))
+FRACTION = Kind("P", "a number from 0 to below 1", float, lambda p: 0 <= p < 1)
+COUNT = Kind("N", "an integer of at least 1", int, lambda n: n >= 1)
+JOBS = Kind("N", "an integer other than 0", int, lambda n: n != 0)
+SEED = Kind("S", "an integer from 0 to 2**32-1", int, lambda n: 0 <= n < 2**32)
+FOLDS = Kind("N", "a number of folds, 2 or more", int, lambda n: n >= 2)
+VALIDATION = Kind(
+    "holdout|N",
+    "'holdout' or a number of folds, 2 or more",
+    lambda text: text if text == "holdout" else int(text),
+    lambda n: n == "holdout" or n >= 2,
+)
+BOOLEAN = Kind(
+    "true|false",
+    "true or false",
+    lambda text: json.loads(text.lower()),
+    lambda value: isinstance(value, bool),
+)
+PATIENCE = Kind(
+    "N|none",
+    "none or an integer of at least 1",
+    lambda text: None if text.lower() == "none" else int(text),
+    lambda n: n is None or n >= 1,
+)
+
+
+# Parser -------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests the option closest to a misspelt one.
+
+    Options that are not given are left out of the result, so that the functions which
+    are called with it keep their defaults.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            **kwargs,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def add(
+        self, name: str, kind: Kind, help_: str, group: Any = None, **more: Any
+    ) -> None:
+        """Add an argument; `more` are keyword arguments of ``add_argument``."""
+        more |= {"metavar": kind.metavar, "choices": kind.choices}
+        action: Any = (group or self).add_argument(name, type=kind, help=help_, **more)
+        if kind.complete:
+            action.complete = kind.complete  # read by shtab
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and exit with status 2 at the first unknown argument.
+
+        argparse leaves that to the top-level parser, which shows its own usage, and
+        reports missing arguments first, which may only be misspelt.
+        """
+        args = sys.argv[1:] if args is None else list(args)
+        # Arguments after the name of a command belong to the parser of the command.
+        own = takewhile(_is_option, args) if self._subparsers else args
+        for arg in takewhile("--".__ne__, own):
+            name = arg.partition("=")[0]
+            if arg.startswith("--") and name not in self._option_string_actions:
+                near = get_close_matches(name, self._option_string_actions, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.error(f"unrecognized arguments: {arg}{hint}")
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+
+def _is_option(arg: str) -> bool:
+    return arg.startswith("-")
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command line, with a parser for each command.
+
+    Returns
+    -------
+    parser : Parser
+        Its result has ``command``, a function that takes the other parsed values as
+        keyword arguments and returns the exit status.
+    """
+    parser = Parser(
+        prog="fmnist-sklearn",
+        description="Small convolutional networks for small images: train, compare, "
+        "predict.",
+        epilog="""\
+first steps:
+  fmnist-sklearn fit lenet5 --out net.safetensors
+  fmnist-sklearn predict net.safetensors shoe.png
+  fmnist-sklearn fit --help""",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=shtab.completion_action(),
+        choices=shtab.SUPPORTED_SHELLS,
+        help="print a script with which this shell completes commands and file names",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add_command(function: Callable[..., int]) -> Parser:
+        # The docstring is the help: a summary, and examples to copy.
+        summary, _, examples = (inspect.getdoc(function) or "").partition("\n\n")
+        command = commands.add_parser(
+            function.__name__,
+            help=f"{summary[:1].lower()}{summary[1:].removesuffix('.')}",
+            description=summary,
+            epilog="examples:\n" + indent(examples, "  "),
+        )
+        command.set_defaults(command=function)
+        return command
+
+    command = add_command(train.benchmark)
+    _add_training(command)
+    command.add("--models", MODEL, "lenet5, minivgg, or both (default)", nargs="+")
+    command.add("--lr", RATE, "learning rates (default: the recipe's)", nargs="+")
+    command.add("--batch-size", COUNT, "batch sizes (default: 64 128)", nargs="+")
+    command.add(
+        "--cv",
+        VALIDATION,
+        "holdout (default): one fit, validated on part of the training images; N: "
+        "N-fold cross-validation",
+    )
+    command.add("--n-jobs", JOBS, _N_JOBS_HELP, default=1)
+    command.add("--memory", DIR, _MEMORY_HELP)
+    command.add(
+        "--out",
+        DIR,
+        "folder for the results, written after every row (default: benchmark_results)",
+    )
+    _add_json(command)
+
+    command = add_command(train.search)
+    command.add("model", MODEL, "lenet5 or minivgg")
+    for name, kind, what in (
+        ("--lr", RATE, "learning rates"),
+        ("--batch-size", COUNT, "batch sizes"),
+        ("--shuffle", BOOLEAN, "whether validation rows are drawn at random"),
+        ("--dropout", FRACTION, "fractions of units dropped"),
+        ("--patience", PATIENCE, "epochs without progress before a fit stops"),
+    ):
+        command.add(name, kind, f"values to try: {what}", nargs="+")
+    _add_training(command)
+    command.add("--cv", FOLDS, "number of folds (default: 5)")
+    command.add(
+        "--max-epochs",
+        COUNT,
+        "largest number of epochs of a fit (default: the recipe's)",
+    )
+    command.add(
+        "--strategy",
+        _choice("grid", "random", "halving"),
+        "all combinations (grid, the default), --n-iter of them (random), or all with "
+        "few epochs and the best third of them with more (halving)",
+    )
+    command.add("--n-iter", COUNT, "combinations that random tries (default: 10)")
+    where = command.add_mutually_exclusive_group()
+    command.add("--n-jobs", JOBS, _N_JOBS_HELP, where)
+    command.add(
+        "--scheduler",
+        Kind("ADDRESS", "an address"),
+        "run the fits on the Dask cluster with its scheduler at tcp://HOST:PORT",
+        where,
+    )
+    command.add(
+        "--workers", COUNT, "run the fits in N Dask workers on this machine", where
+    )
+    command.add("--memory", DIR, _MEMORY_HELP)
+    command.add(
+        "--out",
+        DIR,
+        "folder for the results and the best network (default: search_results)",
+    )
+    _add_json(command)
+
+    command = add_command(train.fit)
+    command.add("model", MODEL, "lenet5 or minivgg")
+    command.add("--out", FILE, "file to save the network in", required=True)
+    _add_training(command)
+    command.add("--batch-size", COUNT, "images in a training step (default: 64)")
+    _add_json(command)
+
+    command = add_command(use.predict)
+    command.add("model", FILE, _MODEL_FILE_HELP)
+    command.add(
+        "images",
+        IMAGE,
+        "a picture (PNG, JPEG and others) of any size; a folder, of which all pictures "
+        "are read; or a .csv or .npy file of rows of pixels",
+        nargs="+",
+    )
+    command.add(
+        "--prepare",
+        PREPARATION,
+        f"{_PREPARE_HELP} (default: as the network's file says; if it does not, "
+        "clothing for the classes and image size of Fashion-MNIST, otherwise resize, "
+        "with a note on stderr)",
+    )
+    command.add("--top", COUNT, "also list the N most probable labels")
+    command.add(
+        "--min-confidence",
+        FRACTION,
+        "predict 'unsure' if the probability is below P (default: 0)",
+    )
+    command.add(
+        "--format",
+        _choice("text", "csv", "json"),
+        "text (default): path, label and probability between tabs; csv: with a header; "
+        "json: one array",
+    )
+    command.add("--out", FILE, "file to write when all is done, instead of printing")
+    command.add("--batch-size", COUNT, "images in memory at a time (default: 256)")
+    _add_json(command)
+
+    command = add_command(use.show)
+    command.add("model", FILE, _MODEL_FILE_HELP)
+    _add_json(command)
+
+    command = add_command(use.export)
+    command.add("model", FILE, _MODEL_FILE_HELP)
+    command.add("--out", FILE, "file to write", required=True)
+    pixels = _choice("uint8", "float32")
+    command.add("--input-dtype", pixels, "type of the pixels (default: uint8)")
+
+    command = add_command(use.fetch)
+    command.add("--data-home", DIR, _DATA_HOME_HELP)
+    _add_json(command)
+
+    command = add_command(use.fits)
+    command.add("memory", DIR, "the folder")
+    command.add_argument("--clear", action="store_true", help="delete all of them")
+    _add_json(command)
+    return parser
+
+
+# Arguments of several commands --------------------------------------------------------
+
+_MODEL_FILE_HELP = "file of the saved network"
+_DATA_HOME_HELP = "cache of the full data (default: scikit-learn's)"
+_MEMORY_HELP = "cache of finished fits; a run that was stopped repeats none of them"
+_N_JOBS_HELP = "number of fits at a time; -1: one for each core (default: 1)"
+_PREPARE_HELP = (
+    "clothing: cut out one item on a plain background, light on dark; resize: the "
+    "whole picture, with its colours and background"
+)
+
+
+def _add_json(command: Parser) -> None:
+    command.add_argument(
+        "--json", action="store_true", help="write one JSON value, for programs"
+    )
+
+
+def _add_training(command: Parser) -> None:
+    """Add the arguments of every training: recipe, seed and data."""
+    command.add(
+        "--recipe",
+        RECIPE,
+        "fast (default): few epochs; accurate: many epochs on randomly changed images; "
+        "published: as in the published experiment",
+    )
+    command.add("--seed", SEED, "seed of all random numbers (default: 0)")
+    data = command.add_argument_group("data")
+    command.add(
+        "--data",
+        DATA,
+        "auto (default): full Fashion-MNIST if present or downloadable, otherwise the "
+        "bundled sample; DIR: a folder of pictures with a sub-folder for each class",
+        data,
+    )
+    command.add("--data-home", DIR, _DATA_HOME_HELP, data)
+    command.add(
+        "--test",
+        DIR,
+        "with --data DIR: a folder of test pictures with the same sub-folders "
+        "(default: a fifth of the pictures of each class)",
+        data,
+    )
+    command.add(
+        "--image-shape",
+        IMAGE_SHAPE,
+        "with --data DIR: channels (1 for grey, 3 for RGB), height and width of the "
+        "images (default: 3x32x32)",
+        data,
+    )
+    prepare = f"with --data DIR: {_PREPARE_HELP} (default: resize)"
+    command.add("--prepare", PREPARATION, prepare, data)
