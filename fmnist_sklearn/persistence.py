@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import torch
-from msgspec import UNSET, Meta, Struct
-from sklearn.pipeline import Pipeline
+from msgspec import Meta, Struct
 from sklearn.utils.validation import check_is_fitted
 
+from ._unwrap import where_the_model_is
 from ._version import __version__
 from .estimators import ImageClassifier
-from .estimators._format_1 import upgrade
-from .estimators._plain import from_plain, to_plain
-from .estimators._schema import State, check, check_labels
-from .estimators._usable import check_usable
+from .estimators.state import State, decode_items, encode_items, get_state, set_state
 from .models import MODELS
-from .storage import (
-    bounded,
-    decode_items,
-    encode_items,
-    open_container,
-    write_container,
-)
+from .storage import bounded, read_container, write_container
 from .training import resolve_device
 
 _CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
+_FORMAT = "2"  # of model files, as `inspect_model` returns it
 
 Preparation = Literal["clothing", "resize"] | None
 
 
 class _Model(Struct, forbid_unknown_fields=True):
-    """What a file of format 2 holds beside arrays."""
+    """The JSON of a model file."""
 
-    class_: str = msgspec.field(name="class")
+    class_: Literal["LeNet5Classifier", "MiniVGGClassifier"] = msgspec.field(
+        name="class"
+    )
     params: dict[str, Any]
     state: State
     versions: dict[str, Annotated[str, Meta(max_length=100)]]
@@ -67,7 +61,7 @@ def save_model(
     The file (safetensors, with a checksum) holds the weights, the labels, the history
     and the parameters, but for ``memory``, a folder on this machine, and ``teacher``,
     which no prediction needs. The state of the optimizer is left out, so that
-    ``partial_fit`` and ``warm_start`` go on from the weights with a new optimizer.
+    ``partial_fit`` and ``warm_start`` continue from the weights with a new optimizer.
     Saved twice, a classifier gives the same bytes: the date in the file is that of the
     fit.
 
@@ -78,12 +72,13 @@ def save_model(
     path : str or path-like
         The file to write; one that exists is replaced, as a whole or not at all.
     metadata : mapping of str to str, number, bool or None, optional
-        What else the file shall say, such as ``{"data": "shoes-3"}``: up to 100 names
-        of up to 200 characters, strings of up to 10,000. ``inspect_model`` returns it.
+        Further entries of the file, such as ``{"data": "shoes-3"}``: up to 100 names
+        of up to 200 characters, strings of up to 10,000. ``inspect_model`` returns
+        them.
     preparation : {"clothing", "resize"} or None, default=None
         How a picture of any size becomes an image such as the classifier was trained
         on: "clothing" cuts out one article on a plain background, "resize" fits all of
-        it in. For ``fmnist-sklearn predict``; None says nothing.
+        it in. For ``fmnist-sklearn predict``; None leaves it open.
     on_unstorable : {"warn", "raise"}, default="warn"
         What to do about parameters that are objects, such as callbacks and functions,
         and what belongs to them (``callbacks__...``): leave them out with a warning, or
@@ -98,8 +93,8 @@ def save_model(
         strings; for a network whose layers were changed; and with
         ``on_unstorable="raise"`` for parameters that only a pickle could hold.
     ValueError
-        For parameters set since the fit that ``fit`` would not take, for weights that
-        are not finite, and for `metadata` beyond its bounds.
+        For parameters out of range, for weights that are not finite, and for
+        `metadata` beyond its bounds.
     OSError
         If the file cannot be written, or `path` is a device or a folder.
     sklearn.exceptions.NotFittedError
@@ -122,24 +117,19 @@ def save_model(
     True
     """
     _check_class(estimator)
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.exists(folder):
-        # Known now, and not only after all has been packed.
-        advice = f"there is no folder {folder}; make it first, with os.makedirs"
-        raise FileNotFoundError(errno.ENOENT, advice, os.fspath(path))
     if on_unstorable not in ("warn", "raise"):
         raise ValueError(
             f'on_unstorable must be "warn" or "raise", got {on_unstorable!r}'
         )
     check_is_fitted(estimator)
     estimator._check_params()
-    # A folder here means nothing on another machine, and no prediction asks teachers.
+    # A folder here means nothing on another machine, and no prediction needs teachers.
     given = estimator.get_params() | {"memory": None, "teacher": None}
     params, left_out = encode_items(given)
     # iterator_train__num_workers means nothing without its iterator_train.
     orphans = {key for key in params if key.partition("__")[0] in left_out}
-    state = to_plain(estimator)
-    left_out |= orphans | state.left_out
+    state, arrays, columns = get_state(estimator)
+    left_out |= orphans | columns
     if left_out and on_unstorable == "raise":
         raise TypeError(
             f"only a pickle could hold {', '.join(sorted(left_out))}; pass "
@@ -148,19 +138,16 @@ def save_model(
     meta = {
         "class": type(estimator).__name__,
         "params": {key: params[key] for key in sorted(params.keys() - orphans)},
-        "state": state.values,
+        "state": msgspec.to_builtins(state),
         "versions": {"fmnist_sklearn": __version__, "torch": str(torch.__version__)},
         "preparation": preparation,
         "metadata": dict(metadata or {}),
     }
     try:
-        check(meta, _Model)
-        _read_estimator(state.arrays, meta)
+        _build(msgspec.convert(meta, _Model), arrays)
     except Exception as error:
-        raise ValueError(
-            f"load_model would refuse the file: {bounded(error)}"
-        ) from error
-    write_container(path, state.arrays, meta, kind="model")
+        raise ValueError(f"load_model could not read it: {bounded(error)}") from error
+    write_container(path, arrays, meta, kind="model")
     if left_out:
         warnings.warn(
             f"{path} leaves out what only a pickle could hold: "
@@ -180,7 +167,7 @@ def load_model(
     path : str or path-like
         The file.
     device : str, torch.device or None, default=None
-        Takes the place of the parameter ``device`` that the file has.
+        Replaces the parameter ``device`` of the file.
 
     Returns
     -------
@@ -191,10 +178,10 @@ def load_model(
     Raises
     ------
     OSError
-        If the file cannot be read; ``FileNotFoundError`` where there is none.
+        If the file cannot be read; ``FileNotFoundError`` where it is missing.
     ValueError
-        If the file is not one of ours, damaged, or holds what this version does not
-        know or ``fit`` would not take; if this machine has not the `device` asked for.
+        If the file is not one of ours, is damaged, or holds unknown or invalid
+        content; if this machine does not have `device`.
 
     Examples
     --------
@@ -209,18 +196,17 @@ def load_model(
     """
     if device is not None:
         resolve_device(device)
-    container = open_container(path, kind="model")
-    # A file with a sound checksum that is not from save_model can bring about any.
-    try:
-        arrays, meta = _newest(container)
-        return _read_estimator(arrays, meta, device)
-    except Exception as error:
-        raise _refusal(path, error) from None
+    container = read_container(path, kind="model")
+    with _refusing(path):
+        model = msgspec.convert(container.meta, _Model)
+        if device is not None:
+            model.params["device"] = device
+        return _build(model, container.arrays)
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a model file says of itself; ``print`` shows it in lines."""
+    """The description of a model file; ``print`` shows it in lines."""
 
     path: str
     model: str  # the class
@@ -244,14 +230,14 @@ class ModelSummary:
 
         Of the parameters, those that are not the defaults.
         """
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
         defaults = _CLASSES[self.model]().get_params()
-        told["params"] = {
+        shown["params"] = {
             name: getattr(value, "__name__", value)
             for name, value in self.params.items()
             if name not in defaults or defaults[name] != value
         }
-        texts = {name: _as_text(value) for name, value in told.items()}
+        texts = {name: _as_text(value) for name, value in shown.items()}
         return "\n".join(
             f"{k:<12}  {bounded(text)}" for k, text in texts.items() if text
         )
@@ -268,7 +254,7 @@ def _as_text(value: Any) -> str:
 
 
 def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
-    """Tell what a model file says of itself, without building a network.
+    """Return the description of a model file, without building a network.
 
     Parameters
     ----------
@@ -288,7 +274,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     OSError
         If the file cannot be read.
     ValueError
-        If it is not one of ours, damaged or of unknown content.
+        If it is not one of ours, is damaged, or holds unknown content.
 
     Examples
     --------
@@ -304,46 +290,43 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     n_parameters  61,750
     ...
     """
-    container = open_container(path, kind="model")
-    try:
-        arrays, meta = _newest(container)
-        model = check(meta, _Model)
-        state = model.state
-        n_classes = state.module.get("n_classes")
-        best = None if state.fitted.best_epoch_ is UNSET else state.fitted.best_epoch_
+    container = read_container(path, kind="model")
+    with _refusing(path):
+        model = msgspec.convert(container.meta, _Model)
+        state, fitted = model.state, msgspec.to_builtins(model.state.fitted)
+        best = fitted.get("best_epoch_")
         row = decode_items(state.history[best - 1]) if best else {}
         return ModelSummary(
             path=os.fspath(path),
-            model=_find_class(model.class_).__name__,
+            model=model.class_,
             n_parameters=sum(
                 array.size
-                for name, array in arrays.items()
+                for name, array in container.arrays.items()
                 if name.endswith((".weight", ".bias")) and name not in state.frozen
             ),
             image_shape=state.image_shape,
-            classes=check_labels(state.classes, n_classes).tolist(),
+            classes=state.classes.labels,
             n_epochs=len(state.history),
             best_epoch=best,
             accuracy=row.get("valid_acc"),
-            fit_time=_or_none(state.fitted.fit_time_),
-            fit_ended=_or_none(state.fitted._fit_ended),
+            fit_time=fitted.get("fit_time_"),
+            fit_ended=fitted.get("_fit_ended"),
             preparation=model.preparation,
-            versions={**model.versions, "format": str(container.version)},
+            versions={**model.versions, "format": _FORMAT},
             size=container.size,
             sha256=container.sha256,
             metadata=model.metadata,
             params=decode_items(model.params),
         )
+
+
+@contextmanager
+def _refusing(path: Any) -> Iterator[None]:
+    """Report any error as one of the file: its content can raise errors of any kind."""
+    try:
+        yield
     except Exception as error:
-        raise _refusal(path, error) from None
-
-
-def _or_none(value: Any) -> Any:
-    return None if value is UNSET else value
-
-
-def _refusal(path: Any, error: Exception) -> ValueError:
-    return ValueError(f"{path} holds no model to be loaded: {bounded(error)}")
+        raise ValueError(f"{path} holds no valid model: {bounded(error)}") from None
 
 
 def _check_class(estimator: Any) -> None:
@@ -352,49 +335,25 @@ def _check_class(estimator: Any) -> None:
     if type(estimator) is _CLASSES.get(name):
         return
     advice = ""
-    if hasattr(estimator, "best_estimator_"):
-        inner = "[-1]" if isinstance(estimator.best_estimator_, Pipeline) else ""
-        advice = f": save its attribute best_estimator_{inner}"
-    elif hasattr(estimator, "refit"):
-        advice = ": fit it with refit=True, and save its attribute best_estimator_"
-    elif isinstance(estimator, Pipeline):
+    if isinstance(estimator, ImageClassifier):
+        advice = ": keep an estimator of your own class with joblib"
+    elif where := where_the_model_is(estimator):
         advice = (
-            ": save its last step, pipeline[-1]; a whole Pipeline is left to skops or "
-            "joblib, see the page on files in the documentation"
+            f": save {where}; for a whole Pipeline or search see the page on files in "
+            "the documentation"
         )
-    elif isinstance(estimator, ImageClassifier):
-        advice = ": a class of your own is left to joblib"
     raise TypeError(
-        f"save_model stores a {' or a '.join(_CLASSES)}, got an object of class "
+        f"save_model takes a {' or a '.join(_CLASSES)}, got an object of class "
         f"{name}{advice}"
     )
 
 
-def _find_class(name: Any) -> Any:
-    if not isinstance(name, str) or name not in _CLASSES:
-        raise ValueError(f"its class is {name!r}, expected one of {list(_CLASSES)}")
-    return _CLASSES[name]
-
-
-def _read_estimator(
-    arrays: dict[str, np.ndarray], meta: dict[str, Any], device: Any = None
-) -> ImageClassifier:
-    """Make a fitted estimator of what a file holds."""
-    cls, model = _find_class(meta.get("class")), check(meta, _Model)
+def _build(model: _Model, arrays: dict[str, np.ndarray]) -> ImageClassifier:
+    """Make a fitted estimator of the content of a file."""
     params = decode_items(model.params)
     if params.get("memory") is not None:
         raise ValueError("it sets memory, and so a folder that fit would write to")
-    if device is not None:
-        params["device"] = device
-    estimator = cls(**params)
+    estimator = _CLASSES[model.class_](**params)
     estimator._check_params()
-    from_plain(estimator, arrays, meta["state"])
-    check_usable(estimator, model.state.module)
+    set_state(estimator, model.state, arrays)
     return estimator
-
-
-def _newest(container: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return arrays and JSON as the newest format has them."""
-    if container.version == 1:
-        return upgrade(container.arrays, container.meta)
-    return container.arrays, container.meta

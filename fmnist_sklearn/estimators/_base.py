@@ -36,13 +36,13 @@ from ._data import (
 )
 from ._html import HTMLReprMixin
 from ._images import to_array
-from ._memory import kept_in_memory
 from ._parameters import ParametersMixin
 from ._predictions import PredictionsMixin
 from ._sklearn_callbacks import CallbackSupportMixin, follow_fit, with_callbacks
 from ._skorch_tools import SkorchToolsMixin
 from ._state import FittedAttributes, PicklesMixin, Snapshot
 from ._teachers import check_teachers, start_teaching
+from .memory import fit_with_cache
 
 # Marks a method as scikit-learn's own, with its text, for those who look behind it.
 _accuracy: Any = wraps(ClassifierMixin.score)
@@ -286,11 +286,10 @@ class ImageClassifier(
                 train, teaching = start_teaching(self, train)
                 followers = () if partial else follow_fit(self, *checked)
                 training = Training(self, train, valid, n_epochs, followers, teaching)
-                with kept_in_memory(self, training, fresh=not continues) as is_known:
-                    if is_known:
-                        training.tell_of_earlier_run()
-                    else:
-                        training.run()
+                if self.memory is None:
+                    training.run()
+                else:
+                    fit_with_cache(self, training, fresh=not continues)
                 for follower in followers:
                     follower.end_fit(self)
         except BaseException as error:

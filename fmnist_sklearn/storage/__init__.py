@@ -1,6 +1,6 @@
 """Files: written whole or not at all, and read only where their checksum holds."""
 
-from .container import bounded, open_container, read_container, write_container
+from .container import bounded, read_container, write_container
 from .files import (
     atomic_write,
     check_regular,
@@ -10,22 +10,15 @@ from .files import (
     sha256,
 )
 from .fit_cache import FitCache, fit_key
-from .values import UnstorableError, decode, decode_items, encode, encode_items
 
 __all__ = [
     "FitCache",
-    "UnstorableError",
     "atomic_write",
     "bounded",
     "check_regular",
     "check_writable",
-    "decode",
-    "decode_items",
-    "encode",
-    "encode_items",
     "file_lock",
     "fit_key",
-    "open_container",
     "open_regular",
     "read_container",
     "sha256",

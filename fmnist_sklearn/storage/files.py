@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -21,12 +21,12 @@ from filelock import FileLock, Timeout
 if sys.platform != "win32":
     import fcntl
 
-# What the files that are not yet whole are called. A writer keeps a lock on its own, so
-# that one without a lock belongs to nobody who lives.
+# How files are named that are not yet whole. A writer keeps a lock on its own: one
+# without a lock was left by a process that was killed.
 _TEMPORARY = ".fmnist_sklearn-", ".tmp"
 
 _LOCK_TIMEOUT = 600.0  # seconds
-_SILENT_WAIT = 5.0  # seconds to wait for a lock before a word on it
+_SILENT_WAIT = 5.0  # seconds to wait for a lock before a warning
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -39,7 +39,9 @@ _KINDS = {
 
 @contextmanager
 def atomic_write(
-    path: str | os.PathLike[str], mode: str = "wb", encoding: str | None = None
+    path: str | os.PathLike[str],
+    mode: Literal["wb", "w"] = "wb",
+    encoding: str | None = None,
 ) -> Iterator[IO[Any]]:
     """Open a file that appears under its name whole, or not at all.
 
@@ -65,38 +67,21 @@ def atomic_write(
 
     Raises
     ------
-    ValueError
-        If `mode` is neither "wb" nor "w".
     OSError
-        If `path` is there and not a regular file, such as a device, or the file cannot
-        be written; it names `path`.
+        If `path` exists and is not a regular file, such as a device, or the file
+        cannot be written; it names `path`.
     """
-    if mode not in ("wb", "w"):
-        raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}.")
-    permissions = _permissions(path)
-    target = Path(os.path.realpath(path))
-    try:
-        with _temporary_beside(target) as temporary:
-            with open(temporary, mode, encoding=encoding) as file:
-                if permissions is not None:
-                    temporary.chmod(permissions)
-                yield file
-                file.flush()
-                # Without this, a power cut could leave the new name on an empty file.
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-    except OSError as error:
-        # A full disk, say, is told without a name, and others with that of a file
-        # that nobody asked for.
-        name = error.filename
-        of_ours = name is not None and Path(name).name.startswith(_TEMPORARY[0])
-        if of_ours or (name is None and error.errno is not None):
-            error.filename, error.filename2 = os.fspath(path), None
-        raise
+    with _temporary_file(path, mode, encoding) as file:
+        yield file
+        file.flush()
+        # Without this, a power cut could leave the new name on an empty file.
+        os.fsync(file.fileno())
+        file.close()  # Windows renames no open file
+        os.replace(file.name, os.path.realpath(path))
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out whether `atomic_write` could write a file, before the work for it.
+    """Check that `atomic_write` could write a file, before the work for it.
 
     Parameters
     ----------
@@ -106,24 +91,47 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OSError
-        As `atomic_write` would, but for what only the content brings about.
+        As `atomic_write` would, except for what only the content can cause.
     """
-    _permissions(path)
+    with _temporary_file(path, "wb", None):
+        pass
+
+
+@contextmanager
+def _temporary_file(
+    path: str | os.PathLike[str], mode: str, encoding: str | None
+) -> Iterator[IO[Any]]:
+    """Open a temporary file with the permissions of `path`, and remove it."""
+    permissions = None
+    with suppress(FileNotFoundError):
+        permissions = os.stat(path).st_mode
+        check_regular(path, permissions)
     try:
-        with _temporary_beside(Path(os.path.realpath(path))):
-            pass
+        with (
+            _locked_temporary(Path(os.path.realpath(path))) as temporary,
+            open(temporary, mode, encoding=encoding) as file,
+        ):
+            # Before there is any content, which others may not be allowed to read.
+            if permissions is not None:
+                temporary.chmod(stat.S_IMODE(permissions))
+            yield file
     except OSError as error:
-        error.filename, error.filename2 = os.fspath(path), None
+        # The system reports a full disk without a name, and other errors with the name
+        # of the temporary file.
+        name = error.filename
+        of_ours = name is not None and Path(name).name.startswith(_TEMPORARY[0])
+        if of_ours or (name is None and error.errno is not None):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 
 @contextmanager
-def _temporary_beside(target: Path) -> Iterator[Path]:
-    """Create an empty file, held against `clear_temporaries`, and remove it."""
+def _locked_temporary(target: Path) -> Iterator[Path]:
+    """Create an empty file, locked against `clear_temporaries`, and remove it."""
     clear_temporaries(target.parent)
     start, end = _TEMPORARY
-    held = False
-    while not held:
+    is_locked = False
+    while not is_locked:
         temporary = target.with_name(f"{start}{os.getpid()}-{uuid4().hex}{end}")
         # The permissions are those that the umask gives, where the tempfile module
         # would make it readable by its owner only.
@@ -131,9 +139,9 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
         if sys.platform != "win32":
             with suppress(OSError):  # some network drives have no locks
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-        # Another writer may have cleared it away before it was held.
-        held = os.fstat(descriptor).st_nlink > 0
-        if sys.platform == "win32" or not held:
+        # Another writer may have cleared it away before it was locked.
+        is_locked = os.fstat(descriptor).st_nlink > 0
+        if sys.platform == "win32" or not is_locked:
             os.close(descriptor)
     try:
         yield temporary
@@ -143,18 +151,8 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def _permissions(path: str | os.PathLike[str]) -> int | None:
-    """Return those of the file that will be replaced; None where there is none."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return None
-    check_regular(path, mode)
-    return stat.S_IMODE(mode)
-
-
 def check_regular(path: str | os.PathLike[str], mode: int) -> None:
-    """Refuse what is neither a file nor a link to one.
+    """Raise an error for what is neither a file nor a link to one.
 
     Parameters
     ----------
@@ -170,7 +168,7 @@ def check_regular(path: str | os.PathLike[str], mode: int) -> None:
     """
     if stat.S_ISREG(mode):
         return
-    kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+    kind = _KINDS.get(stat.S_IFMT(mode), "of another kind")
     number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
     raise OSError(number, f"is {kind}, expected a regular file", os.fspath(path))
 
@@ -206,17 +204,17 @@ def clear_temporaries(folder: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     folder : str or path-like
-        Files in the making, which their writers hold, stay.
+        Files that are being written stay: their writers keep a lock on them.
     """
     start, end = _TEMPORARY
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(start) and entry.name.endswith(end):
                 with suppress(OSError):
-                    _remove_unless_held(entry.path)
+                    _remove_unless_locked(entry.path)
 
 
-def _remove_unless_held(path: str) -> None:
+def _remove_unless_locked(path: str) -> None:
     if sys.platform == "win32":  # which keeps open files from being removed
         os.unlink(path)
         return
@@ -242,7 +240,7 @@ def file_lock(
     Parameters
     ----------
     path : str or path-like
-        The file or folder to guard. The lock is a file beside it, ``<path>.lock``;
+        The file or folder to guard. The lock is a file next to it, ``<path>.lock``;
         the folder that holds it is created if missing.
     timeout : float or None, default=None
         Seconds to wait for the lock; None is ten minutes.
@@ -250,23 +248,36 @@ def file_lock(
     Raises
     ------
     TimeoutError
-        If another process has held it for so long; it says which.
+        If another process still holds it then; the message names the process.
 
     Warns
     -----
     UserWarning
-        After five seconds of waiting; it says for whom.
+        After five seconds of waiting; it names the process that is waited for.
     """
     timeout = _LOCK_TIMEOUT if timeout is None else timeout
     lock_path = Path(f"{os.fspath(path)}.lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_path)
     try:
-        lock.acquire(timeout=min(timeout, _SILENT_WAIT))
+        try:
+            lock.acquire(timeout=min(timeout, _SILENT_WAIT))
+        except Timeout:
+            if timeout > _SILENT_WAIT:
+                warnings.warn(
+                    f"waiting for {lock_path}, locked by {_holder(lock_path)}",
+                    stacklevel=3,
+                )
+            lock.acquire(timeout=max(timeout - _SILENT_WAIT, 0))
     except Timeout:
-        _wait_longer(lock, lock_path, timeout - _SILENT_WAIT)
+        raise TimeoutError(
+            errno.ETIMEDOUT,
+            f"timed out waiting for the lock held by {_holder(lock_path)}; if it "
+            "hangs, kill it and retry",
+            str(lock_path),
+        ) from None
     try:
-        with suppress(OSError):  # a courtesy to those who wait
+        with suppress(OSError):  # for the messages of those that wait
             holder = f"process {os.getpid()} on {socket.gethostname()}"
             lock_path.write_text(f"{holder}, since {time.ctime()}", encoding="utf-8")
         yield
@@ -274,23 +285,8 @@ def file_lock(
         lock.release()
 
 
-def _wait_longer(lock: Any, lock_path: Path, timeout: float) -> None:
-    waited_for = f"{lock_path} is held by {_holder(lock_path)}"
-    try:
-        if timeout > 0:
-            warnings.warn(f"{waited_for}; waiting for it.", stacklevel=4)
-        lock.acquire(timeout=max(timeout, 0))
-    except Timeout:
-        raise TimeoutError(
-            errno.ETIMEDOUT,
-            f"held by {_holder(lock_path)}, which does not let go; if it hangs or is "
-            "stopped, end it and try again",
-            str(lock_path),
-        ) from None
-
-
 def _holder(lock_path: Path) -> str:
-    """Read who has a lock, as far as that is known."""
+    """Read which process holds a lock, as far as that is known."""
     with suppress(OSError, ValueError), open_regular(lock_path) as file:
         text = file.read(200).decode()
         if text.isprintable() and text:

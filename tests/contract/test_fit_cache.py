@@ -1,13 +1,10 @@
 """``memory=``: a fit that was done before is read back, and is as if it was trained."""
 
-import importlib
 import multiprocessing
 import os
 import pickle
-import sys
 import warnings
 from functools import partial
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -34,12 +31,13 @@ from fmnist_sklearn import (
     MiniVGGClassifier,
     benchmark_scoring,
     benchmark_table,
-    load_fashion_mnist_sample,
 )
 from fmnist_sklearn.storage import fit_cache
 from fmnist_sklearn.training import Training, extra_callbacks
 
-ROOT = Path(__file__).parents[2]
+from . import killed_search
+from .killed_search import images
+
 QUICK = {
     "lr": 0.01,
     "batch_size": 16,
@@ -47,12 +45,6 @@ QUICK = {
     "validation_fraction": 0.25,
     "random_state": 0,
 }
-
-
-def images():
-    """Return 60 images of 7 x 7 pixels, of three classes; a fit takes no time."""
-    X, y = load_fashion_mnist_sample(return_X_y=True)
-    return X[:60].reshape(-1, 28, 28)[:, ::4, ::4].reshape(60, 49), y[:60] % 3
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +364,7 @@ def test_a_training_that_goes_on_is_not_kept(tmp_path, rows, trained):
     net = fit(tmp_path, warm_start=True)
     with pytest.warns(match="memory is not used for this fit: with warm_start=True"):
         net.fit(X, y)
-    with pytest.warns(match="memory is not used for this fit: partial_fit goes on"):
+    with pytest.warns(match="memory is not used for this fit: partial_fit continues"):
         net.partial_fit(X, y)
     assert len(trained) == 3
     assert len(FitCache(tmp_path).entries()) == 1
@@ -467,13 +459,13 @@ def test_a_folder_that_cannot_be_written(tmp_path, trained, monkeypatch, error):
     messages = [str(each.message) for each in caught if "memory" in str(each.message)]
     assert len(messages) == 2
     assert len(set(messages)) == 1  # which Python shows once, unless told otherwise
-    assert "could not be kept in memory=" in messages[0]
+    assert "could not be written to memory=" in messages[0]
     assert len(trained) == 3
 
 
 def test_a_path_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.warns(match="could not be kept") as caught:
+    with pytest.warns(match="could not be written") as caught:
         fit(tmp_path / "file", lr=0.3)
     assert len([each for each in caught if "memory" in str(each.message)]) == 1
 
@@ -506,7 +498,9 @@ def test_damaged_entries_are_trained_again(tmp_path, rows, trained):
         entry.path.write_bytes(damaged)
         if damaged == sound:
             continue
-        with pytest.warns(UserWarning, match="a fit in memory is damaged and is done"):
+        with pytest.warns(
+            UserWarning, match="a fit in memory is damaged and is trained"
+        ):
             again = fit(tmp_path, X, y, **params)
         assert len(trained) == 1 + n_damaged
         assert same(first, again, X)
@@ -643,51 +637,34 @@ def test_scikit_learn_s_callbacks(tmp_path, rows, trained, capsys):
 # Killed, and two at once ----------------------------------------------------------
 
 
-GRID = {"lr": [0.01, 0.02], "dropout": [0.0, 0.5]}
-N_FITS = 9  # four by two folds, and the refit
-
-
 @pytest.fixture(scope="module")
-def killed_search():
-    """The script that kills searches, and a process that is ready to be copied."""
+def undisturbed():
     if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("needs processes that are forked")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "examples" / "benchmarks")
-        yield importlib.import_module("killed_search")
-        del sys.modules["killed_search"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(killed_search):
     with warnings.catch_warnings():
-        return killed_search.search(GRID)
+        return killed_search.search()
 
 
-def test_a_killed_search_goes_on(tmp_path, killed_search, undisturbed):
-    rng = np.random.default_rng(0)
-    n_killed = killed_search.kill_and_start_again(GRID, tmp_path, 3, rng)
-    assert n_killed == 3
+def test_memory_lets_a_killed_search_continue(tmp_path, undisturbed):
+    for n_stored in (1, 4, 6):
+        process = killed_search.start_search(tmp_path, "killed")
+        killed_search.kill_after(process, tmp_path, n_stored, delay=0.02)
+        assert not (tmp_path / "killed").exists()
+    killed_search.start_search(tmp_path, "results").join()
     assert joblib.load(tmp_path / "results") == undisturbed
-    kept = killed_search.read_kept(tmp_path)
-    assert len(set(kept)) == len(kept) <= N_FITS
-    assert len(FitCache(tmp_path).entries()) == N_FITS
+    # A search may be killed between storing a fit and logging it.
+    stored = killed_search.read_stored(tmp_path)
+    assert len(set(stored)) == len(stored) <= killed_search.N_FITS
+    assert len(FitCache(tmp_path).entries()) == killed_search.N_FITS
 
 
-def test_two_searches_at_once(tmp_path, killed_search, undisturbed):
-    both = [
-        killed_search.get_context().Process(
-            target=killed_search.search_and_log, args=(GRID, tmp_path, name)
-        )
-        for name in ("first", "second")
-    ]
-    for process in both:
-        process.start()
-    for process in both:
+def test_memory_shared_by_two_searches_at_once(tmp_path, undisturbed):
+    names = ("first", "second")
+    for process in [killed_search.start_search(tmp_path, name) for name in names]:
         process.join()
-    assert joblib.load(tmp_path / "first") == undisturbed
-    assert joblib.load(tmp_path / "second") == undisturbed
-    kept = killed_search.read_kept(tmp_path)
-    assert len(set(kept)) == len(kept) == N_FITS
+    for name in names:
+        assert joblib.load(tmp_path / name) == undisturbed
+    stored = killed_search.read_stored(tmp_path)
+    assert len(set(stored)) == len(stored) == killed_search.N_FITS
     left = {path.suffix for path in (tmp_path / "fmnist_sklearn").iterdir()}
     assert left == {".fit"}

@@ -8,13 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fmnist_sklearn.storage import container
-from fmnist_sklearn.storage.container import (
-    bounded,
-    read_container,
-    write_container,
-)
-
-from .version_1 import write_version_1
+from fmnist_sklearn.storage.container import bounded, read_container, write_container
 
 DTYPES = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]
 META = {"params": {"lr": 0.1, "name": "é\ud800"}, "list": [1, None, True, "x"]}
@@ -29,21 +23,20 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (5,), (2, 3, 4)])
-def test_round_trip(tmp_path, dtype, shape):
-    array = (np.arange(math.prod(shape)).reshape(shape) % 2).astype(dtype)
-    write_container(tmp_path / "file", {"a": array}, META, kind="test")
-    arrays, meta = read_container(tmp_path / "file", kind="test")
-    assert meta == META
-    assert list(arrays) == ["a"]
-    np.testing.assert_array_equal(arrays["a"], array, strict=True)
-    assert arrays["a"].flags.writeable
-    assert arrays["a"].flags.owndata
-
-
-def test_round_trip_of_nothing(tmp_path):
-    write_container(tmp_path / "file", {}, {}, kind="test")
-    assert read_container(tmp_path / "file", kind="test") == ({}, {})
+def test_container_keeps_arrays_of_every_dtype_and_shape(tmp_path, dtype):
+    shapes = [(), (0,), (0, 3), (5,), (2, 3, 4)]
+    arrays = {
+        str(shape): (np.arange(math.prod(shape)).reshape(shape) % 2).astype(dtype)
+        for shape in shapes
+    }
+    write_container(tmp_path / "file", arrays, META, kind="test")
+    read = read_container(tmp_path / "file", kind="test")
+    assert read.meta == META
+    assert list(read.arrays) == sorted(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read.arrays[name], array, strict=True)
+        assert read.arrays[name].flags.writeable
+        assert read.arrays[name].flags.owndata
 
 
 @pytest.mark.parametrize(
@@ -56,24 +49,32 @@ def test_round_trip_of_nothing(tmp_path):
     ],
     ids=["transposed", "strided", "big-endian", "special values"],
 )
-def test_any_layout_and_value(tmp_path, array):
+def test_container_keeps_any_layout_and_value(tmp_path, array):
     write_container(tmp_path / "file", {"a": array}, {}, kind="test")
-    read = read_container(tmp_path / "file", kind="test")[0]["a"]
+    read = read_container(tmp_path / "file", kind="test").arrays["a"]
     np.testing.assert_array_equal(read, array)
     assert read.tobytes() == array.astype(array.dtype.newbyteorder("=")).tobytes()
 
 
-def test_tuples_and_keys_in_meta(tmp_path):
-    write_container(tmp_path / "file", {}, {"tuple": (1, 2), 3: "key"}, kind="test")
-    _, read = read_container(tmp_path / "file", kind="test")
-    assert read == {"tuple": [1, 2], "3": "key"}
+def test_container_meta_is_json(path):
+    write_container(path, {}, {"tuple": (1, 2), 3: "key"}, kind="test")
+    read = read_container(path, kind="test")
+    assert (read.arrays, read.meta) == ({}, {"tuple": [1, 2], "3": "key"})
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_the_json_is_strict(path, value):
+@pytest.mark.parametrize(
+    ("meta", "error", "message"),
+    [
+        ({"x": [math.nan]}, ValueError, "not JSON compliant"),
+        ({"x": -math.inf}, ValueError, "not JSON compliant"),
+        ({"x": object()}, TypeError, "not JSON serializable"),
+        ({"x": "y" * 2**22}, ValueError, r"needs 4,.* bytes .* at most 4,194,304"),
+    ],
+)
+def test_container_refuses_meta_that_could_not_be_read(path, meta, error, message):
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_container(path, {}, {"value": [value]}, kind="model")
+    with pytest.raises(error, match=message):
+        write_container(path, {}, meta, kind="model")
     assert path.read_bytes() == before
 
 
@@ -89,7 +90,7 @@ def test_the_json_is_strict(path, value):
     ],
     ids=lambda array: array.dtype.kind,
 )
-def test_unsupported_dtype(tmp_path, array):
+def test_container_refuses_other_dtypes(tmp_path, array):
     if array.dtype == np.float64:
         pytest.skip("long double is double on this platform")
     with pytest.raises(TypeError, match=r"Array 'bad' has dtype .*, expected bool"):
@@ -97,67 +98,71 @@ def test_unsupported_dtype(tmp_path, array):
     assert not any(tmp_path.iterdir())
 
 
-def test_meta_must_be_json(path):
+def test_container_of_the_same_content_has_the_same_bytes(path):
     before = path.read_bytes()
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        write_container(path, {}, {"x": object()}, kind="model")
+    arrays, meta, sha256, size = read_container(path, kind="model")
+    write_container(path, arrays, meta, kind="model")
     assert path.read_bytes() == before
+    assert size == len(before)
+    assert hashlib.sha256(before.replace(sha256.encode(), b"0" * 64)).hexdigest() == (
+        sha256
+    )
 
 
-def test_missing_file(tmp_path):
+def test_container_can_be_read_by_other_programs(path):
+    np.testing.assert_array_equal(load_file(path)["w"], np.arange(6.0))
+
+
+def test_container_that_is_missing_or_of_another_kind(path):
     with pytest.raises(FileNotFoundError, match="nothing"):
-        read_container(tmp_path / "nothing", kind="model")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"short", b"PK\x03\x04" * 100, pickle.dumps({"a": 1}), b"\xff" * 100],
-    ids=["empty", "short", "zip", "pickle", "noise"],
-)
-def test_other_files(tmp_path, content):
-    path = tmp_path / "other.bin"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"other\.bin is not a file written by"):
-        read_container(path, kind="model")
-
-
-def test_other_safetensors_files(tmp_path):
-    path = tmp_path / "other.safetensors"
-    for metadata in (None, {"format": "pt"}):
-        save_file({"w": np.ones(3)}, path, metadata=metadata)
-        with pytest.raises(ValueError, match="is not a file written by"):
-            read_container(path, kind="model")
-
-
-def test_other_kind(path):
+        read_container(path.with_name("nothing"), kind="model")
     with pytest.raises(ValueError, match=r"bin holds a 'model', expected a 'fit'\."):
         read_container(path, kind="fit")
 
 
-def test_newer_version(path, monkeypatch):
-    monkeypatch.setattr(container, "_VERSION", 3)
+def test_container_of_a_newer_version(path, monkeypatch):
+    monkeypatch.setattr(container, "VERSION", 3)
     write_container(path, {}, {}, kind="model")
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"bin has container version 3, .* upgrade"):
         read_container(path, kind="model")
 
 
-def test_truncated_anywhere(path):
-    content = path.read_bytes()
-    for length in range(len(content)):
-        path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"model\.bin is .*truncated"):
-            read_container(path, kind="model")
-
-
-def test_appended_bytes(path):
-    path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ValueError, match=r"model\.bin is truncated or damaged"):
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"short", b"PK\x03\x04" * 100, pickle.dumps({"a": 1}), b"\xff" * 100]
+    + [
+        len(header).to_bytes(8, "little") + header
+        for header in (
+            '{"__metadata__": {"é": "ü"}}'.encode(encoding)
+            for encoding in ("utf-8", "utf-16", "utf-32", "latin-1")
+        )
+    ]
+    + [n.to_bytes(8, "little") + b"{} " * 9 for n in (0, 2**22 + 100, 2**64 - 1)],
+)
+def test_container_refuses_other_files(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.bin is not a file written by"):
         read_container(path, kind="model")
 
 
+def test_container_refuses_other_safetensors_files(path):
+    for metadata in (None, {"format": "pt"}):
+        save_file({"w": np.ones(3)}, path, metadata=metadata)
+        with pytest.raises(ValueError, match="is not a file written by"):
+            read_container(path, kind="model")
+
+
+def test_container_cut_off_or_continued_anywhere(path):
+    content = path.read_bytes()
+    for damaged in (*(content[:n] for n in range(len(content))), content + b"x"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.bin is .*truncated or damaged"):
+            read_container(path, kind="model")
+
+
 @pytest.mark.parametrize("bits", [0x01, 0x2A, 0x80])  # 0x2A makes a blank a newline
-def test_flipped_bits_anywhere(path, bits):
+def test_container_with_flipped_bits_anywhere(path, bits):
     content = path.read_bytes()
     for position in range(len(content)):
         damaged = bytearray(content)
@@ -165,105 +170,51 @@ def test_flipped_bits_anywhere(path, bits):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"model\.bin (is|has|holds)"):
             read_container(path, kind="model")
-    # The data alone, which only the checksum protects.
-    damaged = bytearray(content)
-    damaged[8 + int.from_bytes(content[:8], "little")] ^= 0x80
-    path.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"model\.bin is damaged: its checksum"):
+    # The last byte is of an array, which only the checksum protects.
+    with pytest.raises(ValueError, match="its checksum does not match"):
         read_container(path, kind="model")
 
 
-def header_of(content):
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
+# Files with a sound checksum and other content than we write.
 
 
-def with_header(header, data, signed=True):
-    """Return a file with this header and, if asked for, a sound checksum."""
-    if signed:
-        header["__metadata__"]["sha256"] = "0" * 64
-    text = json.dumps(header).encode()
-    content = len(text).to_bytes(8, "little") + text + data
-    digest = hashlib.sha256(content).hexdigest().encode()
-    return content.replace(b"0" * 64, digest, 1) if signed else content
-
-
-def test_the_same_content_gives_the_same_bytes(path):
-    before = path.read_bytes()
-    for _ in range(3):
-        arrays, meta = read_container(path, kind="model")
-        write_container(path, arrays, meta, kind="model")
-        assert path.read_bytes() == before
-
-
-def test_other_programs_read_the_file(path):
-    np.testing.assert_array_equal(load_file(path)["w"], np.arange(6.0))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("kind", "fit"), ("meta", json.dumps({"params": {}}))],
-)
-def test_checksum_covers_kind_and_meta(path, old, new):
-    header, data = header_of(path.read_bytes())
-    header["__metadata__"][old] = new
-    path.write_bytes(with_header(header, data, signed=False))
-    kind = new if old == "kind" else "model"
-    with pytest.raises(ValueError, match="its checksum does not match"):
-        read_container(path, kind=kind)
-
-
-def test_a_file_of_the_first_version(path):
-    write_version_1(
-        path, {"w": np.arange(3.0), "b": np.ones(1)}, META | {"n": math.nan}
-    )
+def sign(path, change):
+    """Change the header of a file, and give it a sound checksum again."""
     content = path.read_bytes()
-    arrays, meta = read_container(path, kind="model")
-    assert list(arrays) == ["b", "w"]
-    assert math.isnan(meta.pop("n"))
-    assert meta == META
-    path.write_bytes(content[:-1] + b"x")
-    with pytest.raises(ValueError, match="its checksum does not match"):
-        read_container(path, kind="model")
-
-
-# Files with a sound checksum that nobody has written in good faith.
-HOSTILE = {
-    "version": [
-        ({"version": v}, "is not a file written by")
-        for v in ("1e999", "0", "-1", "2.0", "02", "", "1" * 5000, "\u0662", " 2")
-    ]
-    + [({"version": "99"}, "version 99, .* upgrade")],
-    "kind": [({"kind": "x" * 10**6}, r"holds a 'x+ \[\.\.\.\] x+', expected")],
-    "meta": [
-        ({"meta": "[" * 10**5 + "]" * 10**5}, "nested too deeply"),
-        ({"meta": '{"a":' * 10**5 + "1" + "}" * 10**5}, "nested too deeply"),
-        ({"meta": '{"a": NaN}'}, "NaN, which JSON does not know"),
-        ({"meta": '{"a": -Infinity}'}, "Infinity, which JSON"),
-        ({"meta": '{"a": 1e999}'}, "number that is too large"),
-        ({"meta": '{"a": ' + "1" * 5000 + "}"}, "holds no sound JSON"),
-        ({"meta": '{"a": 1, "a": 2}'}, "a key twice"),
-        ({"meta": "[]"}, "holds a list, expected an object"),
-        ({"meta": "3"}, "holds a int, expected"),
-        ({"meta": ""}, "no sound JSON"),
-        ({"meta": "{'a': 1}"}, "no sound JSON"),
-    ],
-    "keys": [
-        ({"more": "x"}, "is not a file written by"),
-        ({"format": "pt"}, "is not a file written by"),
-    ],
-}
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"]["sha256"] = "0" * 64
+    change(header)
+    text = json.dumps(header).encode()
+    signed = len(text).to_bytes(8, "little") + text + content[8 + length :]
+    digest = hashlib.sha256(signed).hexdigest().encode()
+    path.write_bytes(signed.replace(b"0" * 64, digest, 1))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [case for cases in HOSTILE.values() for case in cases],
-    ids=range(sum(map(len, HOSTILE.values()))),
+    [
+        *(
+            ({"version": version}, "is not a file written by")
+            for version in ("1e999", "0", "-1", "2.0", "02", "", "1" * 5000, "\u0662")
+        ),
+        ({"version": "99"}, "version 99, .* upgrade"),
+        ({"more": "x"}, "is not a file written by"),
+        ({"format": "pt"}, "is not a file written by"),
+        ({"kind": "x" * 10**6}, r"holds a 'x+ \[\.\.\.\] x+', expected"),
+        ({"meta": "[" * 10**5 + "]" * 10**5}, "nested too deeply"),
+        ({"meta": '{"a":' * 10**5 + "1" + "}" * 10**5}, "nested too deeply"),
+        ({"meta": '{"a": NaN}'}, "NaN, which JSON does not know"),
+        ({"meta": '{"a": -Infinity}'}, "Infinity, which JSON"),
+        ({"meta": '{"a": ' + "1" * 5000 + "}"}, "is damaged"),
+        ({"meta": "[]"}, "holds a list, expected an object"),
+        ({"meta": ""}, "is damaged"),
+        ({"meta": "{'a': 1}"}, "is damaged"),
+    ],
+    ids=range(20),
 )
-def test_hostile_strings(path, change, message):
-    header, data = header_of(path.read_bytes())
-    header["__metadata__"].update(change)
-    path.write_bytes(with_header(header, data))
+def test_container_refuses_hostile_strings(path, change, message):
+    sign(path, lambda header: header["__metadata__"].update(change))
     with pytest.raises(ValueError, match=rf"model\.bin .*{message}") as caught:
         read_container(path, kind="model")
     assert len(str(caught.value)) < 1000
@@ -277,7 +228,6 @@ def test_hostile_strings(path, change, message):
         {"dtype": "F64", "shape": [2], "data_offsets": [16, 0]},
         {"dtype": "F64", "shape": [2**62, 4], "data_offsets": [0, 16]},
         {"dtype": "F64", "shape": [-2], "data_offsets": [0, 16]},
-        {"dtype": "F64", "shape": 2, "data_offsets": [0, 16]},
         {"dtype": "F64", "shape": [2], "data_offsets": [0, 2**63]},
         {"dtype": "BF16", "shape": [8], "data_offsets": [0, 16]},
         {"dtype": "O", "shape": [2], "data_offsets": [0, 16]},
@@ -286,36 +236,12 @@ def test_hostile_strings(path, change, message):
     ],
     ids=str,
 )
-def test_hostile_layouts(path, entry):
-    header, data = header_of(path.read_bytes())
-    header["b"] = entry
-    path.write_bytes(with_header(header, data))
-    with pytest.raises(ValueError, match=r"model\.bin is truncated or damaged"):
+def test_container_refuses_hostile_layouts(path, entry):
+    sign(path, lambda header: header.update(b=entry))
+    with pytest.raises(ValueError, match=r"model\.bin is damaged"):
         read_container(path, kind="model")
 
 
-@pytest.mark.parametrize("length", [0, 2**22 + 100, 2**40, 2**64 - 1])
-def test_the_length_of_the_header_is_bounded(path, length):
-    path.write_bytes(length.to_bytes(8, "little") + path.read_bytes()[8:])
-    with pytest.raises(ValueError, match="damaged in its header"):
-        read_container(path, kind="model")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-32", "latin-1"])
-def test_a_header_is_utf_8(path, encoding):
-    header = '{"__metadata__": {"é": "ü"}}'.encode(encoding)
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(ValueError, match="damaged in its header"):
-        read_container(path, kind="model")
-
-
-def test_what_could_not_be_read_again_is_not_written(path):
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"need 4,.* bytes .* may take 4,194,304"):
-        write_container(path, {}, {"x": "y" * 2**22}, kind="model")
-    assert path.read_bytes() == before
-
-
-def test_messages_hold_no_escapes_and_end():
+def test_bounded_text_holds_no_escapes_and_ends():
     assert bounded("\x1b[31mred\n\u202e") == "\\x1b[31mred\n\\u202e"
     assert len(bounded("x" * 10**6)) < 500

@@ -71,7 +71,7 @@ def test_an_entry_under_another_name_is_not_read(cache):
     write(cache, "a")
     path = cache.entries()[0].path
     path.rename(path.with_name("b.fit"))
-    with pytest.raises(ValueError, match="holds another fit"):
+    with pytest.raises(ValueError, match="holds a fit of another key"):
         cache.read("b")
 
 

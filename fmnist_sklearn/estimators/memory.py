@@ -3,49 +3,50 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import joblib
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from .._version import __version__
-from ..storage import FitCache, UnstorableError, encode, fit_key
+from ..storage import FitCache, fit_key
 from ..training import Training, resolve_subset
 from ._caller import warn_user
 from ._continuing import renew_optimizer
-from ._plain import architecture_of, from_plain, to_plain
-from ._predictions import PredictionsMixin
+from .state import State, UnstorableError, architecture_of, encode, get_state, set_state
 
 _PACKAGE = __name__.partition(".")[0]
 
-# What does not change the weights, or goes into the key as what it came to.
+# What does not change the weights, or goes into the key by its effect.
 _NOT_IN_KEY = {
     "memory",
     "teacher",
     "verbose",
-    "warm_start",  # a fit that goes on is not kept at all
+    "warm_start",  # a fit that continues another is not cached at all
     "predict_flip",
     "device",
     "precision",
     "random_state",
 }
-# What a subclass may have its own of: the training asks for none of these. Those of
-# scikit-learn's routing each class gets by itself.
+# What a subclass may define itself: no training depends on it.
 _NOT_OF_TRAINING = {
-    *vars(PredictionsMixin),
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "embed",
     "score",
     "_parameter_constraints",
     *(f"set_{name}_request" for name in ("fit", "partial_fit", "score")),
 }
 
 
-@contextmanager
-def kept_in_memory(net: Any, training: Training, *, fresh: bool) -> Iterator[bool]:
-    """Read from ``memory`` what an equal fit has left, or keep what this one leaves.
+def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> None:
+    """Read the result of an equal fit from ``memory``, or train and store the result.
 
     Parameters
     ----------
@@ -56,64 +57,57 @@ def kept_in_memory(net: Any, training: Training, *, fresh: bool) -> Iterator[boo
     fresh : bool
         Whether the weights are new ones.
 
-    Yields
-    ------
-    is_known : bool
-        Whether the outcome was read, and is in place. If not, the training is to be run
-        in the ``with`` block. Nobody else runs an equal one meanwhile.
-
     Warns
     -----
     UserWarning
-        If ``memory`` cannot be used for this fit, with the parameter that is in the
-        way; if what it holds is damaged; if the fit cannot be written to it.
+        If ``memory`` cannot be used for this fit, with the parameter that prevents it;
+        if an entry is damaged; if the fit cannot be written.
     """
-    cache = _cache_of(net.memory)
-    if cache is None:
-        yield False
+    memory = net.memory
+    if isinstance(memory, joblib.Memory):
+        memory = memory.location
+    if memory is None:
+        training.run()
         return
+    cache = memory if isinstance(memory, FitCache) else FitCache(memory)
     try:
         key = _key_of(net, training, fresh)
     except UnstorableError as error:
         warn_user(f"memory is not used for this fit: {error}")
-        yield False
+        training.run()
         return
     if _read_back(net, cache, key):
-        yield True
+        training.tell_of_earlier_run()
         return
+    # No other process trains an equal fit meanwhile; one may have finished it while
+    # this one waited.
     with cache.alone_with(key):
-        # Another process may have trained it while this one waited.
-        is_known = _read_back(net, cache, key, warn=False)
-        yield is_known
-        if not (is_known or training.was_stopped):
-            _keep(net, cache, key)
-
-
-def _cache_of(memory: Any) -> FitCache | None:
-    if isinstance(memory, FitCache):
-        return memory
-    location = memory.location if isinstance(memory, joblib.Memory) else memory
-    return None if location is None else FitCache(location)
+        if _read_back(net, cache, key, warn=False):
+            training.tell_of_earlier_run()
+            return
+        training.run()
+        if not training.was_stopped:
+            _store(net, cache, key)
 
 
 # The key --------------------------------------------------------------------------
 
 
 def _key_of(net: Any, training: Training, fresh: bool) -> str:
-    """Return the key of a fit: of whatever its outcome depends on.
+    """Return the key of a fit: of whatever its result depends on.
 
     Raises
     ------
     UnstorableError
-        If it depends on what no key can tell, which the message names.
+        If it depends on what has no value to hash, which the message names.
     """
     if net._is_partial_fit:
-        raise UnstorableError("partial_fit goes on from what it finds")
+        raise UnstorableError("partial_fit continues an earlier fit")
     if not fresh:
-        raise UnstorableError("with warm_start=True it goes on from the last one")
+        raise UnstorableError("with warm_start=True it continues the last one")
     if net.random_state is None:
         raise UnstorableError(
-            "random_state=None makes every fit another one; pass a number"
+            "random_state=None makes every fit different; pass a number"
         )
     changed = _changed_by_hand(net)
     if changed:
@@ -144,9 +138,9 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
 
 
 def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list[Any]:
-    """Tell what a network answers by, and put its weights beside the other arrays.
+    """Describe a teacher's network, and add its weights to the arrays.
 
-    The answers of teachers that are asked once are among those already.
+    Soft targets that were computed before the training are among these already.
     """
     changed = _changed_by_hand(network)
     if changed:
@@ -155,8 +149,11 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
         )
     for name, value in network.module_.state_dict().items():
         arrays[prefix + name] = value.numpy(force=True)
+    architecture = architecture_of(
+        network.module, network.module_, network.image_shape_
+    )
     return [
-        architecture_of(network.module, network.module_, network.image_shape_),
+        msgspec.to_builtins(architecture),
         network.module.__name__,
         network.precision_,
         bool(network.predict_flip),
@@ -164,7 +161,7 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
 
 
 def _changed_by_hand(net: Any) -> list[str]:
-    """Name what a subclass, or the estimator itself, has in place of the package's."""
+    """Return the names that a subclass, or the estimator itself, overrides."""
     classes = type(net).__mro__
     ours = next(c for c in classes if c.__module__.startswith(_PACKAGE))
     names = {name for name in vars(net) if not (name[0] == "_" or name[-1] == "_")}
@@ -175,7 +172,7 @@ def _changed_by_hand(net: Any) -> list[str]:
 
 
 def _param_names(net: Any) -> set[str]:
-    """Name all parameters, those too that a subclass's constructor has fixed."""
+    """Return the names of all parameters, also of those a subclass has fixed."""
     return {*net.get_params(), *net._parameter_constraints}
 
 
@@ -186,7 +183,7 @@ def _params_by_value(net: Any) -> dict[str, Any]:
             params[name] = _by_value(getattr(net, name))
         except UnstorableError as error:
             raise UnstorableError(
-                f"{name} holds what cannot be told by its value ({error})"
+                f"{name} holds what cannot be hashed by its value ({error})"
             ) from error
     return params
 
@@ -217,6 +214,7 @@ def _name_in_torch(value: Any) -> str | None:
 def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
     """Return what the rows to train and to validate on consist of."""
     base, rows = resolve_subset(train)
+    # The names are part of the key: they stay where an attribute gets another name.
     tensors: dict[str, Tensor | None] = {
         "images": base.images,
         "targets": base.targets,
@@ -242,31 +240,32 @@ def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
 
 
 def _read_back(net: Any, cache: FitCache, key: str, *, warn: bool = True) -> bool:
-    """Make a net what an equal fit has left, if there was one; tell whether."""
+    """Make a net what an equal fit left, and return whether one was found."""
     seeds = net._seeds
     try:
         entry = cache.read(key)
         if entry is None:
             return False
-        from_plain(net, *entry)
-    # A file with a sound checksum that is not of an estimator can bring about any.
+        arrays, values = entry
+        set_state(net, msgspec.convert(values, State), arrays)
+    # What a file holds that is not of an estimator can raise any error.
     except Exception as error:
         if warn:
-            warn_user(f"a fit in memory is damaged and is done again: {error}")
+            warn_user(f"a fit in memory is damaged and is trained again: {error}")
         return False
-    # Which share the user's RandomState, if that is what random_state is.
+    # These share their generator with random_state where that is a RandomState.
     net._seeds = seeds
     renew_optimizer(net)
     return True
 
 
-def _keep(net: Any, cache: FitCache, key: str) -> None:
+def _store(net: Any, cache: FitCache, key: str) -> None:
     try:
-        state = to_plain(net, optimizer=True)
-        if state.left_out:
-            raise UnstorableError(f"cannot store {', '.join(sorted(state.left_out))}")
-        cache.write(key, state.arrays, state.values)
+        state, arrays, left_out = get_state(net, optimizer=True)
+        if left_out:
+            raise UnstorableError(f"cannot store {', '.join(sorted(left_out))}")
+        cache.write(key, arrays, msgspec.to_builtins(state))
     except (OSError, TypeError, ValueError) as error:
         # Without the name of the file, so that Python shows it once for all fits.
         reason = getattr(error, "strerror", None) or error
-        warn_user(f"the fit could not be kept in memory={net.memory!r}: {reason}")
+        warn_user(f"the fit could not be written to memory={net.memory!r}: {reason}")

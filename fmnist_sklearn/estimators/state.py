@@ -1,0 +1,546 @@
+"""A fitted network as arrays and plain values, for model files and the cache of fits.
+
+``State`` holds all that is not an array; msgspec converts it to JSON's types, and
+checks it when it is read. A file may come from anywhere: every size in it is bounded
+before memory is allocated for it, and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import UNSET, Meta, Struct, UnsetType
+from skorch.history import History
+from torch import nn
+
+from ..modules import Dropout, LeNet5
+from ..training import Seeds, build_module
+
+# Far more than small images need. Within these bounds, no small file describes a
+# network that takes all the memory or time of the machine.
+MAX_LAYERS = 64
+MAX_VALUES = 2**24  # of one image, in any layer
+MAX_EPOCHS = 100_000
+MAX_LABEL_BYTES = 2**24  # all labels together, as NumPy stores them
+
+_RNG = "rng/key"  # names of weights have no slash
+
+# What an earlier fit may have left, and the next one does not always set.
+_OPTIONAL = (
+    "best_epoch_",
+    "feature_names_in_",
+    "optimizer_",
+    "steps_",
+    "_built_with",
+    "_fit_ended",
+    "_optimizer_state",
+)
+
+Width = Annotated[int, Meta(ge=1, le=MAX_VALUES)]
+Seed = Annotated[int, Meta(ge=0, lt=2**31)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")]
+Text = Annotated[str, Meta(max_length=10_000)]
+# Without a length, NumPy would give all strings that of the longest.
+Dtype = Annotated[str, Meta(pattern=r"^[<>|=]?([biuf][1248]|U[1-9][0-9]{0,7}|O)$")]
+BuiltWith = Annotated[str, Meta(pattern="^(module__[a-z_]{1,50}|pixel_scaling)$")]
+
+
+class Architecture(Struct, forbid_unknown_fields=True):
+    """The arguments of LeNet5 or MiniVGG, but for ``image_shape``."""
+
+    n_classes: Width
+    dropout: Annotated[float, Meta(ge=0, lt=1)]
+    hidden_units: Width | Annotated[list[Width], Meta(max_length=MAX_LAYERS)]
+    widths: (
+        Annotated[list[Width | Literal["M"]], Meta(min_length=1, max_length=MAX_LAYERS)]
+        | UnsetType
+    ) = UNSET
+
+
+class Labels(Struct, forbid_unknown_fields=True):
+    """``classes_``."""
+
+    dtype: Dtype
+    labels: list[bool | int | float | Text]
+
+
+class Fitted(Struct, forbid_unknown_fields=True):
+    """Attributes that are numbers and strings."""
+
+    n_features_in_: Width
+    precision_: Literal["float32", "bfloat16"]
+    best_epoch_: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    fit_time_: NotNegative | UnsetType = UNSET
+    steps_: Literal["eager", "captured"] | UnsetType = UNSET
+    _fit_ended: Date | UnsetType = UNSET
+
+
+class RandomSeeds(Struct, forbid_unknown_fields=True):
+    """Seeds of the parts of a fit."""
+
+    weights: Seed
+    split: Seed
+    order: Seed
+    dropout: Seed
+
+
+class Generator(Struct, forbid_unknown_fields=True):
+    """The state of a Mersenne Twister, but for its key."""
+
+    pos: Annotated[int, Meta(ge=0, le=624)]
+    has_gauss: Literal[0, 1]
+    cached_gaussian: float
+
+
+class Epoch(Struct):
+    """A row of the history; callbacks may add columns."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float | UnsetType = UNSET
+    valid_acc: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    dur: NotNegative | UnsetType = UNSET
+
+
+class State(Struct, forbid_unknown_fields=True):
+    """All that a fit left behind and is not an array."""
+
+    module: Architecture
+    frozen: list[str]
+    classes: Labels
+    image_shape: tuple[Width, Width, Width]
+    fitted: Fitted
+    partial_fit: bool
+    history: Annotated[list[dict[str, Any]], Meta(max_length=MAX_EPOCHS)]
+    seeds: RandomSeeds
+    rng: Generator
+    built_with: dict[BuiltWith, Any] | UnsetType = UNSET
+    feature_names: list[Text] | UnsetType = UNSET
+    optimizer: dict[str, Any] | UnsetType | None = UNSET
+
+
+def get_state(
+    net: Any, *, optimizer: bool = False
+) -> tuple[State, dict[str, np.ndarray], set[str]]:
+    """Return what a fit left behind, without the parameters that it was given.
+
+    Parameters
+    ----------
+    net : ImageClassifier
+        Fitted; it is not changed.
+    optimizer : bool, default=False
+        Whether to add the state of the optimizer, where one is present.
+
+    Returns
+    -------
+    state : State
+        Whatever is not an array.
+    arrays : dict of str to ndarray
+        Weights and buffers by their names, the random generator and the optimizer.
+    left_out : set of str
+        Columns of the history that JSON cannot hold.
+
+    Raises
+    ------
+    TypeError
+        For labels other than numbers, booleans and strings, and for a network whose
+        layers were changed.
+    """
+    architecture = architecture_of(net.module, net.module_, net.image_shape_)
+    arrays = {name: _to_numpy(t) for name, t in net.module_.state_dict().items()}
+    _, key, *rng = _mersenne_twister(net._seeds.rng).get_state(legacy=True)
+    arrays[_RNG] = np.asarray(key)
+    history, left_out = [], set()
+    for row in net.history_:
+        columns = {name: value for name, value in row.items() if name != "batches"}
+        encoded, unstorable = encode_items(columns)
+        left_out |= {f"history_[:, {column!r}]" for column in unstorable}
+        history.append(encoded)
+    fitted = {
+        k: encode(vars(net)[k]) for k in Fitted.__struct_fields__ if k in vars(net)
+    }
+    state = State(
+        module=architecture,
+        frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
+        classes=_encode_labels(net.classes_),
+        image_shape=net.image_shape_,
+        fitted=Fitted(**fitted),
+        partial_fit=bool(net._is_partial_fit),
+        history=history,
+        seeds=RandomSeeds(
+            *(int(getattr(net._seeds, name)) for name in RandomSeeds.__struct_fields__)
+        ),
+        rng=Generator(*rng),
+    )
+    if hasattr(net, "_built_with"):
+        state.built_with, _ = encode_items(net._built_with)
+    if hasattr(net, "feature_names_in_"):
+        state.feature_names = net.feature_names_in_.tolist()
+    if optimizer:
+        state.optimizer, tensors = _encode_optimizer(net)
+        arrays |= tensors
+    return state, arrays, left_out
+
+
+def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
+    """Make an estimator what another was when `get_state` read it.
+
+    Parameters
+    ----------
+    net : ImageClassifier
+        Of the same class and parameters, fitted or not. Its network goes to the device
+        that its parameter ``device`` means on this machine, or to the CPU.
+    state : State
+        As msgspec checked it.
+    arrays : mapping of str to ndarray
+        They become the network's memory.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if they do not fit each other or are not those of a network; the
+        estimator is unchanged then.
+    """
+    weights = {name: array for name, array in arrays.items() if "/" not in name}
+    others = {name: arrays[name] for name in arrays.keys() - weights.keys()}
+    classes = _read_labels(state.classes, state.module.n_classes)
+    _check_columns(state)
+    module = _build(net.module, state, weights)
+    for name in state.frozen:
+        module.get_parameter(name).requires_grad_(False)
+    attributes = {
+        **msgspec.to_builtins(state.fitted),
+        "image_shape_": state.image_shape,
+        "_classes": classes,
+        "_is_partial_fit": state.partial_fit,
+        "_seeds": _read_seeds(state, others.pop(_RNG, None), net.random_state),
+        "history_": _read_history(state),
+        "module_": module,
+        "initialized_": True,
+    }
+    if state.built_with is not UNSET:
+        attributes["_built_with"] = decode_items(state.built_with)
+    if state.feature_names is not UNSET:
+        attributes["feature_names_in_"] = np.array(state.feature_names, dtype=object)
+    if isinstance(state.optimizer, dict):
+        attributes["_optimizer_state"] = _read_optimizer(state.optimizer, others)
+    if others:
+        raise ValueError(f"it has arrays that are not used: {', '.join(others)}")
+    for name in _OPTIONAL:
+        vars(net).pop(name, None)
+    net.__setstate__(attributes)
+    net.initialize_criterion()
+
+
+# The network ----------------------------------------------------------------------
+
+
+def architecture_of(cls: Any, module: Any, image_shape: Any) -> Architecture:
+    """Read a network's arguments from its layers.
+
+    The estimator's parameters may have been set to others since the fit.
+
+    Raises
+    ------
+    UnstorableError
+        If the arguments do not make the same layers again.
+    """
+    dropout = [layer.p for layer in module.modules() if isinstance(layer, Dropout)]
+    n_classes = module.head.out.out_features
+    widths: Any = UNSET
+    if isinstance(module, LeNet5):
+        dense = [layer for layer in module.head if isinstance(layer, nn.Linear)]
+        hidden_units = [layer.out_features for layer in dense[:-1]]
+    else:
+        hidden_units = module.head.hidden.out_features
+        widths = [
+            "M" if isinstance(layer, nn.MaxPool2d) else layer.out_channels
+            for layer in module.features
+            if isinstance(layer, nn.MaxPool2d | nn.Conv2d)
+        ]
+    p = float(dropout[0]) if dropout else 0.0
+    architecture = Architecture(n_classes, p, hidden_units, widths)
+    again = build_module(cls, _arguments(architecture, image_shape))
+    names = module.state_dict().keys()
+    if repr(again) != repr(module) or again.state_dict().keys() != names:
+        raise UnstorableError(
+            "the network's layers were changed since it was built, and arrays cannot "
+            "hold layers: keep it with pickle or joblib"
+        )
+    return architecture
+
+
+def _arguments(architecture: Architecture, image_shape: Any) -> dict[str, Any]:
+    # Converted to builtins, a struct has no fields that are unset.
+    return {**msgspec.to_builtins(architecture), "image_shape": tuple(image_shape)}
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()
+
+
+def _build(
+    cls: type[nn.Module], state: State, arrays: dict[str, np.ndarray]
+) -> nn.Module:
+    """Build a network around arrays, if they are exactly its weights, and sound."""
+    widths = [6] if state.module.widths is UNSET else state.module.widths
+    largest = _largest_layer(state.image_shape, widths)
+    if largest > MAX_VALUES:
+        raise ValueError(
+            f"its network computes {largest:,} values for one image of shape "
+            f"{state.image_shape} in one layer, expected at most {MAX_VALUES:,}"
+        )
+    # On the "meta" device, where layers of any size take no memory.
+    module = build_module(cls, _arguments(state.module, state.image_shape))
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    expected = {(n, t.shape, t.dtype) for n, t in module.state_dict().items()}
+    found = {(n, t.shape, t.dtype) for n, t in tensors.items()}
+    if expected != found:
+        names = sorted({name for name, *_ in expected ^ found})
+        raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
+    # Variances and deviations are divided by.
+    tiny = torch.finfo(torch.float32).tiny
+    lowest = {"running_var": 0.0, "num_batches_tracked": 0, "std": tiny}
+    for name, tensor in tensors.items():
+        low = lowest.get(name.rpartition(".")[2], -torch.inf)
+        if not (torch.isfinite(tensor) & (tensor >= low)).all():
+            raise ValueError(f"{name} holds NaN or other numbers out of range")
+    module.load_state_dict(tensors, assign=True)
+    return module.eval()
+
+
+def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:
+    """Count the values of an image in its largest layer.
+
+    Dense layers have more weights than values, and weights are in the file.
+    """
+    channels, height, width = image_shape
+    # Smaller images are padded until every pooling leaves a pixel.
+    least = 2 ** widths.count("M")
+    height, width = max(height, least) + 4, max(width, least) + 4
+    largest = channels * height * width
+    for n_outputs in widths:
+        if n_outputs == "M":
+            height, width = height // 2, width // 2
+        else:
+            largest = max(largest, n_outputs * height * width)
+    return largest
+
+
+# Labels, columns, history, seeds --------------------------------------------------
+
+
+def _encode_labels(classes: np.ndarray) -> Labels:
+    labels = classes.tolist()
+    is_plain = all(isinstance(label, bool | int | float | str) for label in labels)
+    if classes.dtype.kind not in "biufUO" or not is_plain:
+        raise TypeError(
+            "only labels can be stored that are numbers, booleans or strings, got "
+            f"classes_={classes!r}"
+        )
+    return Labels(classes.dtype.str, [encode(label) for label in labels])
+
+
+def _read_labels(stored: Labels, n_classes: int) -> np.ndarray:
+    labels, dtype = stored.labels, np.dtype(stored.dtype)
+    if dtype.itemsize * len(labels) > MAX_LABEL_BYTES:
+        raise ValueError(f"its labels of dtype {dtype} take more than 16 MiB")
+    classes = np.array(labels, dtype=dtype)
+    # Mixed kinds, which only an object array holds, have no order.
+    in_order = dtype.kind == "O" or (classes[:-1] < classes[1:]).all()
+    if not in_order or classes.tolist() != labels or len(set(labels)) != n_classes:
+        raise ValueError(
+            f"its labels are not {n_classes} different values of dtype {dtype} in order"
+        )
+    return classes
+
+
+def _check_columns(state: State) -> None:
+    """Check that the columns of X fit into an image, and have a name each or none."""
+    n_columns, shape = state.fitted.n_features_in_, state.image_shape
+    # Rows may be shorter than an image, which is padded.
+    if n_columns > math.prod(shape):
+        raise ValueError(f"its {n_columns} columns do not fit images of shape {shape}")
+    names = state.feature_names
+    if names is not UNSET and len(names) != n_columns:
+        raise ValueError(f"it has {len(names)} feature names for {n_columns} columns")
+
+
+def _read_history(state: State) -> History:
+    rows = [decode_items(row) for row in state.history]
+    for number, row in enumerate(msgspec.convert(rows, list[Epoch]), start=1):
+        if row.epoch != number:
+            raise ValueError(
+                f"history row {number} has epoch={row.epoch}, expected {number}"
+            )
+    best = state.fitted.best_epoch_
+    if best is not UNSET and best > len(rows):
+        raise ValueError(f"best_epoch_={best} is beyond the {len(rows)} epochs")
+    return History({**row, "batches": [{}]} for row in rows)
+
+
+def _mersenne_twister(rng: np.random.RandomState) -> np.random.RandomState:
+    """Return a generator of NumPy's usual kind, or one that is seeded by another."""
+    if rng.get_state(legacy=False)["bit_generator"] == "MT19937":
+        return rng
+    return np.random.RandomState(copy.deepcopy(rng).randint(np.iinfo(np.int32).max))
+
+
+def _read_seeds(state: State, key: np.ndarray | None, source: Any) -> Seeds:
+    if key is None or key.shape != (624,) or key.dtype != np.uint32:
+        raise ValueError(f"{_RNG} is not the state of a random generator")
+    seeds = Seeds(0)
+    rng = state.rng
+    seeds.rng.set_state(("MT19937", key, rng.pos, rng.has_gauss, rng.cached_gaussian))
+    vars(seeds).update(msgspec.structs.asdict(state.seeds), source=source)
+    return seeds
+
+
+# The optimizer --------------------------------------------------------------------
+
+
+def _encode_optimizer(net: Any) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """Return the values and the tensors of an optimizer.
+
+    The values are None where it is missing, or is one that only a pickle could hold.
+    """
+    kind, state = net.__dict__.get("_optimizer_state", (None, None))
+    if "optimizer_" in net.__dict__:
+        kind, state = type(net.optimizer_), net.optimizer_.state_dict()
+    if kind is None:
+        return None, {}
+    tensors, plain = {}, []
+    try:
+        for index, buffers in state["state"].items():
+            for name, value in buffers.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"optimizer/{index}/{name}"] = _to_numpy(value)
+                else:
+                    plain.append([index, name, encode(value)])
+        groups = encode(state["param_groups"])
+        return {"class": encode(kind), "groups": groups, "values": plain}, tensors
+    except UnstorableError:
+        return None, {}
+
+
+def _read_optimizer(
+    values: dict[str, Any], others: dict[str, np.ndarray]
+) -> tuple[type, dict[str, Any]]:
+    """Read the state of an optimizer, and take its arrays out of the others."""
+    state: dict[int, dict[str, Any]] = {}
+    for index, name, value in values["values"]:
+        state.setdefault(index, {})[name] = decode(value)
+    for key in [key for key in others if key.startswith("optimizer/")]:
+        _, index, name = key.split("/", 2)
+        state.setdefault(int(index), {})[name] = torch.from_numpy(others.pop(key))
+    groups = decode(values["groups"])
+    return decode(values["class"]), {"state": state, "param_groups": groups}
+
+
+# Python values as strict JSON, and back -------------------------------------------
+
+
+class UnstorableError(TypeError):
+    """A value that JSON cannot hold; the message names its class."""
+
+
+def encode(value: Any) -> Any:
+    """Turn a value into JSON. An object with one key marks what JSON does not have.
+
+    Parameters
+    ----------
+    value : object
+        None, booleans, numbers and strings, NumPy's among them; lists, tuples and
+        mappings of these; devices, and classes of ``torch.optim``.
+
+    Returns
+    -------
+    encoded : object
+        What ``json`` writes with ``allow_nan=False``.
+
+    Raises
+    ------
+    UnstorableError
+        For anything else.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn.estimators.state import decode, encode
+    >>> encode({"shape": (1, 8, 8)})
+    {'dict': [['shape', {'tuple': [1, 8, 8]}]]}
+    >>> decode(encode({"shape": (1, 8, 8)}))
+    {'shape': (1, 8, 8)}
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(float(value))}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item) for item in value]}
+    if isinstance(value, Mapping):
+        return {"dict": [[encode(k), encode(v)] for k, v in value.items()]}
+    name = getattr(value, "__name__", None)
+    if isinstance(name, str) and value is _find_optimizer(name):
+        return {"optimizer": name}
+    raise UnstorableError(f"cannot store an object of class {type(value).__name__}")
+
+
+def encode_items(items: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Encode those values that can be; return the names of the others, too."""
+    encoded, left_out = {}, set()
+    for name, value in items.items():
+        try:
+            encoded[name] = encode(value)
+        except UnstorableError:
+            left_out.add(name)
+    return encoded, left_out
+
+
+def decode(value: Any) -> Any:
+    """Turn what `encode` returned back into the value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what `encode` does not return.
+    """
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((kind, content),) = value.items()
+        if kind == "tuple":
+            return tuple(decode(content))
+        if kind == "dict":
+            return {decode(key): decode(item) for key, item in content}
+        if kind == "float":
+            return float(content)
+        if kind == "optimizer" and (optimizer := _find_optimizer(content)):
+            return optimizer
+    raise ValueError(f"{value!r} is not an encoded value")
+
+
+def decode_items(items: Mapping[str, Any]) -> dict[str, Any]:
+    """Decode the values of a mapping."""
+    return {name: decode(value) for name, value in items.items()}
+
+
+def _find_optimizer(name: Any) -> type[torch.optim.Optimizer] | None:
+    """Look a class up among the names of torch.optim; nothing is imported."""
+    found = vars(torch.optim).get(name) if isinstance(name, str) else None
+    is_optimizer = isinstance(found, type) and issubclass(found, torch.optim.Optimizer)
+    return found if is_optimizer else None

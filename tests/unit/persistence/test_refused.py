@@ -1,0 +1,212 @@
+"""What save_model and load_model refuse."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skorch.callbacks
+import torch
+import torch.nn.utils.prune
+from safetensors.numpy import save_file
+from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from fmnist_sklearn import LeNet5Classifier
+from fmnist_sklearn.persistence import inspect_model, load_model, save_model
+from fmnist_sklearn.storage import write_container
+
+
+class Own(LeNet5Classifier):
+    pass
+
+
+def searched(estimator):
+    """Return a search that has found the estimator."""
+    search = GridSearchCV(estimator, {})
+    search.best_estimator_ = estimator
+    return search
+
+
+@pytest.mark.parametrize(
+    ("wrap", "advice"),
+    [
+        (lambda net: make_pipeline(net), r"Pipeline: save its last step, pipeline\[-1"),
+        (searched, r"GridSearchCV: save its attribute best_estimator_;"),
+        (lambda net: searched(make_pipeline(net)), r"attribute best_estimator_\[-1\];"),
+        (lambda net: GridSearchCV(net, {}), "which a fit with refit=True sets"),
+        (lambda net: VotingClassifier([("a", net)]), "class VotingClassifier$"),
+        (lambda net: Own(), "class Own: keep an estimator of your own class with jobl"),
+        (lambda net: None, "MiniVGGClassifier, got an object of class NoneType$"),
+    ],
+)
+def test_save_model_names_what_to_save_of_other_estimators(small, path, wrap, advice):
+    with pytest.raises(TypeError, match=advice):
+        save_model(wrap(small), path)
+    assert not path.exists()
+
+
+def test_save_model_before_fit(path):
+    with pytest.raises(NotFittedError):
+        save_model(LeNet5Classifier(), path)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"module__hiden_units": (8,)}, "did you mean module__hidden_units"),
+        ({"lr": -1.0}, "'lr' parameter"),
+        ({"criterion__weight": [1.0, 2.0, 3.0]}, "load_model could not read it"),
+    ],
+)
+def test_save_model_checks_parameters(small, path, params, message):
+    net = copy.deepcopy(small).set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        save_model(net, path)
+    assert not path.exists()
+
+
+def swap(net):
+    net.module_.c1.activation = torch.nn.ReLU()
+
+
+def prune(net):
+    torch.nn.utils.prune.l1_unstructured(net.module_.c3.conv, "weight", 0.3)
+
+
+def change_momentum(net):
+    net.module_.c1.norm.momentum = 0.5
+
+
+@pytest.mark.parametrize("change", [swap, prune, change_momentum])
+def test_save_model_refuses_changed_layers(small, path, change):
+    net = copy.deepcopy(small)
+    change(net)
+    with pytest.raises(TypeError, match=r"layers were changed .* pickle or joblib"):
+        save_model(net, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.head.out.bias.fill_(np.nan), r"head\.out\.bias holds NaN"),
+        (lambda m: m.c1.conv.weight.fill_(np.inf), r"c1\.conv\.weight holds NaN"),
+        (lambda m: m.c1.norm.running_var.fill_(-1), r"running_var holds NaN or other"),
+        (lambda m: m.scaling.std.zero_(), r"scaling\.std holds NaN or other"),
+        (lambda m: m.double(), "do not fit the network"),
+    ],
+)
+def test_save_model_refuses_weights_that_predict_nothing(small, path, change, message):
+    net = copy.deepcopy(small)
+    with torch.no_grad():
+        change(net.module_)
+    with pytest.raises(ValueError, match=message):
+        save_model(net, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        np.array([b"a", b"b", b"c"]),
+        np.array([1j, 2j, 3j]),
+        np.array([None, "b", "c"], dtype=object),
+        np.array(["2017-08-25"] * 3, dtype="M8[D]"),
+    ],
+    ids=lambda classes: classes.dtype.kind,
+)
+def test_save_model_refuses_labels_that_json_cannot_hold(small, path, classes):
+    net = copy.deepcopy(small)
+    net.classes_ = classes
+    with pytest.raises(TypeError, match=r"numbers, booleans or strings, got classes_="):
+        save_model(net, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": [1]},
+        {"a": float("nan")},
+        {1: "a"},
+        {"a": "x" * 10_001},
+        {"a" * 201: 1},
+        {str(i): i for i in range(101)},
+        {"a": b"x"},
+    ],
+    ids=range(7),
+)
+def test_save_model_bounds_metadata(small, path, metadata):
+    with pytest.raises(ValueError, match=r"load_model could not|JSON compliant"):
+        save_model(small, path, metadata=metadata)
+    assert not path.exists()
+
+
+def test_save_model_checks_its_arguments(small, path):
+    with pytest.raises(ValueError, match="preparation"):
+        save_model(small, path, preparation="crop")
+    with pytest.raises(ValueError, match='on_unstorable must be "warn" or "raise"'):
+        save_model(small, path, on_unstorable="ignore")
+    net = copy.deepcopy(small).set_params(
+        callbacks=[skorch.callbacks.EpochTimer()], augment=lambda images, rng: images
+    )
+    with pytest.raises(TypeError, match="could hold augment, callbacks; pass on_un"):
+        save_model(net, path, on_unstorable="raise")
+    assert not path.exists()
+
+
+def test_paths_that_are_missing(small, tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        save_model(small, tmp_path / "missing" / "a")
+    assert caught.value.filename == str(tmp_path / "missing" / "a")
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "b")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs on Windows")
+def test_paths_that_are_no_file(small, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path / "fifo", "FIFO"), (tmp_path, "folder")):
+        for use in (load_model, inspect_model, lambda path: save_model(small, path)):
+            with pytest.raises(OSError, match=f"is a {kind}, expected a regular file"):
+                use(path)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 7, 100, 5000, -1])
+def test_load_model_of_a_truncated_file(small, path, n_bytes):
+    save_model(small, path)
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(ValueError, match=r"net\.safetensors is .*truncated or damaged"):
+        load_model(path)
+
+
+def test_load_model_of_another_kind_of_file(path):
+    for content in (pickle.dumps("hello"), b"PK\x03\x04" * 100):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"safetensors is not a file written by"):
+            load_model(path)
+    save_file({"weight": np.ones(3)}, path)
+    with pytest.raises(ValueError, match=r"net\.safetensors is not a file written by"):
+        load_model(path)
+    write_container(path, {}, {}, kind="fit")
+    with pytest.raises(ValueError, match=r"net\.safetensors holds a 'fit'"):
+        load_model(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module on Windows")
+def test_load_model_of_hostile_files():
+    """Each kind is refused with a ValueError, in little memory, and runs no code."""
+    script = Path(__file__).with_name("hostile_files.py")
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert not run.stdout.strip(), run.stdout
