@@ -261,19 +261,10 @@ first steps:
     command.add("--models", MODEL, "lenet5, minivgg, or both (default)", nargs="+")
     command.add("--lr", RATE, "learning rates (default: the recipe's)", nargs="+")
     command.add("--batch-size", COUNT, "batch sizes (default: 64 128)", nargs="+")
-    command.add(
-        "--cv",
-        VALIDATION,
-        "holdout (default): one fit, validated on part of the training images; N: "
-        "N-fold cross-validation",
-    )
+    command.add("--cv", VALIDATION, "holdout (default), or a number of folds")
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, default=1)
     command.add("--memory", DIR, _MEMORY_HELP)
-    command.add(
-        "--out",
-        DIR,
-        "folder for the results, written after every row (default: benchmark_results)",
-    )
+    command.add("--out", DIR, "folder for the results (default: benchmark_results)")
     _add_json(command)
 
     command = add_command(train.search)
@@ -288,11 +279,7 @@ first steps:
         command.add(name, kind, f"values to try: {what}", nargs="+")
     _add_training(command)
     command.add("--cv", FOLDS, "number of folds (default: 5)")
-    command.add(
-        "--max-epochs",
-        COUNT,
-        "largest number of epochs of a fit (default: the recipe's)",
-    )
+    command.add("--max-epochs", COUNT, "epochs of a fit (default: the recipe's)")
     command.add(
         "--strategy",
         _choice("grid", "random", "halving"),
@@ -302,21 +289,11 @@ first steps:
     command.add("--n-iter", COUNT, "combinations that random tries (default: 10)")
     where = command.add_mutually_exclusive_group()
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, where)
-    command.add(
-        "--scheduler",
-        Kind("ADDRESS", "an address"),
-        "run the fits on the Dask cluster with its scheduler at tcp://HOST:PORT",
-        where,
-    )
-    command.add(
-        "--workers", COUNT, "run the fits in N Dask workers on this machine", where
-    )
+    address = Kind("ADDRESS", "an address")
+    command.add("--scheduler", address, "of a Dask cluster, for the fits", where)
+    command.add("--workers", COUNT, "Dask workers to start for the fits", where)
     command.add("--memory", DIR, _MEMORY_HELP)
-    command.add(
-        "--out",
-        DIR,
-        "folder for the results and the best network (default: search_results)",
-    )
+    command.add("--out", DIR, "folder for the results (default: search_results)")
     _add_json(command)
 
     command = add_command(train.fit)
@@ -343,11 +320,7 @@ first steps:
         "with a note on stderr)",
     )
     command.add("--top", COUNT, "also list the N most probable labels")
-    command.add(
-        "--min-confidence",
-        FRACTION,
-        "predict 'unsure' if the probability is below P (default: 0)",
-    )
+    command.add("--min-confidence", FRACTION, "answer 'unsure' below this probability")
     command.add(
         "--format",
         _choice("text", "csv", "json"),

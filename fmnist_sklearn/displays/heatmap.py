@@ -220,27 +220,38 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
     if not isinstance(search, Mapping):
         check_is_fitted(search, "cv_results_")
         search = search.cv_results_
+    metrics = [name for name in search if name.startswith("mean_test_")]
+    known = ("mean_test_accuracy", "mean_test_score")
+    metric = next((name for name in known if name in metrics), None)
+    if metric is None:
+        raise ValueError(
+            f"search must have a single score, or one named 'accuracy'; got {metrics}. "
+            "Search with scoring='accuracy' or scoring=benchmark_scoring()."
+        )
     y, x = _choose(searched_parameters(search), y, x)
-    scores = _scores(search)
-    candidates = _last_trials(search)
-    params = search["params"]
+    resource = _resource(search)
+    trials: dict[str, tuple[Mapping[str, Any], float]] = {}
+    for params, score in zip(search["params"], search[metric], strict=True):
+        key = repr({k: v for k, v in params.items() if k != resource})
+        trials.pop(key, None)  # of a halving search: an earlier trial of the candidate
+        trials[key] = params, score
     x_values, y_values = (
-        _in_order(params[i][name] for i in candidates) for name in (x, y)
+        _distinct(params[name] for params, _ in trials.values()) for name in (x, y)
     )
     cells: dict[tuple[int, int], list[float]] = {}
-    for i in candidates:
-        cell = (y_values.index(params[i][y]), x_values.index(params[i][x]))
-        cells.setdefault(cell, []).append(scores[i])
+    for params, score in trials.values():
+        cell = (y_values.index(params[y]), x_values.index(params[x]))
+        cells.setdefault(cell, []).append(score)
     grid = np.full((len(y_values), len(x_values)), math.nan)
-    for cell, values in cells.items():
-        grid[cell] = np.mean(values)
+    for cell, scores in cells.items():
+        grid[cell] = np.mean(scores)
     return {
         "scores": grid,
         "x_values": x_values,
         "y_values": y_values,
         "x": x.rpartition("__")[2],
         "y": y.rpartition("__")[2],
-        "score_name": "accuracy" if "mean_test_accuracy" in search else "score",
+        "score_name": metric.removeprefix("mean_test_"),
     }
 
 
@@ -293,30 +304,7 @@ def _choose(varied: list[str], y: str | None, x: str | None) -> tuple[str, str]:
     return found[1], found[0]
 
 
-def _last_trials(cv_results: Mapping[str, Any]) -> list[int]:
-    """Return the indices of all candidates; of repeated ones, that of the last trial.
-
-    A halving search tries a candidate with more of its resource each time.
-    """
-    resource = _resource(cv_results)
-    last = {}
-    for i, params in enumerate(cv_results["params"]):
-        last[repr({k: v for k, v in params.items() if k != resource})] = i
-    return sorted(last.values())
-
-
-def _scores(cv_results: Mapping[str, Any]) -> np.ndarray:
-    for name in ("mean_test_accuracy", "mean_test_score"):
-        if name in cv_results:
-            return np.asarray(cv_results[name], dtype=float)
-    found = [name for name in cv_results if name.startswith("mean_test_")]
-    raise ValueError(
-        "search must have a single score, or one named 'accuracy'; got "
-        f"{found}. Search with scoring='accuracy' or scoring=benchmark_scoring()."
-    )
-
-
-def _in_order(values: Any) -> list[Any]:
+def _distinct(values: Any) -> list[Any]:
     """Return the distinct values: numbers by size, others in order of appearance."""
     distinct = list({repr(value): value for value in values}.values())
     if all(isinstance(v, Real) and not isinstance(v, bool) for v in distinct):

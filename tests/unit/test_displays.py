@@ -1,12 +1,28 @@
+import math
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from sklearn.exceptions import NotFittedError
+from scipy.stats import loguniform
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
+from sklearn.ensemble import BaggingClassifier
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.feature_selection import RFE
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+)
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 from fmnist_sklearn import (
     CLASS_NAMES,
@@ -14,17 +30,19 @@ from fmnist_sklearn import (
     LeNet5,
     LeNet5Classifier,
     PredictionsDisplay,
+    SearchHeatmapDisplay,
+    TrainingCurvesDisplay,
+    benchmark_scoring,
 )
 from fmnist_sklearn.displays.style import WRONG
-
-PROBA = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2]])
 
 
 @pytest.fixture(autouse=True)
 def _agg():
-    mpl.use("agg")
-    yield
-    plt.close("all")
+    with mpl.rc_context():
+        plt.switch_backend("agg")
+        yield
+        plt.close("all")
 
 
 @pytest.fixture
@@ -32,10 +50,333 @@ def ax():
     return Figure().subplots()
 
 
-# PredictionsDisplay
+# TrainingCurvesDisplay ----------------------------------------------------------------
+
+ROWS = np.arange(20.0).reshape(10, 2)
+LABELS = np.arange(10) % 2
+EPOCHS = [
+    {"epoch": 1, "train_loss": 0.9, "valid_loss": 0.6, "valid_acc": 0.7, "dur": 1.0},
+    {"epoch": 2, "train_loss": 0.6, "valid_loss": 0.4, "valid_acc": 0.8, "dur": 1.0},
+    {"epoch": 3, "train_loss": 0.5, "valid_loss": 0.5, "valid_acc": 0.9, "dur": 1.0},
+]
 
 
-def test_the_worst_mistakes_come_first(lenet5, X_test, y_test, ax):
+class Net(ClassifierMixin, BaseEstimator):
+    """Records its epochs as a skorch net does."""
+
+    def __init__(self, epochs=EPOCHS):
+        self.epochs = epochs
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.history_ = self.epochs
+        self.best_epoch_ = 2
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+class RankingNet(Net):
+    """One that RFE can wrap."""
+
+    coef_ = np.ones(1)
+
+
+@pytest.fixture
+def net():
+    return Net().fit(ROWS, LABELS)
+
+
+def legend(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_curve_of_an_estimator(net):
+    display = TrainingCurvesDisplay.from_estimator(net)
+    (line,), (training,) = display.lines_, display.training_lines_
+    assert line.get_xydata().tolist() == [[1, 0.6], [2, 0.4], [3, 0.5]]
+    assert training.get_ydata().tolist() == [0.9, 0.6, 0.5]
+    assert training.get_linestyle() == "--"
+    _, _, dot = display.ax_.get_lines()
+    assert dot.get_xydata().tolist() == [[2, 0.4]]
+    assert line.get_color() == training.get_color() == dot.get_color()
+    assert display.ax_.get_xlabel() == "epoch"
+    assert display.ax_.get_ylabel() == "loss (nats)"
+    assert legend(display) == ["Net, validation", "Net, training", "epoch kept: 2"]
+    assert display.figure_ is display.ax_.figure
+    assert display.metric == "valid_loss"
+    assert display.curves == {"Net": EPOCHS}
+    assert display.best_epochs == {"Net": 2}
+    display = TrainingCurvesDisplay.from_estimator(net, mark_best=False)
+    assert display.ax_.get_lines() == [*display.lines_, *display.training_lines_]
+
+
+@pytest.mark.parametrize(
+    ("metric", "label", "values"),
+    [
+        ("train_loss", "training loss (nats)", [0.9, 0.6, 0.5]),
+        ("valid_acc", "validation accuracy", [0.7, 0.8, 0.9]),
+        ("dur", "duration of an epoch (s)", [1, 1, 1]),
+    ],
+)
+def test_curve_of_any_metric(net, metric, label, values):
+    display = TrainingCurvesDisplay.from_estimator(net, metric=metric)
+    assert display.ax_.get_ylabel() == label
+    assert display.lines_[0].get_ydata().tolist() == values
+
+
+def test_curve_without_training(net):
+    display = TrainingCurvesDisplay.from_estimator(net, with_training=False)
+    assert display.training_lines_ == []
+    assert display.ax_.get_ylabel() == "validation loss (nats)"
+    assert legend(display) == ["Net", "epoch kept: 2"]
+
+
+def test_curve_on_given_axes_with_given_name_and_style(net, ax):
+    display = TrainingCurvesDisplay.from_estimator(
+        net, ax=ax, name="LeNet-5", line_kw={"color": "#123456"}
+    )
+    assert display.ax_ is ax
+    (line,) = display.lines_
+    assert (line.get_label(), line.get_color()) == ("LeNet-5", "#123456")
+
+
+def test_curves_of_several_estimators(net):
+    named = TrainingCurvesDisplay.from_estimators({"a": net, "b": net})
+    assert [line.get_label() for line in named.lines_] == ["a", "b"]
+    listed = TrainingCurvesDisplay.from_estimators(
+        [net, make_pipeline("passthrough", net)], with_training=False
+    )
+    assert legend(listed) == ["Net 1", "Net 2", "epochs kept: 2, 2"]
+    with pytest.raises(ValueError, match="at least one curve"):
+        TrainingCurvesDisplay.from_estimators([])
+
+
+def test_curve_of_a_model_inside_another():
+    search = GridSearchCV(Net(), {"epochs": [EPOCHS]}, cv=2)
+    pipeline, wrapper = make_pipeline("passthrough", search), RFE(RankingNet())
+    for estimator, name in ((pipeline, "Net"), (wrapper, "RankingNet")):
+        display = TrainingCurvesDisplay.from_estimator(estimator.fit(ROWS, LABELS))
+        assert display.curves == {name: EPOCHS}
+
+
+@pytest.mark.parametrize(
+    ("cls", "metric"), [(MLPClassifier, "valid_acc"), (MLPRegressor, "valid_score")]
+)
+def test_curves_of_a_multilayer_perceptron(cls, metric):
+    mlp = cls(max_iter=3, early_stopping=True, validation_fraction=0.2, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        mlp.fit(ROWS, LABELS)
+    loss = TrainingCurvesDisplay.from_estimator(mlp, metric="train_loss")
+    expected = [list(point) for point in enumerate(mlp.loss_curve_, start=1)]
+    assert loss.lines_[0].get_xydata().tolist() == expected
+    score = TrainingCurvesDisplay.from_estimator(mlp, metric=metric)
+    assert score.lines_[0].get_ydata().tolist() == mlp.validation_scores_
+    if cls is MLPRegressor:
+        with pytest.raises(ValueError, match="'valid_acc' is not recorded"):
+            TrainingCurvesDisplay.from_estimator(mlp, metric="valid_acc")
+
+
+@pytest.mark.parametrize(
+    ("rows", "xy"),
+    [
+        # As after partial_fit, which has no validation rows.
+        ([*EPOCHS, {"epoch": 4, "train_loss": 0.3}], [[1, 0.6], [2, 0.4], [3, 0.5]]),
+        ([{"valid_loss": 0.5}, {"valid_loss": math.nan}], [[1, 0.5], [2, math.nan]]),
+        (EPOCHS[:1], [[1, 0.6]]),
+    ],
+)
+def test_curve_of_incomplete_epochs(rows, xy):
+    (line,) = TrainingCurvesDisplay(curves={"a": rows}).plot().lines_
+    np.testing.assert_array_equal(line.get_xydata(), xy)
+    # A line through one point would be invisible.
+    assert line.get_marker() == ("o" if len(xy) == 1 else "")
+
+
+def test_curve_of_a_metric_that_is_not_recorded(lenet5):
+    net = Net(epochs=[{"epoch": 1, "train_loss": 0.9, "dur": 1.0}]).fit(ROWS, LABELS)
+    match = (
+        r"metric='valid_loss' is not recorded by 'Net', only \['dur', 'train_loss'\]\."
+        r".*validation_fraction=0"
+    )
+    with pytest.raises(ValueError, match=match):
+        TrainingCurvesDisplay.from_estimator(net)
+    expected = r"only \['dur', 'train_loss', 'valid_acc', 'valid_loss'\]\.$"
+    with pytest.raises(ValueError, match=expected):
+        TrainingCurvesDisplay.from_estimator(lenet5, metric="accuracy")
+    for metric in (["valid_loss"], {"valid_loss"}, None, 3):
+        with pytest.raises(TypeError, match="metric must be the name of one metric"):
+            TrainingCurvesDisplay.from_estimator(lenet5, metric=metric)
+    assert plt.get_fignums() == []  # no empty figure is left behind
+
+
+def test_curve_of_an_estimator_without_epochs():
+    for history in (None, []):
+        net = Net()
+        net.history_ = history
+        with pytest.raises(NotFittedError, match="Net instance has no epochs yet"):
+            TrainingCurvesDisplay.from_estimator(net)
+    with pytest.raises(NotFittedError, match="Net instance is not fitted"):
+        TrainingCurvesDisplay.from_estimators([Net()])
+    bagging = BaggingClassifier(Net(), n_estimators=2)
+    for estimator in (bagging, LogisticRegression()):
+        match = f"{type(estimator).__name__} has neither"
+        with pytest.raises(TypeError, match=match):
+            TrainingCurvesDisplay.from_estimator(estimator.fit(ROWS, LABELS))
+
+
+# SearchHeatmapDisplay -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="module")
+def search(iris):
+    """A search over two parameters, and one that does not vary."""
+    params = {"C": [10, 0.1, 1], "gamma": [0.01, 1], "kernel": ["rbf"]}
+    return GridSearchCV(SVC(), params, cv=2).fit(*iris)
+
+
+def ticks(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_heatmap_has_a_cell_for_each_pair(search, ax):
+    display = SearchHeatmapDisplay.from_search(search, ax=ax)
+    assert display.ax_ is ax
+    assert display.figure_ is ax.figure
+    assert (display.x, display.y) == ("gamma", "C")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("gamma", "C")
+    # By size, at equal distances.
+    assert ticks(ax.xaxis) == ["0.01", "1"]
+    assert ticks(ax.yaxis) == ["0.1", "1", "10"]
+    for i, params in enumerate(search.cv_results_["params"]):
+        place = (
+            display.y_values.index(params["C"]),
+            display.x_values.index(params["gamma"]),
+        )
+        score = search.cv_results_["mean_test_score"][i]
+        assert display.scores[place] == score
+        text = display.text_[place]
+        assert text.get_text() == f"{score:.4f}"
+        assert text.get_position() == place[::-1]
+    for axes in ({"x": "C", "y": "gamma"}, {"x": "C"}, {"y": "gamma"}):
+        other = SearchHeatmapDisplay.from_search(search, **axes, ax=ax)
+        assert np.array_equal(other.scores, display.scores.T)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [("C", "C"), ("lr", "C"), ("kernel", "C"), (None, "lr"), ("C", "lr"), ("lr", None)],
+)
+def test_heatmap_axes_must_be_two_parameters_that_vary(search, ax, x, y):
+    with pytest.raises(ValueError, match="must name one of the parameters that vary"):
+        SearchHeatmapDisplay.from_search(search, x=x, y=y, ax=ax)
+
+
+def test_heatmap_needs_two_parameters(iris, ax):
+    search = GridSearchCV(SVC(), {"C": [1, 10]}, cv=2)
+    with pytest.raises(NotFittedError):
+        SearchHeatmapDisplay.from_search(search)
+    with pytest.raises(ValueError, match="x and y must name two"):
+        SearchHeatmapDisplay.from_search(search.fit(*iris), ax=ax)
+
+
+def test_heatmap_averages_over_other_parameters(iris, ax):
+    pipeline = make_pipeline(StandardScaler(), SVC())
+    params = {"C": [1, 10], "gamma": [0.1, 1], "kernel": ["rbf", "poly"]}
+    params = {f"svc__{name}": values for name, values in params.items()}
+    search = GridSearchCV(pipeline, params, cv=2).fit(*iris)
+    with pytest.raises(ValueError, match=r"x and y must name two of .*kernel'"):
+        SearchHeatmapDisplay.from_search(search, ax=ax)
+    display = SearchHeatmapDisplay.from_search(
+        search.cv_results_, x="kernel", y="svc__C", ax=ax
+    )
+    assert (display.x, display.y) == ("kernel", "C")
+    assert display.x_values == ["rbf", "poly"]
+    expected = search.cv_results_["mean_test_score"].reshape(2, 2, 2).mean(axis=1)
+    np.testing.assert_allclose(display.scores, expected)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_heatmap_of_benchmark_scores_is_of_the_accuracy(iris, ax):
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": [0.1, 1], "fit_intercept": [True, False]},
+        scoring=benchmark_scoring(),
+        refit="accuracy",
+        cv=2,
+    ).fit(*iris)
+    display = SearchHeatmapDisplay.from_search(search, ax=ax)
+    assert display.score_name == "accuracy"
+    assert ticks(ax.xaxis) == ["True", "False"]
+    accuracies = search.cv_results_["mean_test_accuracy"]
+    assert np.array_equal(display.scores.ravel(), accuracies)
+    with pytest.raises(ValueError, match=r"must have a single score.*mean_test_recall"):
+        SearchHeatmapDisplay.from_search(
+            {"params": search.cv_results_["params"], "mean_test_recall": accuracies}
+        )
+
+
+def test_heatmap_cells_of_untried_pairs_are_empty(iris, ax):
+    search = RandomizedSearchCV(
+        SVC(), {"C": loguniform(0.1, 10), "gamma": [0.1, 1]}, n_iter=4, random_state=0
+    ).fit(*iris)
+    display = SearchHeatmapDisplay.from_search(search, y="C", ax=ax)
+    assert display.scores.shape == (4, 2)
+    empty = np.isnan(display.scores)
+    assert empty.sum() == 4
+    assert all(text is None for text in display.text_[empty])
+    assert list(display.y_values) == sorted(display.y_values)
+
+
+@pytest.mark.parametrize("resource", ["n_samples", "max_leaf_nodes"])
+def test_heatmap_of_a_halving_search_has_the_last_trials(iris, ax, resource):
+    limits = {} if resource == "n_samples" else {"max_resources": 18}
+    search = HalvingGridSearchCV(
+        DecisionTreeClassifier(random_state=0),
+        {"max_depth": [1, 2, 3], "criterion": ["gini", "entropy"]},
+        resource=resource,
+        random_state=0,
+        min_resources=60 if resource == "n_samples" else 2,
+        factor=2,
+        cv=2,
+        **limits,
+    ).fit(*iris)
+    assert search.cv_results_["iter"].max() > 0
+    display = SearchHeatmapDisplay.from_search(search, ax=ax)
+    assert display.scores.shape == (2, 3)
+    best = search.best_params_
+    place = (
+        display.y_values.index(best["criterion"]),
+        display.x_values.index(best["max_depth"]),
+    )
+    assert display.scores[place] == search.best_score_
+
+
+def test_heatmap_options_of_plot(search, ax):
+    display = SearchHeatmapDisplay.from_search(
+        search, ax=ax, annotate=False, cmap="magma", colorbar=False, im_kw={"vmin": 0}
+    )
+    assert all(text is None for text in display.text_.ravel())
+    assert display.im_.get_cmap().name == "magma"
+    assert display.im_.norm.vmin == 0
+    assert display.figure_.axes == [ax]
+    assert display.plot(Figure().subplots()) is display
+    assert len(display.figure_.axes) == 2
+    assert {text.get_color() for text in display.text_.ravel()} <= {"white", "black"}
+
+
+# PredictionsDisplay -------------------------------------------------------------------
+
+PROBA = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2]])
+
+
+def test_predictions_begin_with_the_worst_mistakes(lenet5, X_test, y_test, ax):
     display = PredictionsDisplay.from_estimator(
         lenet5, X_test, y_test, display_labels=CLASS_NAMES, ax=ax
     )
@@ -58,7 +399,7 @@ def test_the_worst_mistakes_come_first(lenet5, X_test, y_test, ax):
     assert first.get_color() == WRONG
 
 
-def test_right_ones_too_and_labels_that_the_model_does_not_know(ax):
+def test_predictions_of_correct_images_and_unknown_labels(ax):
     display = PredictionsDisplay.from_predictions(
         np.zeros((3, 2, 2, 2)),
         ["a", "a", "z"],
@@ -72,7 +413,7 @@ def test_right_ones_too_and_labels_that_the_model_does_not_know(ax):
     assert display.axes_[2].xaxis.label.get_color() != WRONG
 
 
-def test_images_in_any_layout_and_colour(ax):
+def test_predictions_of_images_in_any_layout(ax):
     rows = np.random.default_rng(0).integers(0, 256, (3, 48), dtype=np.uint8)
     given = {"X": rows, "y_true": [1, 0, 1], "y_proba": PROBA, "ax": ax}
     display = PredictionsDisplay.from_predictions(**given, image_shape=(3, 4, 4))
@@ -85,7 +426,7 @@ def test_images_in_any_layout_and_colour(ax):
         PredictionsDisplay.from_predictions(**given, classes=[0, 1, 2])
 
 
-def test_a_pipeline_shows_the_images_that_it_is_given(lenet5, X_test, y_test, ax):
+def test_predictions_of_a_pipeline_show_its_input(lenet5, X_test, y_test, ax):
     pipeline = make_pipeline(FunctionTransformer(lambda X: X.reshape(-1, 784)), lenet5)
     display = PredictionsDisplay.from_estimator(
         pipeline, X_test.reshape(-1, 28, 28), y_test, ax=ax
@@ -93,7 +434,7 @@ def test_a_pipeline_shows_the_images_that_it_is_given(lenet5, X_test, y_test, ax
     assert display.images.shape[1:] == (1, 28, 28)
 
 
-def test_no_mistake_is_said(ax):
+def test_predictions_without_mistakes(ax):
     display = PredictionsDisplay.from_predictions(
         np.zeros((3, 4)), [0, 1, 0], PROBA, ax=ax
     )
@@ -101,12 +442,22 @@ def test_no_mistake_is_said(ax):
     assert [text.get_text() for text in ax.texts] == ["no mistakes"]
 
 
-# FiltersDisplay
+def test_predictions_follow_a_dark_style(lenet5, X_test, y_test):
+    with plt.style.context("dark_background"):
+        display = PredictionsDisplay.from_estimator(
+            lenet5, X_test, y_test, only_mistakes=False, n_images=100
+        )
+    colors = {cell.xaxis.label.get_color() for cell in display.axes_}
+    assert colors == {"white", WRONG}
+
+
+# FiltersDisplay -----------------------------------------------------------------------
 
 
 def test_filters_of_the_first_convolution(lenet5, ax):
-    pipeline = make_pipeline(MinMaxScaler(), lenet5)
-    display = FiltersDisplay.from_estimator(pipeline, ax=ax)
+    display = FiltersDisplay.from_estimator(
+        make_pipeline(MinMaxScaler(), lenet5), ax=ax
+    )
     weights = lenet5.module_.c1.conv.weight.detach().numpy()
     assert np.array_equal(display.filters, weights)
     drawn = [cell.images[0].get_array() for cell in display.axes_]
@@ -115,7 +466,7 @@ def test_filters_of_the_first_convolution(lenet5, ax):
     assert display.axes_[0].images[0].get_clim() == pytest.approx((-largest, largest))
 
 
-def test_filters_of_colours_are_coloured(ax):
+def test_filters_of_three_channels_are_in_colour(ax):
     network = LeNet5(image_shape=(3, 32, 32))
     display = FiltersDisplay.from_estimator(network, ax=ax)
     drawn = display.axes_[0].images[0].get_array()
@@ -124,18 +475,9 @@ def test_filters_of_colours_are_coloured(ax):
     assert len(display.figure_.axes) == 1  # no colour bar
 
 
-def test_what_has_no_network():
+def test_filters_need_a_fitted_network():
     with pytest.raises(TypeError, match=r"must be a network.* got LogisticRegression"):
         FiltersDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
     with pytest.raises(NotFittedError):
         FiltersDisplay.from_estimator(LeNet5Classifier())
     assert plt.get_fignums() == []
-
-
-def test_texts_follow_a_dark_style(lenet5, X_test, y_test):
-    with plt.style.context("dark_background"):
-        shown = PredictionsDisplay.from_estimator(
-            lenet5, X_test, y_test, only_mistakes=False, n_images=100
-        )
-    colors = {cell.xaxis.label.get_color() for cell in shown.axes_}
-    assert colors == {"white", WRONG}
