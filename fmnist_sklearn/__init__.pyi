@@ -9,7 +9,6 @@ from . import models as models
 from . import modules as modules
 from . import persistence as persistence
 from . import photos as photos
-from . import prediction as prediction
 from . import recipes as recipes
 from . import storage as storage
 from . import training as training
@@ -19,10 +18,8 @@ from .benchmark import benchmark_table as benchmark_table
 from .benchmark import run_benchmark as run_benchmark
 from .benchmark import run_search as run_search
 from .datasets import CLASS_NAMES as CLASS_NAMES
-from .datasets import ImageReader as ImageReader
 from .datasets import fetch_fashion_mnist as fetch_fashion_mnist
 from .datasets import load_fashion_mnist_sample as load_fashion_mnist_sample
-from .datasets import load_image_folder as load_image_folder
 from .displays import FiltersDisplay as FiltersDisplay
 from .displays import PredictionsDisplay as PredictionsDisplay
 from .displays import SearchHeatmapDisplay as SearchHeatmapDisplay
@@ -36,5 +33,7 @@ from .modules import layer_table as layer_table
 from .persistence import inspect_model as inspect_model
 from .persistence import load_model as load_model
 from .persistence import save_model as save_model
+from .photos import ImageReader as ImageReader
+from .photos import load_image_folder as load_image_folder
 from .recipes import RECIPES as RECIPES
 from .storage import FitCache as FitCache

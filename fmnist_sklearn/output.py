@@ -9,14 +9,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import pandas as pd
-
-T = TypeVar("T")
 
 _PIPE_CLOSED = 141  # what a shell reports for a process ended by a closed pipe
 
@@ -156,40 +154,6 @@ def print_table(table: pd.DataFrame) -> None:
         print_line(name)
         for header, cell in zip(table.columns[1:], cells, strict=True):
             print_line(f"  {header.ljust(width)}  {cell}")
-
-
-def progress_bar(items: Iterable[T], total: int | None) -> Iterator[T]:
-    """Show on stderr how far an iteration is, while it goes on.
-
-    Parameters
-    ----------
-    items : iterable
-        What is done, item by item.
-    total : int or None
-        How many they are, where it is known.
-
-    Yields
-    ------
-    item : object
-        Each of the items.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeRemainingColumn,
-    )
-
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    ) as bar:
-        yield from bar.track(items, total=total)
 
 
 # Encoding ---------------------------------------------------------------------------

@@ -194,6 +194,24 @@ def load_model(
     >>> load_model(path, device="cpu").device_
     device(type='cpu')
     """
+    return load_model_and_preparation(path, device=device)[0]
+
+
+def load_model_and_preparation(
+    path: str | os.PathLike[str], *, device: str | torch.device | None = None
+) -> tuple[ImageClassifier, Preparation]:
+    """Read a classifier, and how pictures are prepared for it, if the file states it.
+
+    Parameters
+    ----------
+    path, device
+        As for ``load_model``.
+
+    Returns
+    -------
+    estimator : LeNet5Classifier or MiniVGGClassifier
+    preparation : {"clothing", "resize"} or None
+    """
     if device is not None:
         resolve_device(device)
     container = read_container(path, kind="model")
@@ -201,7 +219,7 @@ def load_model(
         model = msgspec.convert(container.meta, _Model)
         if device is not None:
             model.params["device"] = device
-        return _build(model, container.arrays)
+        return _build(model, container.arrays), model.preparation
 
 
 @dataclass(frozen=True)

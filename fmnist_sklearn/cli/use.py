@@ -26,7 +26,7 @@ def predict(
     fmnist-sklearn predict net.safetensors photos --format csv --out answers.csv
     fmnist-sklearn predict net.safetensors photos --top 3 --min-confidence 0.8
     """
-    from ..prediction import predict_files
+    from .predict import predict_files
 
     format_ = "json" if json else format
     return 0 if predict_files(model, images, format_=format_, **options) else 1

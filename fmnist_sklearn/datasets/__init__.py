@@ -1,11 +1,12 @@
-"""Data: Fashion-MNIST, all of it or a bundled sample, and pictures of your own."""
+"""Data: Fashion-MNIST, its bundled sample, and user-supplied pictures."""
 
-from ._bunch import CLASS_NAMES
-from ._fashion_mnist import fetch_fashion_mnist
-from ._image_folder import load_image_folder
-from ._image_reader import ImageReader
-from ._sample import load_fashion_mnist_sample
-from ._sources import fashion_mnist_source
+from ..photos import ImageReader, load_image_folder
+from .download import fashion_mnist_source
+from .fashion_mnist import (
+    CLASS_NAMES,
+    fetch_fashion_mnist,
+    load_fashion_mnist_sample,
+)
 
 __all__ = [
     "CLASS_NAMES",

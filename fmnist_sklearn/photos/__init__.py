@@ -1,201 +1,27 @@
-"""Photographs and drawings, made like the training images."""
+"""Pictures of any size and format, read as images of one shape."""
 
-from __future__ import annotations
-
-import os
-import warnings
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-from PIL import Image
-
-from ._clothing import cut_out_clothing
-from ._files import naming, pictures_in
-from ._opening import open_picture
-
-__all__ = [
-    "PREPARATIONS",
-    "UNSEEN",
-    "Prepare",
-    "check_preparation",
-    "load_photo",
-    "naming",
-    "pictures_in",
-    "read_photo",
-]
-
-PREPARATIONS = ("clothing", "resize")
-
-# How a picture becomes an image: by name, or a function of the user's.
-Prepare = str | Callable[[Image.Image], Any]
-
-UNSEEN = (
-    "no article is seen in this picture; it is blank, or its article does not differ "
-    "enough from the background"
+from .folder import load_image_folder
+from .reader import ImageReader
+from .reading import (
+    NO_CLOTHING,
+    PREPARATIONS,
+    being_read,
+    describe_error,
+    list_pictures,
+    load_photo,
+    progress_bar,
+    read_pictures,
 )
 
-_SIDE = 1024  # pixels; what is larger is reduced first, which also removes noise
-
-
-def load_photo(
-    path: str | os.PathLike[str],
-    image_shape: tuple[int, int, int] = (1, 28, 28),
-    *,
-    prepare: Prepare = "clothing",
-) -> np.ndarray:
-    """Read a picture of any size as an image such as a classifier was trained on.
-
-    By default it shows one article, and the steps are those by which Fashion-MNIST was
-    made: cut off the plain background, shrink the rest until its longest edge fills the
-    image, centre it, and show it light on black. (Their sharpening is left out.) The
-    contrast is stretched too.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A PNG, JPEG, GIF, BMP, WebP, TIFF, PPM, JPEG 2000 or AVIF file of any size,
-        whatever its name ends in; turned upright by its EXIF tag. Of several pictures
-        in a file the first counts.
-    image_shape : tuple of int, default=(1, 28, 28)
-        (channels, height, width) of the result: 1 channel for grey, 3 for RGB.
-    prepare : {"clothing", "resize"} or callable, default="clothing"
-        "clothing" does the above. "resize" brings the whole picture to `image_shape`,
-        with its background, shades and colours; other proportions are stretched, and a
-        picture of this very size keeps its pixels. A function of your own gets a
-        ``PIL.Image.Image``, grey or RGB as `image_shape` says, upright, on white and
-        with at most 4,096 pixels on its longer side; it returns such a picture, or an
-        array of uint8, of the size of `image_shape`.
-
-    Returns
-    -------
-    ndarray of shape (channels, height, width), uint8
-        With "clothing" the article, lighter than its background, which is 0; all 0
-        where no article is seen.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read, or is a device or a FIFO; ``FileNotFoundError``
-        where there is none.
-    ValueError
-        If it is not a picture, is of another format, is damaged, or would take more
-        than 480 MB to decode (40 megapixels of most formats; a JPEG is decoded at a
-        fraction of its size); or for another number of channels.
-
-    Warns
-    -----
-    UserWarning
-        With "clothing", if no article is seen: the picture is blank or transparent, or
-        shows nothing but noise and shading.
-
-    Notes
-    -----
-    What is transparent lets white through, when a picture is only resized.
-
-    For "clothing", the background is the commonest shade along the border. A thin line
-    all around the picture is cut off first: it is neither article nor background.
-
-    Where the article was cut out, so that at least 1 % of the picture is transparent,
-    what is opaque is the article, whatever its colour: seen against white, or against
-    black where most of it is white. In other pictures what is half transparent lets
-    white through, and what is wholly so is background.
-
-    The levels of grey files of 16 and 32 bits are read by the smallest range that
-    holds them: -1 to 1, 0 to 1, or those of 8, 10, 12, 14 and 16 bits; and else by
-    their own extremes. Levels that are not finite are transparent.
-
-    References
-    ----------
-    Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
-    Machine Learning Algorithms", 2017, arXiv:1708.07747, section 2.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from PIL import Image
-    >>> from fmnist_sklearn.photos import load_photo
-    >>> picture = Image.new("RGB", (300, 200), "white")
-    >>> picture.paste("navy", (100, 50, 150, 150))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     picture.save(Path(folder) / "trousers.png")
-    ...     image = load_photo(Path(folder) / "trousers.png")
-    >>> image.shape, image[0, 14, [0, 14]].tolist()
-    ((1, 28, 28), [0, 255])
-    """
-    check_preparation(image_shape, prepare)
-    image = read_photo(path, image_shape, prepare)
-    if prepare == "clothing" and not image.any():
-        warnings.warn(f"{path}: {UNSEEN}", stacklevel=2)
-    return image
-
-
-def check_preparation(image_shape: tuple[int, int, int], prepare: Prepare) -> None:
-    """Raise ValueError for a shape that no picture has, or an unknown preparation."""
-    shape = tuple(image_shape) if hasattr(image_shape, "__len__") else ()
-    if len(shape) != 3 or not all(
-        isinstance(side, int | np.integer) and side > 0 for side in shape
-    ):
-        raise ValueError(
-            "image_shape must be (channels, height, width), such as (3, 32, 32), got "
-            f"{image_shape!r}"
-        )
-    if shape[0] not in (1, 3):
-        hint = ""
-        if shape[2] in (1, 3):
-            hint = f": channels come first, {(shape[2], *shape[:2])}"
-        raise ValueError(
-            "image_shape must have 1 channel for grey or 3 for RGB, got "
-            f"{image_shape}{hint}"
-        )
-    if prepare not in PREPARATIONS and not callable(prepare):
-        raise ValueError(
-            f"prepare must be a function, 'clothing' or 'resize', got {prepare!r}"
-        )
-
-
-def read_photo(
-    path: str | os.PathLike[str], image_shape: tuple[int, int, int], prepare: Prepare
-) -> np.ndarray:
-    """Read a picture as :func:`load_photo` does, without its checks and its warning."""
-    _, height, width = image_shape
-    # Four times of what is needed, once more reduced, looks as all of it would.
-    is_resized = prepare == "resize"
-    side = 2 * max(height, width) if is_resized else max(_SIDE, height, width)
-    with open_picture(path, side, stretched=is_resized) as picture:
-        if prepare == "clothing":
-            picture.thumbnail((_SIDE, _SIDE))
-            image = cut_out_clothing(picture, image_shape)
-        elif is_resized:
-            resized = _on_white(picture, image_shape).resize(
-                (width, height), Image.Resampling.LANCZOS
-            )
-            image = _to_image(resized, image_shape)
-        else:
-            assert callable(prepare)
-            image = _to_image(prepare(_on_white(picture, image_shape)), image_shape)
-    return image.transpose(2, 0, 1).copy()
-
-
-def _on_white(picture: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
-    opaque = Image.new("RGBA", picture.size, "white")
-    opaque.alpha_composite(picture)
-    return opaque.convert("L" if image_shape[0] == 1 else "RGB")
-
-
-def _to_image(prepared: Any, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Bring what a preparation returned to (height, width, channels)."""
-    channels, height, width = image_shape
-    image = np.asarray(prepared)
-    if image.dtype == np.uint8:
-        if image.shape == (channels, height, width):
-            return image.transpose(1, 2, 0)
-        if image.shape == (height, width, channels)[: image.ndim] and (
-            image.ndim == 3 or channels == 1
-        ):
-            return image.reshape(height, width, channels)
-    raise ValueError(
-        f"prepare returned {image.dtype} of shape {image.shape}; expected uint8 of "
-        f"shape (channels, height, width) = {image_shape}, or a picture of that size"
-    )
+__all__ = [
+    "NO_CLOTHING",
+    "PREPARATIONS",
+    "ImageReader",
+    "being_read",
+    "describe_error",
+    "list_pictures",
+    "load_image_folder",
+    "load_photo",
+    "progress_bar",
+    "read_pictures",
+]

@@ -13,8 +13,7 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"prediction", "export", "benchmark"},
-    "prediction": {"persistence", "datasets", "output"},
+    "cli": {"persistence", "export", "benchmark", "output"},
     "output": set(),
     "benchmark": {"models", "displays", "datasets"},
     "persistence": {"models"},
@@ -25,7 +24,7 @@ ARROWS = {
     "modules": {"modules.cpu"},
     "modules.cpu": set(),
     "displays": set(),
-    "datasets": {"photos", "output"},
+    "datasets": {"photos"},
     "photos": {"storage"},
     "recipes": set(),
     "storage": set(),

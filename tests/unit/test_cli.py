@@ -221,7 +221,7 @@ def test_a_bad_picture_does_not_cost_the_others(quick_file, picture, capsys):
     for name in bad:
         assert sum(f"fmnist-sklearn: error: {name}" in line for line in told) == 1
     for name in unseen:
-        expected = f"fmnist-sklearn: warning: {name}: no article is seen"
+        expected = f"fmnist-sklearn: warning: {name}: no item of clothing found"
         assert sum(expected in line for line in told) == 1
     assert main(["predict", quick_file, *good]) == 0
 

@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, inspect_model, save_model
+from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, save_model
 from fmnist_sklearn.cli import main
-from fmnist_sklearn.prediction import predict_inputs
-from fmnist_sklearn.prediction._pictures import choose_preparation, pixel_factor
+from fmnist_sklearn.cli.predict import choose_preparation, pixel_factor
 
 
 @pytest.fixture(scope="module")
@@ -131,30 +130,21 @@ def test_rows_of_csv(model, folder, lenet5, X, capsys, kind):
     assert [label for _, label, _ in lines] == list(map(str, lenet5.predict(X[:7])))
 
 
-def test_names_of_columns_are_compared(X, y, quick, tmp_path):
+def test_names_of_columns_are_compared(X, y, quick, tmp_path, monkeypatch, capsys):
     names = [f"p{i}" for i in range(784)]
     frame = pd.DataFrame(X[:60], columns=names)
     net = LeNet5Classifier(**quick | {"max_epochs": 1}).fit(frame, y[:60])
+    save_model(net, tmp_path / "net")
     frame[:5].to_csv(tmp_path / "right.csv", index=False)
     frame[:5][names[::-1]].to_csv(tmp_path / "turned.csv", index=False)
-    told = []
-
-    def predict(name):
-        predictions = predict_inputs(
-            net,
-            [str(tmp_path / name)],
-            prepare="resize",
-            factor=1,
-            batch_size=2,
-            report=lambda text, **what: told.append(text),
-        )
-        return [each.probabilities for each in predictions]
-
-    expected = net.predict_proba(frame[:5])
-    np.testing.assert_allclose(predict("right.csv"), expected, atol=1e-6)
-    assert told == []
-    assert predict("turned.csv") == []
-    assert "names its columns differently" in told[0]
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, "net", "right.csv", "turned.csv", "--format", "json")
+    assert status == 1
+    expected = net.predict_proba(frame[:5]).max(axis=1)
+    found = [each["probability"] for each in json.loads(out)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert "error: turned.csv has columns" in err
+    assert "names and order must be the same" in err
 
 
 class Evil:
@@ -216,7 +206,7 @@ def test_pictures_are_prepared_as_they_were_trained(coloured, folder, capsys):
         Image.fromarray(image.transpose(1, 2, 0)).save(f"own/{i:02}.png")
     status, out, err = run(capsys, "net", "own", "--format", "csv")
     assert status == 0
-    assert err.startswith("fmnist-sklearn: note: net does not say how pictures are")
+    assert err.startswith("fmnist-sklearn: note: net does not state how pictures are")
     assert "resize is assumed" in err
     table = pd.read_csv(io.StringIO(out))
     assert table["label"].tolist() == net.predict(X[:20]).tolist()
@@ -240,24 +230,18 @@ def test_pictures_are_prepared_as_they_were_trained(coloured, folder, capsys):
         (np.array(sorted(CLASS_NAMES)[:9]), (1, 28, 28), "resize"),
     ],
 )
-def test_where_the_file_does_not_say_it_is_guessed_aloud(
-    lenet5, tmp_path, classes, image_shape, guess
-):
-    save_model(lenet5, tmp_path / "net")
-    summary = inspect_model(tmp_path / "net")
+def test_preparation_that_the_file_does_not_state(lenet5, classes, image_shape, guess):
     net = copy.copy(lenet5)
     net.classes_, net.image_shape_ = classes, image_shape
-    prepare, note = choose_preparation(summary, net)
+    prepare, note = choose_preparation("net", None, net)
     assert prepare == guess
     if guess == "clothing":  # what was trained on Fashion-MNIST is no guess
         assert note is None
     else:
         assert "resize is assumed" in note
         assert "--prepare" in note
-    for said in ("clothing", "resize"):
-        save_model(lenet5, tmp_path / "net", preparation=said)
-        said_by_file = choose_preparation(inspect_model(tmp_path / "net"), net)
-        assert said_by_file == (said, None)
+    for stated in ("clothing", "resize"):
+        assert choose_preparation("net", stated, net) == (stated, None)
 
 
 def test_pixels_come_in_the_range_that_was_fitted(X, y, quick, folder, lenet5, capsys):
@@ -357,7 +341,7 @@ def test_out_is_tried_before_anything_is_read(model, folder, monkeypatch, capsys
     def read(*args, **kwargs):
         pytest.fail("the model was read all the same")
 
-    monkeypatch.setattr("fmnist_sklearn.prediction.load_model", read)
+    monkeypatch.setattr("fmnist_sklearn.cli.predict.load_model_and_preparation", read)
     os.mkfifo("fifo")
     for out in ("missing/out", "fifo", "pics"):
         status, _, err = run(capsys, model, "pics", "--out", out)
@@ -375,7 +359,7 @@ def test_an_interrupted_run_leaves_the_old_file(model, folder, monkeypatch, caps
         raise KeyboardInterrupt
 
     (folder / "out").write_text("old")
-    monkeypatch.setattr("fmnist_sklearn.prediction._pictures.load_photo", interrupt)
+    monkeypatch.setattr("fmnist_sklearn.cli.predict.read_pictures", interrupt)
     assert run(capsys, model, "pics", "--out", "out")[0] == 130
     assert (folder / "out").read_text() == "old"
     assert sorted(os.listdir()) == ["out", "pics"]

@@ -3,20 +3,19 @@ import hashlib
 import numpy as np
 import pytest
 
-from fmnist_sklearn.datasets import _sources
+from fmnist_sklearn.datasets import download, fashion_mnist
 
-from .mirrors import Mirror
-from .tools import idx, write_files
+from .tools import Mirror, idx, write_files
 
 N_ROWS = {"train": 20, "test": 10}
 
 
 @pytest.fixture
 def contents(monkeypatch, tmp_path):
-    """Small files in the place of the real ones, to be found nowhere yet."""
+    """Small files instead of the real ones, which are nowhere yet."""
     rng = np.random.default_rng(0)
     contents, files = {}, {}
-    for subset, pair in _sources.FILES.items():
+    for subset, pair in download.FILES.items():
         n = N_ROWS[subset]
         arrays = (
             rng.integers(256, size=(n, 28, 28), dtype=np.uint8),
@@ -25,17 +24,17 @@ def contents(monkeypatch, tmp_path):
         for file, array in zip(pair, arrays, strict=True):
             contents[file.name] = idx(array)
         files[subset] = tuple(
-            _sources.IdxFile(
+            download.IdxFile(
                 file.name,
                 len(contents[file.name]),
                 hashlib.sha256(contents[file.name]).hexdigest(),
             )
             for file in pair
         )
-    monkeypatch.setattr(_sources, "FILES", files)
-    monkeypatch.setattr("fmnist_sklearn.datasets._fashion_mnist.FILES", files)
-    monkeypatch.setattr(_sources, "SYSTEM_FOLDER", tmp_path / "system")
-    monkeypatch.setattr(_sources, "MIRRORS", ())
+    monkeypatch.setattr(download, "FILES", files)
+    monkeypatch.setattr(fashion_mnist, "FILES", files)
+    monkeypatch.setattr(download, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(download, "MIRRORS", ())
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "home"))
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
     return contents
@@ -59,9 +58,9 @@ def cached(contents, cache):
 
 @pytest.fixture
 def mirrors(contents, monkeypatch):
-    """Two servers, in the place of the real mirrors."""
+    """Two servers instead of the real mirrors."""
     mirrors = [Mirror(contents), Mirror(contents)]
-    monkeypatch.setattr(_sources, "MIRRORS", tuple(mirror.url for mirror in mirrors))
+    monkeypatch.setattr(download, "MIRRORS", tuple(mirror.url for mirror in mirrors))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield mirrors
     for mirror in mirrors:

@@ -1,25 +1,142 @@
-"""Downloads: from which server, how often, for how long."""
+"""Where the files come from: folders, the cache, and servers of every kind."""
 
-import gzip
-import socket
-import threading
-import time
+import errno
+import multiprocessing
+import os
+import sys
 import urllib.request
-from contextlib import suppress
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fmnist_sklearn.datasets import _download, _sources, fetch_fashion_mnist
+from fmnist_sklearn import storage
+from fmnist_sklearn.datasets import download, fashion_mnist_source, fetch_fashion_mnist
 
-from .mirrors import FAILURES, not_found
-from .tools import idx, names
+from .tools import (
+    FAILURES,
+    HOSTILE,
+    HostileMirror,
+    corrupt,
+    cut_in_mid_body,
+    damaged_gzip,
+    idx,
+    names,
+    not_found,
+    other_content,
+    write_files,
+)
+
+TRAIN = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
 
 
-def test_download_once(mirrors, contents, cache):
+# Folders ----------------------------------------------------------------------------
+
+
+def test_fetch_takes_the_first_folder_that_is_complete(
+    contents, cache, tmp_path, monkeypatch
+):
+    folders = [cache, tmp_path / "env", tmp_path / "system"]
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(folders[1]))
+    assert fashion_mnist_source() is None
+    for folder in reversed(folders):
+        write_files(folder, contents)
+        assert fashion_mnist_source() == str(folder)
+        assert fetch_fashion_mnist(subset="all").source == str(folder)
+    (cache / "t10k-images-idx3-ubyte").unlink()
+    assert fetch_fashion_mnist(subset="train").source == str(cache)
+    assert fetch_fashion_mnist(subset="test").source == str(folders[1])
+    assert fashion_mnist_source() == str(folders[1])
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["decompressed", "gz"])
+def test_fetch_reads_a_named_folder_in_place(
+    contents, home, tmp_path, monkeypatch, pack
+):
+    folder = tmp_path / "env"
+    write_files(folder, contents, pack)
+    before = names(folder)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(folder))
+    bunch = fetch_fashion_mnist(download_if_missing=False)
+    assert bunch.source == str(folder)
+    assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
+    assert names(folder) == before
+    assert not home.exists()
+    # Wrong content of a folder that the user named is an error.
+    write_files(folder, {TRAIN[1]: idx(np.zeros(20, np.uint8))}, pack)
+    write_files(tmp_path / "system", contents)
+    message = (
+        rf"env.{TRAIN[1]}(\.gz)? is damaged or not Fashion-MNIST's {TRAIN[1]}: "
+        r"its SHA-256 is \w{64}, expected \w{64}"
+    )
+    with pytest.raises(ValueError, match=message):
+        fetch_fashion_mnist()
+
+
+def test_data_home(contents, tmp_path):
+    data_home = tmp_path / "elsewhere"
+    write_files(data_home / "fashion_mnist", contents)
+    assert fashion_mnist_source() is None
+    assert fashion_mnist_source(data_home) == str(data_home / "fashion_mnist")
+    bunch = fetch_fashion_mnist(data_home=str(data_home), download_if_missing=False)
+    assert bunch.source == str(data_home / "fashion_mnist")
+
+
+def test_fetch_warns_of_a_damaged_system_file(contents, tmp_path):
+    write_files(tmp_path / "system", contents, pack=True)
+    path = tmp_path / "system" / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with (
+        pytest.warns(UserWarning, match=r"t10k-images-idx3-ubyte\.gz is damaged"),
+        pytest.raises(OSError, match=r"Data not found(.|\n)*ubyte\.gz is damaged"),
+    ):
+        fetch_fashion_mnist(subset="test", download_if_missing=False)
+    assert path.exists()
+
+
+def test_fetch_lists_the_folders_if_nothing_is_found(
+    mirrors, home, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path / "env"))
+    message = "Data not found and `download_if_missing` is False"
+    with pytest.raises(OSError, match=message) as caught:
+        fetch_fashion_mnist(download_if_missing=False)
+    for hint in (
+        str(home),
+        str(tmp_path / "env"),
+        str(tmp_path / "system"),
+        "package dataset-fashion-mnist",
+        "variable FASHION_MNIST_DIR",
+        "load_fashion_mnist_sample",
+    ):
+        assert hint in str(caught.value)
+    assert not home.exists()
+    assert not mirrors[0].requests
+
+
+def test_files_and_mirrors_as_published():
+    sizes = {file.name: file.size for pair in download.FILES.values() for file in pair}
+    assert sizes == {
+        "train-images-idx3-ubyte": 16 + 60_000 * 784,
+        "train-labels-idx1-ubyte": 8 + 60_000,
+        "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
+        "t10k-labels-idx1-ubyte": 8 + 10_000,
+    }
+    # Plain http only after https.
+    assert [url.split(":")[0] for url in download.MIRRORS] == ["https", "http"]
+    assert Path(download.SYSTEM_FOLDER).is_absolute()
+
+
+# Servers ----------------------------------------------------------------------------
+
+
+def test_fetch_downloads_once(mirrors, contents, cache):
     bunch = fetch_fashion_mnist(subset="train")
     assert bunch.source == mirrors[0].url
     assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
-    assert names(cache) == ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+    assert names(cache) == TRAIN
     fetch_fashion_mnist(subset="all")
     assert sorted(mirrors[0].requests) == [f"/{name}.gz" for name in sorted(contents)]
     assert not mirrors[1].requests
@@ -30,47 +147,37 @@ def test_download_once(mirrors, contents, cache):
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_second_mirror(mirrors, contents, failure):
-    mirrors[0].fail(failure)
-    bunch = fetch_fashion_mnist(n_retries=0)
-    assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
-    assert mirrors[1].requests == ["/train-images-idx3-ubyte.gz"]
-
-
-@pytest.mark.parametrize("failure", FAILURES)
-def test_retry_then_success(mirrors, contents, failure):
-    for mirror in mirrors:
-        mirror.fail(failure, times=2)
+def test_fetch_tries_the_second_mirror_and_again(mirrors, contents, failure):
+    mirrors[0].fail(failure, times=2)
+    mirrors[1].fail(failure)
     with pytest.warns(UserWarning, match="Retrying the download of train-im") as record:
-        bunch = fetch_fashion_mnist(n_retries=2, delay=0)
-    assert [warning.filename for warning in record] == [__file__] * 2
+        bunch = fetch_fashion_mnist(n_retries=1, delay=0)
+    assert [warning.filename for warning in record] == [__file__]
     assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
-    assert len(mirrors[0].requests) == 4
-    assert len(mirrors[1].requests) == 2
+    requests = [mirror.requests for mirror in mirrors]
+    images, labels = (f"/{name}.gz" for name in TRAIN)
+    assert requests == [[images, images, labels], [images, images]]
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
-def test_failed_download_leaves_no_part(mirrors, contents, cache, failure, name):
+@pytest.mark.parametrize(
+    ("failure", "name"),
+    [*((each, TRAIN[0]) for each in FAILURES), (not_found, TRAIN[1])],
+)
+def test_fetch_that_fails_leaves_no_part(mirrors, contents, cache, failure, name):
     for mirror in mirrors:
-        mirror.fail(failure, times=2, name=name)
-    with (
-        pytest.warns(UserWarning, match="Retrying"),
-        pytest.raises(OSError, match="Fashion-MNIST could not be") as caught,
-    ):
-        fetch_fashion_mnist(n_retries=1, delay=0)
+        mirror.fail(failure, name=name)
+    with pytest.raises(OSError, match="Fashion-MNIST could not be") as caught:
+        fetch_fashion_mnist(n_retries=0)
     for mirror in mirrors:
         assert f"{mirror.url}/{name}.gz: " in str(caught.value)
     assert "FASHION_MNIST_DIR" in str(caught.value)
-    # The images come first, and stay where only the labels failed.
-    assert names(cache) == [
-        file for file in ["train-images-idx3-ubyte"] if name != file
-    ]
+    # The images come first, and stay if only the labels failed.
+    assert names(cache) == [file for file in TRAIN[:1] if name != file]
     for path in cache.iterdir():
         assert path.read_bytes() == contents[path.name]
 
 
-def test_delay_between_retries(mirrors, monkeypatch):
+def test_fetch_doubles_the_delay_between_retries(mirrors, monkeypatch):
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
     for mirror in mirrors:
@@ -80,7 +187,7 @@ def test_delay_between_retries(mirrors, monkeypatch):
     assert slept == [0.25, 0.5, 1.0]
 
 
-def test_network_timeout_is_set(mirrors, monkeypatch):
+def test_fetch_sets_a_network_timeout(mirrors, monkeypatch):
     timeouts = []
 
     def urlopen(opener, url, timeout):
@@ -90,75 +197,22 @@ def test_network_timeout_is_set(mirrors, monkeypatch):
     monkeypatch.setattr(urllib.request.OpenerDirector, "open", urlopen)
     with pytest.raises(OSError, match="timed out"):
         fetch_fashion_mnist(n_retries=0)
-    assert timeouts == [_sources.TIMEOUT] * 2
-
-
-class HostileMirror:
-    """A server that answers with one piece of bytes, and then another, for ever."""
-
-    def __init__(self, first, again, pause=0.0):
-        self.first, self.again, self.pause = first, again, pause
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        with suppress(OSError):  # closed, by either side
-            while True:
-                connection, _ = self.server.accept()
-                with connection, suppress(OSError):
-                    connection.recv(10_000)
-                    connection.sendall(self.first)
-                    while True:
-                        connection.sendall(self.again)
-                        time.sleep(self.pause)
-
-
-OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
-EMPTY_MEMBERS = gzip.compress(b"") * 1000
-HOSTILE = {
-    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
-    "headers that drip": (b"HTTP/1.1 200 OK\r\nA: ", b"a", 0.05),
-    "a body that drips": (OK + b"\r\n" + gzip.compress(b"")[:10], b"", 0.05),
-    "empty members": (OK + b"\r\n", EMPTY_MEMBERS, 0.0),
-    "padding": (OK + b"\r\n" + gzip.compress(b""), bytes(10_000), 0.0),
-    "a negative chunk": (
-        OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
-        EMPTY_MEMBERS,
-        0.0,
-    ),
-    "chunks that drip": (
-        OK + b"Transfer-Encoding: chunked\r\n\r\n",
-        b"1;" + b"x" * 100 + b"\r\n\x1f\r\n",
-        0.05,
-    ),
-    "silence": (b"", b"", 0.05),
-}
+    assert timeouts == [download.TIMEOUT] * 2
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_server_keeps_a_fetch_for_ever(contents, mirrors, monkeypatch, name):
+def test_fetch_leaves_a_hostile_server(contents, mirrors, monkeypatch, name):
     hostile = HostileMirror(*HOSTILE[name])
-    monkeypatch.setattr(_sources, "MIRRORS", (hostile.url, mirrors[0].url))
-    monkeypatch.setattr(_sources, "DEADLINE", 0.4)
+    monkeypatch.setattr(download, "MIRRORS", (hostile.url, mirrors[0].url))
+    monkeypatch.setattr(download, "DEADLINE", 0.4)
     bunch = fetch_fashion_mnist(n_retries=0)
     hostile.server.close()
     assert bunch.source == mirrors[0].url
     assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
 
 
-def test_there_is_a_deadline_for_all_attempts(mirrors, monkeypatch):
-    monkeypatch.setattr(_sources, "TOTAL_DEADLINE", -1)
-    with (
-        pytest.warns(UserWarning, match="Retrying"),
-        pytest.raises(OSError, match="No time was left"),
-    ):
-        fetch_fashion_mnist(n_retries=1, delay=0)
-    assert not mirrors[0].requests
-
-
-def test_https_is_not_redirected_to_http():
-    handler = _download._KeepsHttps()
+def test_redirection_from_https_to_http_is_refused():
+    handler = download.KeepsHttps()
     request = urllib.request.Request("https://example.org/a")
     for target in ("http://example.org/a", "ftp://example.org/a", "HTTP://x/a"):
         with pytest.raises(OSError, match="from https to"):
@@ -167,16 +221,136 @@ def test_https_is_not_redirected_to_http():
     assert handler.redirect_request(request, None, 302, "", {}, to).full_url == to
 
 
-def test_http_after_https_is_told(mirrors, monkeypatch):
+def test_fetch_warns_of_http_after_https(mirrors, monkeypatch):
     nowhere = "https://127.0.0.1:9"
-    monkeypatch.setattr(_sources, "MIRRORS", (nowhere, mirrors[0].url))
-    with pytest.warns(UserWarning, match="could not be had over https .*127") as record:
+    monkeypatch.setattr(download, "MIRRORS", (nowhere, mirrors[0].url))
+    with pytest.warns(UserWarning, match="not available over https .*127") as record:
         assert fetch_fashion_mnist(n_retries=0).source == mirrors[0].url
     assert {warning.filename for warning in record} == {__file__}
 
 
-def test_no_download_unless_allowed(mirrors, home):
-    with pytest.raises(OSError, match="`download_if_missing` is False"):
+# The cache --------------------------------------------------------------------------
+
+
+def fetch_in_child(home, results):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bunch = fetch_fashion_mnist(data_home=home, n_retries=9, delay=0.01)
+    results.put(bunch.images.sum())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork on Windows")
+def test_fetch_by_eight_processes_leaves_one_copy(mirrors, contents, home, cache):
+    """From servers that drop connections and send wrong bytes."""
+    for mirror in mirrors:
+        for name in contents:
+            for failure in (cut_in_mid_body, other_content, damaged_gzip):
+                mirror.fail(failure, name=name)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [
+        context.Process(target=fetch_in_child, args=[home, results]) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    sums = {int(results.get(timeout=60)) for _ in processes}
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sums == {sum(contents[TRAIN[0]][16:])}
+    assert names(cache) == TRAIN
+    for name in names(cache):
+        assert (cache / name).read_bytes() == contents[name]
+    # Six failures and a success each: a file that is there is not downloaded again.
+    assert sum(len(mirror.requests) for mirror in mirrors) == 2 * 7
+
+
+def test_fetch_by_four_threads_downloads_once(mirrors, contents):
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(fetch_fashion_mnist) for _ in range(4)]
+    for future in futures:
+        assert idx(future.result().images) == contents[TRAIN[0]]
+    assert len(mirrors[0].requests) == 2
+
+
+def test_fetch_names_the_process_that_holds_the_lock(mirrors, cache, monkeypatch):
+    monkeypatch.setattr(storage.files, "_LOCK_TIMEOUT", 0.05)
+    with (
+        storage.files.file_lock(cache),
+        pytest.raises(TimeoutError, match=f"process {os.getpid()}"),
+    ):
+        fetch_fashion_mnist()
+
+
+def test_fetch_removes_what_a_killed_one_left(mirrors, cache):
+    cache.mkdir(parents=True)
+    start, end = storage.files._TEMPORARY
+    (cache / f"{start}1-dead{end}").write_bytes(bytes(1000))
+    fetch_fashion_mnist()
+    assert names(cache) == TRAIN
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["decompressed", "gz"])
+def test_fetch_removes_a_damaged_file_from_the_cache(contents, cache, tmp_path, pack):
+    write_files(tmp_path / "system", contents)
+    write_files(cache, contents, pack)
+    (path,) = cache.glob("train-labels-*")
+    path.write_bytes(path.read_bytes()[:-9])
+    for n_warnings in (1, 0):
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            bunch = fetch_fashion_mnist(download_if_missing=False)
+        assert len(record) == n_warnings
+        assert bunch.source == str(tmp_path / "system")
+        assert len(names(cache)) == 3
+    assert fetch_fashion_mnist(subset="test").source == str(cache)
+
+
+@pytest.mark.parametrize("damage", [corrupt, lambda content: content[:-5]])
+def test_fetch_downloads_a_damaged_file_again(mirrors, cached, cache, damage):
+    path = cache / "train-labels-idx1-ubyte"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match="labels-idx1-ubyte is damaged") as record:
+        bunch = fetch_fashion_mnist()
+    assert record[0].filename == __file__
+    assert mirrors[0].requests == ["/train-labels-idx1-ubyte.gz"]
+    np.testing.assert_array_equal(bunch.target, np.resize(np.arange(10), 20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         fetch_fashion_mnist(download_if_missing=False)
-    assert not mirrors[0].requests
-    assert not home.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_fetch_explains_a_disk_that_cannot_be_written(
+    mirrors, cache, tmp_path, monkeypatch, number
+):
+    def fail(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(storage.files.os, "fsync", fail)
+    message = f"{os.strerror(number)}; the cache .* or pass data_home=, .* folder"
+    with pytest.raises(OSError, match=message) as caught:
+        fetch_fashion_mnist()
+    assert caught.value.errno == number
+    assert names(cache) == []
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="file"):
+        fetch_fashion_mnist(data_home=tmp_path / "file")
+
+
+@pytest.mark.parametrize("where", ["reading", "writing"])
+def test_fetch_that_is_interrupted_leaves_nothing(mirrors, cache, monkeypatch, where):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    if where == "reading":
+        monkeypatch.setattr(download, "_read_verified", interrupt)
+    else:
+        monkeypatch.setattr(storage.files.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_fashion_mnist()
+    assert names(cache) == []
+    # The lock is free again.
+    monkeypatch.undo()
+    with storage.files.file_lock(cache, timeout=0):
+        pass

@@ -1,4 +1,4 @@
-"""What fetch_fashion_mnist returns, and from which content."""
+"""What fetch_fashion_mnist and load_fashion_mnist_sample return."""
 
 import sys
 
@@ -8,12 +8,12 @@ import pytest
 
 from fmnist_sklearn.datasets import (
     CLASS_NAMES,
+    fashion_mnist,
     fetch_fashion_mnist,
     load_fashion_mnist_sample,
 )
-from fmnist_sklearn.datasets._fashion_mnist import _parse_idx
 
-from .tools import FULL_DATA, needs_full_data
+from .tools import FULL_DATA, corrupt, needs_full_data
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,21 @@ def test_fetch_bunch(cached, subset, n):
     assert bunch.DESCR.startswith(".. _fashion_mnist_dataset:")
 
 
-def test_fetch_all_has_train_rows_first(cached):
-    train, test, both = (
-        fetch_fashion_mnist(subset=subset) for subset in ("train", "test", "all")
-    )
+@pytest.mark.parametrize(("subset", "n"), [("train", 600), ("test", 100)], ids=str)
+def test_sample_is_stratified(subset, n):
+    sample = load_fashion_mnist_sample(subset=subset)
+    assert np.bincount(sample.target).tolist() == [n] * 10
+    assert sample.data.shape == (10 * n, 784)
+    assert sample.data.dtype == np.uint8
+    assert sample.images.shape == (10 * n, 28, 28)
+    assert sample.source == "bundled sample"
+    # Not sorted by class: leading rows serve as a validation part.
+    assert len(np.unique(sample.target[:n])) == 10
+
+
+@pytest.mark.parametrize("load", [fetch_fashion_mnist, load_fashion_mnist_sample])
+def test_subset_all_has_train_rows_first(cached, load):
+    train, test, both = (load(subset=subset) for subset in ("train", "test", "all"))
     np.testing.assert_array_equal(both.data, np.vstack([train.data, test.data]))
     np.testing.assert_array_equal(both.target, np.hstack([train.target, test.target]))
 
@@ -74,7 +85,7 @@ def test_return_X_y_and_as_frame(cached, load):
     ("parameter", "value"),
     [("subset", "valid"), ("subset", None), ("as_frame", "yes"), ("return_X_y", 2)],
 )
-def test_invalid_parameters(load, parameter, value):
+def test_parameters_that_are_invalid(load, parameter, value):
     message = f"'{parameter}' parameter of {load.__name__} must be .* Got {value!r}"
     with pytest.raises(ValueError, match=message):
         load(**{parameter: value})
@@ -84,13 +95,12 @@ def test_invalid_parameters(load, parameter, value):
     ("parameter", "value"),
     [("n_retries", -1), ("delay", -0.5), ("data_home", 1), ("download_if_missing", 3)],
 )
-def test_invalid_parameters_of_fetch(parameter, value):
+def test_fetch_with_invalid_parameters(parameter, value):
     with pytest.raises(ValueError, match=f"'{parameter}' .* Got {value!r} instead"):
         fetch_fashion_mnist(**{parameter: value})
 
 
 def test_pandas_is_imported_for_frames_only(monkeypatch):
-    """The import itself does without, too: see test_import_arrows.py."""
     monkeypatch.setitem(sys.modules, "pandas", None)
     load_fashion_mnist_sample()
     with pytest.raises(ImportError, match="pandas"):
@@ -108,9 +118,9 @@ def test_pandas_is_imported_for_frames_only(monkeypatch):
         (b"\0\0\x08\x01\0\0\0\x02xyz", r"bad has 3 bytes of data for shape \[2\]"),
     ],
 )
-def test_idx_errors(content, message):
+def test_parse_idx_of_other_files(content, message):
     with pytest.raises(ValueError, match=message):
-        _parse_idx(content, "bad")
+        fashion_mnist.parse_idx(content, "bad")
 
 
 @needs_full_data
@@ -120,3 +130,37 @@ def test_full_data():
     assert bunch.data.shape == (70_000, 784)
     assert np.bincount(bunch.target[:60_000]).tolist() == [6_000] * 10
     assert np.bincount(bunch.target[60_000:]).tolist() == [1_000] * 10
+
+
+# The sample -------------------------------------------------------------------------
+
+
+def test_sample_that_is_damaged(monkeypatch, tmp_path):
+    content = (fashion_mnist.DATA / fashion_mnist.SAMPLE).read_bytes()
+    (tmp_path / fashion_mnist.SAMPLE).write_bytes(corrupt(content))
+    monkeypatch.setattr(fashion_mnist, "DATA", tmp_path)
+    with pytest.raises(OSError, match=r"npz is damaged: .* Reinstall fmnist-sklearn"):
+        load_fashion_mnist_sample()
+
+
+def test_sample_ships_with_its_licence():
+    text = (fashion_mnist.DATA / "LICENSE").read_text(encoding="utf-8")
+    assert "Copyright © 2017 Zalando SE, https://tech.zalando.com" in text
+    assert "The MIT License" in text
+
+
+@needs_full_data
+def test_sample_is_a_stratified_draw_from_the_full_data():
+    """As ``np.savez_compressed`` wrote it, but for the bytes that zlib made of it."""
+    # RandomState and not default_rng: its stream is frozen across NumPy versions.
+    rng = np.random.RandomState(0)
+    for subset, n in {"train": 600, "test": 100}.items():
+        full = fetch_fashion_mnist(subset=subset)
+        drawn = [
+            rng.choice(np.flatnonzero(full.target == label), n, replace=False)
+            for label in range(10)
+        ]
+        rows = np.sort(np.concatenate(drawn))
+        sample = load_fashion_mnist_sample(subset=subset)
+        np.testing.assert_array_equal(sample.images, full.images[rows])
+        np.testing.assert_array_equal(sample.target, full.target[rows])

@@ -1,6 +1,12 @@
-"""Small files in Fashion-MNIST's format, and whether the real ones are here."""
+"""Small files in Fashion-MNIST's format, and servers that fail to send them."""
 
 import gzip
+import socket
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -34,3 +40,123 @@ def names(folder):
 
 def corrupt(content):
     return content[:-1] + bytes([content[-1] ^ 1])
+
+
+class Mirror:
+    """A web server of the files, whose next answers a test can replace."""
+
+    def __init__(self, contents):
+        self.packed = {f"/{name}.gz": gzip.compress(c) for name, c in contents.items()}
+        self.answers = defaultdict(list)  # path -> answers before the right one
+        self.requests = []
+        mirror = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                mirror.requests.append(self.path)
+                right = mirror.packed[self.path]
+                queue = mirror.answers[self.path]
+                status, body, length = queue.pop(0)(right) if queue else whole(right)
+                self.send_response(status)
+                if length is not None:
+                    self.send_header("Content-Length", str(length))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        # A short poll interval, since shutdown waits for its end.
+        serve = threading.Thread(target=self.server.serve_forever, args=[0.01])
+        serve.start()
+
+    def fail(self, answer, times=1, name="train-images-idx3-ubyte"):
+        self.answers[f"/{name}.gz"] += [answer] * times
+
+
+def whole(right):
+    return 200, right, len(right)
+
+
+def not_found(right):
+    return 404, b"", 0
+
+
+def cut_in_mid_body(right):
+    return 200, right[: len(right) // 2], len(right)
+
+
+def truncated_gzip(right):
+    return 200, right[:-10], None
+
+
+def other_content(right):
+    body = gzip.compress(bytes(len(gzip.decompress(right))))
+    return 200, body, len(body)
+
+
+def too_much_content(right):
+    body = gzip.compress(gzip.decompress(right) + b"more")
+    return 200, body, len(body)
+
+
+def web_page(right):
+    return 200, b"<html>Log in to this network</html>", None
+
+
+def damaged_gzip(right):
+    middle = len(right) // 2
+    body = right[:middle] + bytes(20) + right[middle + 20 :]
+    return 200, body, len(body)
+
+
+FAILURES = [
+    not_found,
+    cut_in_mid_body,
+    truncated_gzip,
+    other_content,
+    too_much_content,
+    web_page,
+    damaged_gzip,
+]
+
+
+class HostileMirror:
+    """A server that sends first one piece of bytes, and then another for ever."""
+
+    def __init__(self, first, again, pause=0.0):
+        self.first, self.again, self.pause = first, again, pause
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with suppress(OSError):  # closed, by either side
+            while True:
+                connection, _ = self.server.accept()
+                with connection, suppress(OSError):
+                    connection.recv(10_000)
+                    connection.sendall(self.first)
+                    while not self.is_closed():
+                        connection.sendall(self.again)
+                        time.sleep(self.pause)
+
+    def is_closed(self):
+        return self.server.fileno() < 0
+
+
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+EMPTY_MEMBERS = gzip.compress(b"") * 1000
+HOSTILE = {
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+    "headers that drip": (b"HTTP/1.1 200 OK\r\nA: ", b"a", 0.05),
+    "a body that drips": (OK + b"\r\n" + gzip.compress(b"")[:10], b"", 0.05),
+    "empty members": (OK + b"\r\n", EMPTY_MEMBERS, 0.0),
+    "padding": (OK + b"\r\n" + gzip.compress(b""), bytes(10_000), 0.0),
+    "a negative chunk": (CHUNKED + b"-1\r\n", EMPTY_MEMBERS, 0.0),
+    "chunks that drip": (CHUNKED, b"1;" + b"x" * 100 + b"\r\n\x1f\r\n", 0.05),
+    "silence": (b"", b"", 0.05),
+}

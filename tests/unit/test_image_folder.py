@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from fmnist_sklearn import ImageReader, LeNet5Classifier, load_image_folder
-from fmnist_sklearn.photos import _opening, load_photo
+from fmnist_sklearn.photos import load_photo, opening
 
 
 def corner(picture):
@@ -128,11 +128,11 @@ def test_articles_are_cut_out(tmp_path):
         picture.save(tmp_path / f"{name}.png")
     paths = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     settings = {"image_shape": (1, 28, 28), "prepare": "clothing"}
-    with pytest.warns(UserWarning, match=r"b\.png: no article is seen"):
+    with pytest.warns(UserWarning, match=r"b\.png: no item of clothing found"):
         photos = load_image_folder(paths, [0, 1], **settings)
     assert photos.filenames.tolist() == paths[:1]
     assert photos.images[0, 0, 14, 14] == 255
-    with pytest.raises(ValueError, match="no article is seen"):
+    with pytest.raises(ValueError, match="no item of clothing found"):
         ImageReader(**settings).transform(paths)
 
 
@@ -151,12 +151,14 @@ def broken(folder):
 
 
 def test_broken_files_are_told_and_left_out(broken, recwarn):
-    with pytest.warns(UserWarning, match="of 24 pictures 3: ") as caught:
+    with pytest.warns(
+        UserWarning, match="left out 3 of the 24 pictures of .*: "
+    ) as caught:
         photos = load_image_folder(broken)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert len(photos.left_out) == 4
-    for name in ("empty.png", "text.jpg", "cut.png", "none: no pictures are in"):
+    for name in ("empty.png", "text.jpg", "cut.png", "none: this folder contains no"):
         assert sum(name in fault for fault in photos.left_out) == 1
         assert name in str(caught[0].message)
     assert photos.target.tolist() == [0] * 7 + [1] * 7 + [3] * 7
@@ -169,12 +171,12 @@ def test_broken_files_are_told_and_left_out(broken, recwarn):
 def test_many_broken_files_are_counted(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(9)]
     Image.new("L", (9, 9)).save(paths[0])
-    with pytest.warns(UserWarning, match=r"of 9 pictures 8: .*5\.png.* and 3 more$"):
+    with pytest.warns(UserWarning, match=r"left out 8 of the 9 .*5\.png.* and 3 more$"):
         load_image_folder(paths, range(9))
 
 
 def test_a_broken_file_is_an_error_where_that_is_asked_for(broken, recwarn):
-    with pytest.raises(ValueError, match="none: no pictures are in this folder"):
+    with pytest.raises(ValueError, match="none: this folder contains no pictures"):
         load_image_folder(broken, on_error="raise")
     (broken / "none").rmdir()
     with pytest.raises(ValueError, match=r"empty\.png cannot be read as a picture"):
@@ -192,7 +194,9 @@ def test_folders_that_hold_no_classes(tmp_path):
         load_image_folder(tmp_path)
     for part in ("train", "Test"):
         (tmp_path / part).mkdir()
-    expected = rf"parts, not classes: load {tmp_path}/Test and {tmp_path}/train each"
+    expected = (
+        rf"parts, not classes: load {tmp_path}/Test and {tmp_path}/train separately"
+    )
     with pytest.raises(ValueError, match=expected):
         load_image_folder(tmp_path)
 
@@ -231,7 +235,7 @@ def test_threads_give_what_one_gives_and_in_order(folder):
 
 
 def test_pictures_wait_where_they_would_take_too_much_memory(monkeypatch):
-    memory = _opening._Memory(100)
+    memory = opening._Memory(100)
     most, now, lock = 0, 0, threading.Lock()
 
     def take(n_bytes):
@@ -259,7 +263,7 @@ def test_pictures_wait_where_they_would_take_too_much_memory(monkeypatch):
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
     Image.new("RGB", (4000, 3000), "teal").save(tmp_path / "photo.jpg")
-    monkeypatch.setattr(_opening, "_MAX_MEMORY", 5_000_000)
+    monkeypatch.setattr(opening, "_MAX_MEMORY", 5_000_000)
     image = load_photo(tmp_path / "photo.jpg", (3, 32, 32), prepare="resize")
     assert np.abs(image.reshape(3, -1).mean(1) - [0, 128, 128]).max() < 5
 
@@ -304,8 +308,8 @@ def test_paths_in_any_container(paths, container):
     ("X", "message"),
     [
         ("a.png", "several paths .*'a.png': put one path into a list"),
-        ([1, 2], "got a int at place 0"),
-        (np.zeros((3, 784)), r"those of shape \(3, 784\)"),
+        ([1, 2], "got int at index 0"),
+        (np.zeros((3, 784)), r"an array of shape \(3, 784\)"),
     ],
 )
 def test_what_is_no_paths(X, message):

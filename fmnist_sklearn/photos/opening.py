@@ -1,47 +1,52 @@
-"""From a file of any size, and of any kind, to a picture of moderate size."""
+"""Picture files of any format opened safely, and reduced to a moderate size."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .._glibc import trim_memory
 from ..storage import open_regular
 
-# Pixels only. The others that Pillow knows include PostScript, which it hands to
-# another program, and some that take any file for theirs. HEIF is there only where
-# pillow-heif has been registered.
+# Formats that hold pixels. Pillow's others include PostScript, which it passes to
+# another program, and some that accept any file. HEIF is available only if pillow-heif
+# has been registered.
 _FORMATS = (
     *("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"),
     *("JPEG2000", "AVIF", "HEIF"),
 )
+# Formats that are not read, by the first bytes (of ISO media files, from byte 4 on).
 _UNREAD_FORMATS = {
     b"%PDF": "PDF",
     b"%!PS": "PostScript",
     b"<svg": "SVG",
     b"<?xml": "XML or SVG",
     b"8BPS": "Photoshop",
+    b"ftypavi": "AVIF",
+    b"ftyphe": "HEIC",
+    b"ftypmif1": "HEIC",
+    b"ftypmsf1": "HEIC",
 }
 _HIGHEST_LEVELS = (1, 255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
 
-# What decoding may take: bytes for each pixel, as measured, the steps to RGBA and its
-# reduction included, and of a progressive JPEG all its coefficients.
+# Memory for decoding: measured bytes for each pixel, including the conversion to RGBA
+# and its reduction, and all coefficients of a progressive JPEG.
 _MAX_MEMORY = 480_000_000  # bytes: 40 megapixels of most formats
 _BYTES_A_PIXEL = {"JPEG2000": 32, "WEBP": 24, "AVIF": 24, "HEIF": 24}
 _USUAL_BYTES = 12
 _PROGRESSIVE_BYTES = 6
 
-_STRIP = 1 << 18  # pixels whose levels are read at a time
+_STRIP = 1 << 18  # pixels whose levels are converted at a time
 
 
 class _Memory:
-    """Memory that several threads share; one waits until there is enough for it."""
+    """A budget of memory shared by threads; each waits until enough is free."""
 
     def __init__(self, n_bytes: int) -> None:
         self._n_bytes = self._free = n_bytes
@@ -49,7 +54,7 @@ class _Memory:
 
     @contextmanager
     def taken(self, n_bytes: int) -> Iterator[None]:
-        """Take so many bytes, or all where that is more."""
+        """Reserve `n_bytes`, or the whole budget if that is less."""
         n_bytes = min(n_bytes, self._n_bytes)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= n_bytes)
@@ -62,28 +67,28 @@ class _Memory:
                 self._changed.notify_all()
 
 
-_TRIMMED = 32_000_000  # bytes: freed again by whoever took so many
-_SHARED = _Memory(400_000_000)  # of all pictures that are open at the same time
+_TRIMMED = 32_000_000  # bytes: after larger pictures, freed memory is returned
+_SHARED = _Memory(400_000_000)  # bytes: of all pictures that are open at the same time
 
 
 @contextmanager
 def open_picture(
     path: str | os.PathLike[str], side: int, *, stretched: bool = False
 ) -> Iterator[Image.Image]:
-    """Open a picture as RGBA, upright, and not much larger than is needed.
+    """Open a picture as RGBA, upright, and not much larger than needed.
 
-    Of several threads, some wait where their pictures together would take too much
-    memory; so leave the ``with`` statement when the picture is not needed any more.
+    Threads wait here if their pictures together would take too much memory, so leave
+    the ``with`` statement as soon as the picture is not needed any more.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     side : int
-        Pixels that are needed of the longer side; the result may have up to four times
-        as many, and what has fewer stays as it is.
+        Pixels needed of the longer side; the result may have up to four times this
+        number, and smaller pictures keep their size.
     stretched : bool, default=False
-        Whether `side` is needed of each side, and proportions do not matter.
+        Whether `side` pixels are needed of each side, as proportions do not matter.
 
     Yields
     ------
@@ -94,16 +99,17 @@ def open_picture(
     OSError
         If the file cannot be read, or is a FIFO or a device.
     ValueError
-        If it is no picture, of another format, damaged, or would take too much memory.
+        If it is not a picture, of another format, damaged, or would take too much
+        memory.
     """
-    Image.init()  # which formats there are depends on how Pillow was built
+    Image.init()  # the available formats depend on how Pillow was built
     formats = [name for name in _FORMATS if name in Image.OPEN]
     with open_regular(path) as file:
-        with _explaining(path, file):
+        with _naming_file(path, file):
             opened = Image.open(file, formats=formats)
             n_bytes = _reduce_early(opened, side)
         with _SHARED.taken(n_bytes):
-            with _explaining(path, file):
+            with _naming_file(path, file):
                 ImageOps.exif_transpose(opened, in_place=True)
                 picture = _to_rgba(opened, side, stretched)
                 opened.close()
@@ -112,13 +118,15 @@ def open_picture(
             finally:
                 picture.close()
                 if n_bytes > _TRIMMED:
-                    # glibc would keep the blocks of each thread for that thread.
-                    trim_memory()
+                    # glibc keeps freed blocks for the thread that used them; other C
+                    # libraries have no malloc_trim (Windows: no library of that name).
+                    with suppress(AttributeError, OSError, TypeError):
+                        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
-def _explaining(path: str | os.PathLike[str], file: IO[bytes]) -> Iterator[None]:
-    """Say of any error of Pillow's which file it is about, and what is wrong."""
+def _naming_file(path: str | os.PathLike[str], file: IO[bytes]) -> Iterator[None]:
+    """Turn any error of Pillow into a ValueError that names the file."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -132,7 +140,7 @@ def _explaining(path: str | os.PathLike[str], file: IO[bytes]) -> Iterator[None]
 
 
 def _reduce_early(opened: Image.Image, side: int) -> int:
-    """Decode a JPEG at a half to an eighth of its size; refuse what is still large.
+    """Decode a JPEG at a half to an eighth of its size; refuse one that stays large.
 
     Returns the bytes that decoding will take.
     """
@@ -152,10 +160,10 @@ def _reduce_early(opened: Image.Image, side: int) -> int:
 
 
 def _to_rgba(picture: Image.Image, side: int, stretched: bool) -> Image.Image:
-    """Convert a picture, if it is large after reducing it."""
-    if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
+    """Convert a picture, reduced first if it is large."""
+    if picture.mode[0] in "IF":  # levels that Pillow would clip to 8 bits
         picture = _read_levels(picture, getattr(picture, "tag_v2", {}))
-    # Numbers of a palette, or a shade that stands for transparency, have no mean.
+    # Indices into a palette, or a colour that means transparency, cannot be averaged.
     if picture.mode[0] in "1P" or "transparency" in picture.info:
         picture = picture.convert("RGBA")
     lengths = picture.size if stretched else [max(picture.size)] * 2
@@ -166,27 +174,20 @@ def _to_rgba(picture: Image.Image, side: int, stretched: bool) -> Image.Image:
 
 
 def _describe_content(content: bytes) -> str:
-    """Say why a file is not read, and what to do."""
+    """Explain why a file is not read, and what to do."""
     if not content:
         return "the file is empty"
-    start = content.lstrip()
-    kind = next(
-        (name for magic, name in _UNREAD_FORMATS.items() if start.startswith(magic)),
-        None,
-    )
-    if content[4:8] == b"ftyp":  # then the brand of a family with films in it
-        brand = content[8:12]
-        if brand.startswith(b"avi"):
-            kind = "AVIF"
-        elif brand.startswith(b"he") or brand in (b"mif1", b"msf1"):
-            kind = "HEIC"
-    if kind is None:
-        return "its format is none of those read here; convert it to PNG or JPEG"
-    return f"its format, {kind}, is not read here; convert it to PNG or JPEG"
+    for magic, name in _UNREAD_FORMATS.items():
+        if content.lstrip().startswith(magic) or content[4:].startswith(magic):
+            return f"the format {name} is not supported; convert it to PNG or JPEG"
+    return "unknown format; convert it to PNG or JPEG"
 
 
 def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
-    """Bring a grey picture of 16 or 32 bits to 8 bits, with its opacity."""
+    """Convert a grey picture of 16 or 32 bits to 8 bits, with its opacity.
+
+    In strips, since whole arrays of float64 would take more memory than decoding.
+    """
     sample_format = tags.get(339, (1,))  # of a TIFF: 1, the default, is unsigned
     is_unsigned = picture.mode == "I" and tags and sample_format == (1,)
     key = picture.info.get("transparency")
@@ -220,7 +221,7 @@ def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
 
 
 def _level_range(lowest: float, highest: float) -> tuple[float, float]:
-    """Find the levels of black and white, with 5 % for what filters overshoot."""
+    """Return the levels of black and white, allowing filters to overshoot by 5 %."""
     if lowest >= -0.05 * highest:
         fitting = [top for top in _HIGHEST_LEVELS if highest <= 1.05 * top]
         return 0, fitting[0] if fitting else highest

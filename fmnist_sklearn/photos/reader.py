@@ -10,36 +10,35 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._set_output import _get_output_config
 
-from ..photos import Prepare, check_preparation
-from ._reading import as_paths, read_pictures
+from .reading import Prepare, as_paths, check_preparation, read_pictures
 
 
 class ImageReader(TransformerMixin, BaseEstimator):
-    """Read pictures of any size and kind by their paths, as a step of a Pipeline.
+    """Read pictures of any size and format by their paths, as a step of a Pipeline.
 
-    The preparation of the pictures travels with the model: what was fitted on paths
-    predicts paths.
+    The preparation of the pictures is part of the model: a pipeline that was fitted on
+    paths predicts from paths.
 
     Parameters
     ----------
     image_shape : tuple of int, default=(3, 32, 32)
         (channels, height, width) of the images: 1 channel for grey, 3 for RGB.
     prepare : {"resize", "clothing"} or callable, default="resize"
-        How a picture becomes an image, as for :func:`load_image_folder`. A pipeline
-        that is to be pickled needs a function that can be imported.
+        How a picture becomes an image, as for :func:`load_image_folder`. Only a
+        function that can be imported can be pickled with its pipeline.
     layout : {"images", "rows"}, default="images"
         "images" gives (n, channels, height, width), for the classifiers of this
         package; "rows" gives (n, channels * height * width), for scikit-learn's own and
         for ``set_output``.
     n_jobs : int, default=-1
-        Threads that read, as joblib counts them; -1: one for each core.
+        Number of reading threads, as in joblib; -1 is one for each core.
     progress : bool, default=False
-        Whether to show a bar on stderr for 200 pictures and more, where that is a
-        terminal.
+        Whether to show a progress bar on stderr for 200 pictures and more, if that is
+        a terminal.
 
     See Also
     --------
-    load_image_folder : A folder with a sub-folder a class, all at once.
+    load_image_folder : A folder with a sub-folder for each class, all at once.
 
     Examples
     --------
@@ -95,7 +94,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         ValueError
             For parameters out of range.
         TypeError
-            If `X` holds no paths.
+            If `X` does not hold paths.
         """
         self._check_params()
         as_paths(X)
@@ -117,10 +116,11 @@ class ImageReader(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For the first file that is no picture, or has no article to be cut out: a
-            step of a Pipeline can leave no row out. :func:`load_image_folder` can.
+            For the first file that is not a picture, or shows no item of clothing to
+            cut out: a step of a Pipeline cannot leave rows out, as
+            :func:`load_image_folder` can.
         TypeError
-            If `X` holds no paths.
+            If `X` does not hold paths.
         """
         self._check_params()
         if (
@@ -128,8 +128,8 @@ class ImageReader(TransformerMixin, BaseEstimator):
             and _get_output_config("transform", self)["dense"] != "default"
         ):
             raise ValueError(
-                "set_output asks for a data frame, which holds rows of pixels: pass "
-                "layout='rows', and the classifier image_shape="
+                "set_output selects a data frame, which needs layout='rows', got "
+                "layout='images'; give the classifier image_shape="
                 f"{tuple(self.image_shape)}"
             )
         images, _ = read_pictures(
@@ -164,7 +164,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
             raise ValueError(f"layout must be 'images' or 'rows', got {self.layout!r}")
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether it can read: always, as it learns nothing."""
+        """Return True: there is nothing to learn."""
         return True
 
     def __sklearn_tags__(self) -> Tags:

@@ -1,0 +1,495 @@
+"""What ``predict`` does: pictures and rows of pixels read, predicted and written."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TextIO, cast
+
+import numpy as np
+
+from ..datasets import CLASS_NAMES
+from ..estimators import ImageClassifier
+from ..output import escape_unencodable, print_line, print_notice, printable
+from ..persistence import load_model_and_preparation
+from ..photos import (
+    NO_CLOTHING,
+    being_read,
+    describe_error,
+    list_pictures,
+    progress_bar,
+    read_pictures,
+)
+from ..storage import atomic_write, bounded, check_regular, open_regular
+
+UNSURE = "unsure"  # instead of a label that is not probable enough
+
+_CHARS_A_NUMBER = 40  # in CSV at most, so that no line can fill the memory
+_NOT_PIXELS = ("", "label")  # columns for row numbers and true labels
+
+Report = Callable[[str], object]  # takes what is wrong with an input
+
+
+class Batch(NamedTuple):
+    """Images or rows of pixels, and where each comes from."""
+
+    sources: list[tuple[str, int | None]]  # path, and row in a file of rows, from 0
+    X: np.ndarray
+
+
+class Prediction(NamedTuple):
+    """The probabilities of one picture, or of one row of pixels."""
+
+    path: str
+    row: int | None  # in a file of rows, from 0
+    probabilities: np.ndarray  # (n_classes,)
+
+
+def predict_files(
+    model: str | os.PathLike[str],
+    inputs: Sequence[str],
+    *,
+    prepare: str | None = None,
+    format_: str = "text",
+    top: int = 1,
+    min_confidence: float = 0.0,
+    out: str | os.PathLike[str] | None = None,
+    batch_size: int = 256,
+) -> bool:
+    """Predict inputs with a saved model, and print or write the results.
+
+    Inputs that cannot be read are reported on stderr; the others are predicted.
+
+    Parameters
+    ----------
+    model : str or path-like
+        A file written by ``save_model``.
+    inputs : sequence of str
+        Pictures; folders, of which all pictures are taken, those of sub-folders too,
+        in the order of their names; and files of rows of pixels, ``.csv`` and ``.npy``.
+    prepare : {"clothing", "resize"} or None, default=None
+        How pictures are prepared, see ``load_photo``. None: as the file of the model
+        states, or else a default that a note reports.
+    format_, top, min_confidence
+        As for :func:`format_predictions`.
+    out : str or path-like, default=None
+        The file to write, completely at the end or not at all; None prints.
+    batch_size : int, default=256
+        Images to read and predict at a time.
+
+    Returns
+    -------
+    complete : bool
+        Whether all inputs were predicted.
+
+    Raises
+    ------
+    OSError
+        If the model cannot be read or `out` not be written: before anything is read.
+    ValueError
+        If `model` is not a model, does not accept pictures although some are given, or
+        if `out` is the model or an input.
+    """
+    complete = True
+
+    def report(text: str) -> None:
+        nonlocal complete
+        complete = False
+        print_notice(f"{'warning' if NO_CLOTHING in text else 'error'}: {text}")
+
+    with _open_output(out, [os.fspath(model), *inputs]) as write:
+        estimator, stated = load_model_and_preparation(model)
+        factor: float = 1.0
+        notes: list[str | None] = []
+        if not all(map(_is_array_file, inputs)):
+            factor, *notes = pixel_factor(estimator)
+            if prepare is None:
+                prepare, note = choose_preparation(os.fspath(model), stated, estimator)
+                notes.append(note)
+        predictions = _predict_inputs(
+            estimator, inputs, prepare or "resize", factor, batch_size, report
+        )
+        is_shown = out is None and sys.stdout is not None and sys.stdout.isatty()
+        if not is_shown and sys.stderr is not None and sys.stderr.isatty():
+            total = None
+            if not any(map(_is_array_file, inputs)):
+                # Errors are reported when the inputs are read.
+                total = sum(1 for _ in _list_inputs(inputs, lambda text: None))
+            predictions = progress_bar(predictions, total)
+        for line in format_predictions(
+            predictions,
+            estimator.classes_,
+            format_=format_,
+            top=top,
+            min_confidence=min_confidence,
+        ):
+            write(line)
+        # At the end: if stdout is closed by then, as by `| head`, they are not needed.
+        for note in filter(None, notes):
+            print_notice(f"note: {note}")
+    return complete
+
+
+@contextmanager
+def _open_output(
+    out: str | os.PathLike[str] | None, read: list[str]
+) -> Iterator[Callable[[str], object]]:
+    """Open the output at once, so that errors come first; yield a writer of lines."""
+    if out is None:
+        yield print_line
+        return
+    existing = filter(os.path.exists, read) if os.path.isfile(out) else ()
+    if any(os.path.samefile(out, path) for path in existing):
+        raise ValueError(f"--out names a file that is to be read: {out}")
+    # A text file, like any that is opened with mode "w".
+    with (
+        atomic_write(out, "w", encoding="utf-8") as file,
+        escape_unencodable(cast(TextIO, file)),
+    ):
+        yield lambda line: file.write(line + "\n")
+
+
+def _predict_inputs(
+    estimator: ImageClassifier,
+    inputs: Sequence[str],
+    prepare: str,
+    factor: float,
+    batch_size: int,
+    report: Report,
+) -> Iterator[Prediction]:
+    """Read and predict inputs in their order, with one batch in memory at a time."""
+    for is_array, group in itertools.groupby(inputs, key=_is_array_file):
+        if not is_array:
+            paths = _list_inputs(group, report)
+            while chunk := list(itertools.islice(paths, batch_size)):
+                batch = _read_batch(chunk, estimator, prepare, factor, report)
+                yield from _predict(estimator, [batch])
+            continue
+        for path in group:
+            read = _read_npy if path.lower().endswith(".npy") else _read_csv
+            try:
+                yield from _predict(estimator, read(path, estimator, batch_size))
+            except (OSError, ValueError, TypeError) as error:
+                report(describe_error(path, error))
+
+
+def _predict(
+    estimator: ImageClassifier, batches: Iterable[Batch]
+) -> Iterator[Prediction]:
+    for sources, X in batches:
+        if not sources:
+            continue
+        with warnings.catch_warnings():
+            # The names of columns, if any, were compared by _pixel_columns.
+            warnings.filterwarnings("ignore", message="X does not have valid feature")
+            probabilities = estimator.predict_proba(X)
+        for (path, row), of_classes in zip(sources, probabilities, strict=True):
+            yield Prediction(path, row, of_classes)
+
+
+# Pictures ---------------------------------------------------------------------------
+
+
+def choose_preparation(
+    path: str, stated: str | None, estimator: ImageClassifier
+) -> tuple[str, str | None]:
+    """Choose how pictures are prepared for a model: as for its training.
+
+    Parameters
+    ----------
+    path : str
+        The file of the model.
+    stated : {"clothing", "resize"} or None
+        The preparation stated in this file.
+    estimator : ImageClassifier
+        The model.
+
+    Returns
+    -------
+    prepare : {"clothing", "resize"}
+        As for ``load_photo``.
+    note : str or None
+        A note for the user if the preparation is a guess.
+    """
+    if stated is not None:
+        return stated, None
+    classes = estimator.classes_.tolist()
+    is_fashion = sorted(classes, key=str) in (sorted(CLASS_NAMES), list(range(10)))
+    if is_fashion and estimator.image_shape_ == (1, 28, 28):
+        return "clothing", None
+    return "resize", (
+        f"{path} does not state how pictures are prepared for it; resize is assumed, "
+        "since its classes or images are not those of Fashion-MNIST. --prepare sets "
+        'it, and save_model(..., preparation="resize") stores it in the file'
+    )
+
+
+def pixel_factor(estimator: ImageClassifier) -> tuple[float, str | None]:
+    """Return the factor from pixels of 0 to 255 to the range the model was fitted on.
+
+    Parameters
+    ----------
+    estimator : ImageClassifier
+        The model.
+
+    Returns
+    -------
+    factor : float
+        1, or 1/255 for a model that was fitted on pixels of 0 to 1.
+    note : str or None
+        A note for the user if pixels are scaled.
+
+    Raises
+    ------
+    ValueError
+        If the model does not accept pictures: for another number of channels, rows that
+        do not fill an image, or pixels of another range.
+    """
+    shape = estimator.image_shape_
+    rows_instead = "; give rows of pixels, as .npy or .csv"
+    if shape[0] not in (1, 3) or math.prod(shape) != estimator.n_features_in_:
+        raise ValueError(
+            f"the model was fitted on {estimator.n_features_in_} pixels in images of "
+            f"shape {shape}, and pictures are grey (1) or RGB (3){rows_instead}"
+        )
+    scaling = estimator.module_.scaling
+    mean, std = float(scaling.mean.mean()), float(scaling.std.mean())
+    if 255 - mean <= 100 * std:
+        return 1, None
+    fitted = f"pixels of mean {mean:.3g} and standard deviation {std:.3g}"
+    # The largest variance of numbers from 0 to 1 is mean (1 - mean).
+    if 0 <= mean <= 1 and std**2 <= mean * (1 - mean) * 1.01:
+        return 1 / 255, f"the model was fitted on {fitted}: pictures are scaled to 0..1"
+    raise ValueError(
+        f"the model was fitted on {fitted}, and it is not known how to scale pictures "
+        f"of 0 to 255 to this range{rows_instead}"
+    )
+
+
+def _list_inputs(inputs: Iterable[str], report: Report) -> Iterator[str]:
+    """Yield pictures, and those in folders, which are listed one at a time."""
+    for path in inputs:
+        if os.path.isdir(path):
+            yield from list_pictures(path, report)
+        else:
+            yield path
+
+
+def _read_batch(
+    paths: list[str],
+    estimator: ImageClassifier,
+    prepare: str,
+    factor: float,
+    report: Report,
+) -> Batch:
+    """Read pictures with all cores, and report those that cannot be read."""
+
+    def show_warning(message: Any, *where: Any, **where_else: Any) -> None:
+        print_notice(f"warning: {describe_error(being_read.path, str(message))}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show_warning  # called in the thread that reads
+        images, errors = read_pictures(paths, estimator.image_shape_, prepare)
+    for message in errors.values():
+        report(message)
+    read = [path for i, path in enumerate(paths) if i not in errors]
+    if factor != 1:
+        images = (images * factor).astype(np.float32)
+    return Batch([(path, None) for path in read], images)
+
+
+# Files of rows ----------------------------------------------------------------------
+
+
+def _is_array_file(path: str) -> bool:
+    return path.lower().endswith((".csv", ".npy"))
+
+
+def _read_npy(
+    path: str, estimator: ImageClassifier, batch_size: int
+) -> Iterator[Batch]:
+    check_regular(path, os.stat(path).st_mode)
+    try:
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    # A damaged header can raise errors of any type.
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as an array: {bounded(error)}"
+        ) from error
+    shape = estimator.image_shape_
+    shapes = [(estimator.n_features_in_,)]
+    if math.prod(shape) == estimator.n_features_in_:
+        shapes += [shape] + [shape[1:]] * (shape[0] == 1)
+    if array.shape in shapes:  # one image
+        array = array[None]
+    if array.shape[1:] not in shapes or array.dtype.kind not in "buif":
+        expected = " or ".join(str(("n", *each)).replace("'", "") for each in shapes)
+        raise ValueError(
+            f"{path} holds {array.dtype} of shape {array.shape}, expected numbers of "
+            f"shape {expected}"
+        )
+    for start in range(0, len(array), batch_size):
+        X = np.asarray(array[start : start + batch_size])
+        yield Batch([(path, start + i) for i in range(len(X))], X)
+
+
+def _read_csv(
+    path: str, estimator: ImageClassifier, batch_size: int
+) -> Iterator[Batch]:
+    n_pixels, start = estimator.n_features_in_, 0
+    with open_regular(path) as file:
+        lines = _read_lines(file, path, _CHARS_A_NUMBER * (n_pixels + 2))
+        first = next(lines, None)
+        if first is None:
+            raise ValueError(f"{path} is empty")
+        cells = next(csv.reader([first]))
+        columns = None  # all
+        if _is_header(cells):
+            columns = _pixel_columns(cells, estimator, path)
+        else:
+            lines = itertools.chain([first], lines)
+        while chunk := list(itertools.islice(lines, batch_size)):
+            try:
+                rows = np.loadtxt(
+                    chunk,
+                    delimiter=",",
+                    comments=None,
+                    quotechar='"',
+                    ndmin=2,
+                    usecols=columns,
+                )
+            except ValueError as error:
+                last = start + len(chunk) - 1
+                raise ValueError(
+                    f"{path} cannot be read, in its rows {start} to {last}: {error}"
+                ) from error
+            if rows.shape[1] != n_pixels:
+                raise ValueError(
+                    f"{path} has {rows.shape[1]} columns in row {start}, and the model "
+                    f"was fitted on {n_pixels} pixels"
+                )
+            yield Batch([(path, start + i) for i in range(len(rows))], rows)
+            start += len(rows)
+
+
+def _read_lines(file: Any, path: str, limit: int) -> Iterator[str]:
+    """Yield the lines of a file that are not empty, each shorter than a limit."""
+    while line := file.readline(limit):
+        if len(line) == limit:
+            raise ValueError(
+                f"{path} has a line of {limit:,} characters or more, far more than the "
+                "pixels of one image take"
+            )
+        if line.strip():
+            yield line.decode("utf-8-sig")
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether the first line names the columns: with text, or with 0, 1, 2, ..."""
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return True
+    return len(numbers) > 2 and numbers == list(range(len(numbers)))
+
+
+def _pixel_columns(
+    names: list[str], estimator: ImageClassifier, path: str
+) -> list[int]:
+    """Return the indices of the columns with pixels, whose names are checked."""
+    kept = list(range(len(names)))
+    if len(names) > estimator.n_features_in_:
+        kept = [i for i in kept if names[i].strip().lower() not in _NOT_PIXELS]
+    fitted = getattr(estimator, "feature_names_in_", None)
+    if fitted is not None and [names[i] for i in kept] != fitted.tolist():
+        raise ValueError(
+            f"{path} has columns {bounded([names[i] for i in kept][:3])} ..., but the "
+            f"model was fitted on columns {bounded(fitted[:3].tolist())} ...; names "
+            "and order must be the same"
+        )
+    return kept
+
+
+# Output -----------------------------------------------------------------------------
+
+
+def format_predictions(
+    predictions: Iterable[Prediction],
+    classes: np.ndarray,
+    *,
+    format_: str,
+    top: int,
+    min_confidence: float,
+) -> Iterator[str]:
+    """Format predictions as lines of text, CSV or JSON.
+
+    Parameters
+    ----------
+    predictions : iterable of Prediction
+        They are taken one by one.
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    format_ : {"text", "csv", "json"}
+        Tab-separated text; CSV with a header; one JSON array, with an object a line.
+    top : int
+        If above 1, the most probable labels and their probabilities follow.
+    min_confidence : float
+        Below this probability the label is "unsure".
+
+    Yields
+    ------
+    line : str
+        Without its end. Control characters in text and CSV are written as escapes.
+    """
+    top = min(top, len(classes))
+    if format_ == "csv":
+        header = ["path", "row", "label", "probability"]
+        for k in range(1, top + 1 if top > 1 else 1):
+            header += [f"label_{k}", f"probability_{k}"]
+        yield ",".join(header)
+    separator = "[\n"
+    labels = classes.tolist()
+    for path, row, probabilities in predictions:
+        # Ties in the order of the classes, as in argmax.
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        pairs = [(labels[i], float(probabilities[i])) for i in best]
+        label, highest = pairs[0]
+        answer = label if highest >= min_confidence else UNSURE
+        following = pairs if top > 1 else []
+        if format_ == "json":
+            found: dict[str, Any] = {"path": path}
+            if row is not None:
+                found["row"] = row
+            found |= {"label": answer, "probability": round(highest, 6)}
+            if following:
+                found["top"] = [
+                    {"label": label, "probability": round(p, 6)}
+                    for label, p in following
+                ]
+            yield separator + json.dumps(found)
+            separator = ","
+        else:
+            digits = 3 if format_ == "text" else 6
+            cells = [(answer, highest), *following]
+            texts = [x for name, p in cells for x in (name, f"{p:.{digits}f}")]
+            if format_ == "text":
+                where = path if row is None else f"{path}[{row}]"
+                yield "\t".join(map(printable, [where, *texts]))
+            else:
+                number = "" if row is None else row
+                yield ",".join(map(_csv_cell, [path, number, *texts]))
+    if format_ == "json":
+        yield "]" if separator == "," else "[]"
+
+
+def _csv_cell(value: Any) -> str:
+    text = printable(value)
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"') else text

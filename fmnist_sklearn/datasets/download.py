@@ -1,0 +1,324 @@
+"""The files of Fashion-MNIST, found on this machine or downloaded, and verified.
+
+The download is own code: ``sklearn.datasets.fetch_file`` has no timeout, and neither it
+nor pooch limits the size and the duration of an answer, so that a stalled or hostile
+server could block a process for ever or fill the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import logging
+import os
+import threading
+import time
+import warnings
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from http.client import HTTPException
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPRedirectHandler, build_opener
+
+from ..storage.files import atomic_write, file_lock, sha256
+
+
+class IdxFile(NamedTuple):
+    """One of the published files, decompressed."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+
+
+# Hashes are of the decompressed files, which do not depend on the compressor.
+FILES = {
+    "train": (
+        IdxFile(
+            "train-images-idx3-ubyte",
+            47_040_016,
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        IdxFile(
+            "train-labels-idx1-ubyte",
+            60_008,
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+    ),
+    "test": (
+        IdxFile(
+            "t10k-images-idx3-ubyte",
+            7_840_016,
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        IdxFile(
+            "t10k-labels-idx1-ubyte",
+            10_008,
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+}
+
+# Folders of URLs, each holding <name>.gz. The second has no https; the checksums make
+# that safe.
+MIRRORS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+)
+TIMEOUT = 30  # seconds without a byte from the network
+DEADLINE = 600  # seconds for a file from one mirror
+
+# Where the Debian and Ubuntu package dataset-fashion-mnist installs the files.
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+# Raised by a gzip stream that is cut short or damaged.
+_GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
+
+# From read_files to the caller of fetch_fashion_mnist, past the wrapper that validates
+# its parameters.
+_STACKLEVEL = 4
+
+logger = logging.getLogger(__name__)
+
+
+# Local files ------------------------------------------------------------------------
+
+
+def fashion_mnist_source(
+    data_home: str | os.PathLike[str] | None = None,
+) -> str | None:
+    """Return where the full data is on this machine, without opening it.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        As for :func:`fetch_fashion_mnist`.
+
+    Returns
+    -------
+    folder : str or None
+        The folder that :func:`fetch_fashion_mnist` would read all four files from;
+        None if it would have to download any.
+    """
+    wanted = [file for pair in FILES.values() for file in pair]
+    for folder in _local_folders(data_home):
+        if all(_find(folder, file) for file in wanted):
+            return str(folder)
+    return None
+
+
+def read_files(
+    wanted: Sequence[IdxFile],
+    data_home: str | os.PathLike[str] | None,
+    download_if_missing: bool,
+    n_retries: int,
+    delay: float,
+) -> tuple[list[bytes], str]:
+    """Read files from the first folder that has them all, or download them.
+
+    Parameters
+    ----------
+    wanted : sequence of IdxFile
+        The files to read.
+    data_home, download_if_missing, n_retries, delay
+        As for ``fetch_fashion_mnist``.
+
+    Returns
+    -------
+    contents : list of bytes
+        The verified, decompressed content of each file.
+    source : str
+        The folder they were read from, or the mirror they were downloaded from.
+    """
+    cache, *others = _local_folders(data_home)
+    failures: list[str] = []
+    for folder in (cache, *others):
+        try:
+            contents = [_read_file(folder, file, folder == cache) for file in wanted]
+        except OSError as error:  # all folders hold the same bytes: try the next one
+            failures.append(str(error))
+        except ValueError as error:
+            if folder != SYSTEM_FOLDER and folder != cache:
+                raise  # the user named this folder
+            warnings.warn(f"{error} Looking for another copy.", stacklevel=_STACKLEVEL)
+            failures.append(str(error))
+        else:
+            return contents, str(folder)
+    if not download_if_missing:
+        raise OSError(
+            "Data not found and `download_if_missing` is False. " + _advice(failures)
+        )
+    return _download(wanted, cache, failures, n_retries, delay)
+
+
+def _local_folders(data_home: str | os.PathLike[str] | None) -> list[Path]:
+    """Return the cache, the folder named by the environment, and that of the system."""
+    # Not sklearn.datasets.get_data_home, which creates the folder: users who have the
+    # data elsewhere may have no writable home.
+    if data_home is None:
+        data_home = os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")
+    folders = [Path(data_home).expanduser() / "fashion_mnist"]
+    if named := os.environ.get("FASHION_MNIST_DIR"):
+        folders.append(Path(named).expanduser())
+    return [*folders, SYSTEM_FOLDER]
+
+
+def _find(folder: Path, file: IdxFile) -> Path | None:
+    for path in (folder / file.name, folder / f"{file.name}.gz"):
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def _read_file(folder: Path, file: IdxFile, is_cache: bool) -> bytes:
+    """Read and verify a file; from the cache, a damaged one is removed."""
+    path = _find(folder, file)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no {file.name} or {file.name}.gz.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            return _read_verified(stream, file)
+    except (ValueError, *_GZIP_ERRORS) as error:
+        if is_cache:
+            with suppress(OSError):  # the folder may be read-only
+                path.unlink()
+        raise ValueError(
+            f"{path} is damaged or not Fashion-MNIST's {file.name}: {error}."
+        ) from error
+
+
+def _read_verified(stream: BufferedIOBase, file: IdxFile) -> bytes:
+    # One byte more than expected: enough to see that there is more, and a small
+    # download cannot unpack to something huge.
+    content = stream.read(file.size + 1)
+    if len(content) != file.size:
+        more = "more than " if len(content) > file.size else ""
+        raise ValueError(f"{more}{min(len(content), file.size)} bytes, not {file.size}")
+    digest = sha256(content)
+    if digest != file.sha256:
+        raise ValueError(f"its SHA-256 is {digest}, expected {file.sha256}")
+    return content
+
+
+def _advice(failures: list[str]) -> str:
+    attempts = "\n".join(f"- {line}" for line in dict.fromkeys(failures))
+    return (
+        f"Tried:\n{attempts}\n"
+        "To get the data, install the Debian or Ubuntu package dataset-fashion-mnist, "
+        "or set the environment variable FASHION_MNIST_DIR to a folder that holds the "
+        "four files of https://github.com/zalandoresearch/fashion-mnist. "
+        "load_fashion_mnist_sample needs neither: it loads a bundled sample."
+    )
+
+
+# Download ---------------------------------------------------------------------------
+
+
+def _download(
+    wanted: Sequence[IdxFile],
+    cache: Path,
+    failures: list[str],
+    n_retries: int,
+    delay: float,
+) -> tuple[list[bytes], str]:
+    """Download what the cache lacks; return the contents and where they came from."""
+    contents = []
+    source = str(cache)
+    try:
+        with file_lock(cache):
+            cache.mkdir(exist_ok=True)
+            for file in wanted:
+                try:  # another process may have downloaded it before this one
+                    content = _read_file(cache, file, True)
+                except (OSError, ValueError):
+                    content, source = _download_file(file, failures, n_retries, delay)
+                    with atomic_write(cache / file.name) as target:
+                        target.write(content)
+                contents.append(content)
+    except OSError as error:
+        if error.filename is None or error.errno == errno.ETIMEDOUT:
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}; the cache {cache} cannot be written: make room there, "
+            "or pass data_home=, or set SCIKIT_LEARN_DATA, to a folder that can",
+            error.filename,
+        ) from error
+    return contents, source
+
+
+def _download_file(
+    file: IdxFile, failures: list[str], n_retries: int, delay: float
+) -> tuple[bytes, str]:
+    """Return the verified content and its mirror; nothing is written."""
+    for attempt in range(n_retries + 1):
+        if attempt > 0:
+            warnings.warn(
+                f"Retrying the download of {file.name}.", stacklevel=_STACKLEVEL + 2
+            )
+            time.sleep(delay * 2 ** (attempt - 1))
+        for mirror in MIRRORS:
+            if mirror.startswith("http:") and MIRRORS[0].startswith("https:"):
+                warnings.warn(
+                    f"{file.name} is not available over https ({failures[-1]}); trying "
+                    f"{mirror}, whose content is verified too.",
+                    stacklevel=_STACKLEVEL + 2,
+                )
+            url = f"{mirror}/{file.name}.gz"
+            logger.info("Downloading %s", url)
+            try:
+                # Even noise is compressed to hardly more than its own size.
+                packed = _read_url(url, file.size + 100_000)
+                with gzip.open(BytesIO(packed)) as stream:
+                    return _read_verified(stream, file), mirror
+            except (OSError, HTTPException, ValueError, *_GZIP_ERRORS) as error:
+                failures.append(f"{url}: {error!r:.500}.")
+    raise OSError("Fashion-MNIST could not be downloaded. " + _advice(failures))
+
+
+class KeepsHttps(HTTPRedirectHandler):
+    """Follows redirections, but not from https to http."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
+    ) -> Any:
+        """Return the next request."""
+        if req.type == "https" and not newurl.lower().startswith("https:"):
+            raise URLError(f"{req.full_url} redirects from https to {newurl[:200]!r}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _read_url(url: str, n_bytes: int) -> bytes:
+    """Read at most `n_bytes` from a URL in at most `DEADLINE` seconds."""
+    deadline = time.monotonic() + DEADLINE
+    result: Future[bytes] = Future()
+
+    def read() -> None:
+        content = bytearray()
+        try:
+            opener = build_opener(KeepsHttps())
+            with opener.open(url, timeout=TIMEOUT) as response:
+                # Not read, which can return everything a server sends: with a negative
+                # chunk size, for one.
+                while block := response.read1(1 << 16):
+                    content += block
+                    if len(content) > n_bytes:
+                        raise ValueError(f"more than {n_bytes:,} bytes were sent")
+                    if time.monotonic() > deadline:
+                        return
+            result.set_result(bytes(content))
+        except Exception as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
+            result.set_exception(error)
+
+    # In a thread that can be left behind, since the library reads headers, however long
+    # they are, without a deadline of ours.
+    threading.Thread(target=read, daemon=True).start()
+    return result.result(timeout=DEADLINE)
