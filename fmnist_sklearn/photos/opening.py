@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .._glibc import trim_memory
 from ..storage import open_regular
 
 # Formats that hold pixels. Pillow's others include PostScript, which it passes to
@@ -118,10 +118,8 @@ def open_picture(
             finally:
                 picture.close()
                 if n_bytes > _TRIMMED:
-                    # glibc keeps freed blocks for the thread that used them; other C
-                    # libraries have no malloc_trim (Windows: no library of that name).
-                    with suppress(AttributeError, OSError, TypeError):
-                        ctypes.CDLL(None).malloc_trim(0)
+                    # glibc would keep freed blocks for the thread that used them.
+                    trim_memory()
 
 
 @contextmanager
