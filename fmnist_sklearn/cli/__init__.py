@@ -23,8 +23,8 @@ from typing import Any
 import shtab
 
 from .._version import __version__
-from ..output import escape_unencodable, flush_output, print_notice
 from . import train, use
+from .output import escape_unencodable, flush_output, print_notice
 
 _INTERRUPTED = 130  # the status that a shell reports for a process ended by Ctrl-C
 

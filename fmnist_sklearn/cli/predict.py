@@ -17,7 +17,6 @@ import numpy as np
 
 from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
-from ..output import escape_unencodable, print_line, print_notice, printable
 from ..persistence import load_model_and_preparation
 from ..photos import (
     NO_CLOTHING,
@@ -28,6 +27,7 @@ from ..photos import (
     read_pictures,
 )
 from ..storage import atomic_write, bounded, check_regular, open_regular
+from .output import escape_unencodable, print_line, print_notice, printable
 
 UNSURE = "unsure"  # instead of a label that is not probable enough
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..output import print_json, print_line, print_table, printable
+from .output import print_json, print_line, print_table, printable
 
 _SEARCHED = ("lr", "batch_size", "shuffle", "dropout", "patience")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..output import print_json, print_line, printable
+from .output import print_json, print_line, printable
 
 
 def predict(

@@ -13,8 +13,7 @@ from . import ROOT
 # helper for any of them, and so knows none.
 ARROWS = {
     "__main__": {"cli"},
-    "cli": {"persistence", "export", "benchmark", "output"},
-    "output": set(),
+    "cli": {"persistence", "export", "benchmark"},
     "benchmark": {"models", "displays", "datasets"},
     "persistence": {"models"},
     "export": {"models"},

@@ -21,8 +21,7 @@ import fmnist_sklearn
 from fmnist_sklearn import datasets, load_fashion_mnist_sample, models, save_model
 from fmnist_sklearn.benchmark import data as benchmark_data
 from fmnist_sklearn.cli import main, make_parser
-from fmnist_sklearn.datasets import CLASS_NAMES
-from fmnist_sklearn.output import (
+from fmnist_sklearn.cli.output import (
     escape_unencodable,
     flush_output,
     print_line,
@@ -30,6 +29,7 @@ from fmnist_sklearn.output import (
     print_table,
     printable,
 )
+from fmnist_sklearn.datasets import CLASS_NAMES
 from fmnist_sklearn.photos import PREPARATIONS
 from fmnist_sklearn.recipes import RECIPES
 
@@ -334,7 +334,7 @@ def test_predict_reports_bad_pictures_and_predicts_the_others(
     for name in bad:
         assert sum(f"fmnist-sklearn: error: {name}" in line for line in reported) == 1
     for name in blank:
-        expected = f"fmnist-sklearn: warning: {name}: no "
+        expected = f"fmnist-sklearn: warning: {name}: no item of clothing found"
         assert sum(expected in line for line in reported) == 1
     assert main(["predict", model_file, "blank.png", "missing.png"]) == 1
     captured = capsys.readouterr()
@@ -439,12 +439,25 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"fmnist-sklearn {fmnist_sklearn.__version__}\n"
 
 
+def run_without(modules, *argv):
+    """Run a command in a process where some modules cannot be imported."""
+    program = f"import sys; sys.modules |= dict.fromkeys({modules}); "
+    if argv[0] == "fetch":
+        program += "from fmnist_sklearn import datasets; datasets.fetch_fashion_mnist "
+        program += "= lambda **kwargs: datasets.load_fashion_mnist_sample(); "
+    program += "from fmnist_sklearn.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *argv]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def test_help_loads_neither_torch_nor_sklearn():
-    program = "import sys; sys.modules['torch'] = None; sys.modules['sklearn'] = None; "
-    program += "from fmnist_sklearn.cli import main; main()"
     for argv in (["--help"], ["--version"], ["fit", "--help"]):
-        command = [sys.executable, "-c", program, *argv]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        assert run_without(["torch", "sklearn"], *argv)
+
+
+def test_fetch_and_fits_do_not_load_torch(tmp_path):
+    assert run_without(["torch"], "fits", str(tmp_path)) == "0 fits, 0.0 MB\n"
+    assert "6,000 images" in run_without(["torch"], "fetch")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

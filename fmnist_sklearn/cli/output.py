@@ -37,7 +37,7 @@ def printable(value: object) -> str:
 
     Examples
     --------
-    >>> from fmnist_sklearn.output import printable
+    >>> from fmnist_sklearn.cli.output import printable
     >>> print(printable("red \x1b[31m shirt\n"))
     red \x1b[31m shirt\n
     """
