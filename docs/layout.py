@@ -1,8 +1,8 @@
 """The package as its code shows it: its rooms, what each is for, and who imports whom.
 
-A room is a file or a folder at the top of the package; ``modules.cpu`` is one more. The
-page for contributors prints what is read here, and a test checks it, so that neither
-can say what the code does not.
+A room is a file or a folder at the top of the package; ``modules.fast`` is one more.
+The page for contributors prints what is read here, and a test checks it, so that
+neither can say what the code does not.
 """
 
 import ast
@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "fmnist_sklearn"
-ROOMS_WITHIN = ("modules.cpu",)
+ROOMS_WITHIN = ("modules.fast",)
 
 
 def read_files(package=PACKAGE):

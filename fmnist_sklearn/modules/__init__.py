@@ -1,12 +1,12 @@
 """The two networks as plain PyTorch modules, and what they are built of.
 
-The layers are PyTorch's own. Where a CPU has a faster exact form of some of them
-together, it is in the folder ``cpu``, and used while they are as built.
+Their ``forward`` calls PyTorch's layers one after another. The folder ``fast`` has
+what training and prediction call instead while the layers are as built.
 """
 
 from .layer_table import layer_table
 from .layers import Dropout, ImageShape, reset_parameters
-from .lenet5 import LeNet5, convolutions_folded
+from .lenet5 import LeNet5
 from .minivgg import MiniVGG
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "ImageShape",
     "LeNet5",
     "MiniVGG",
-    "convolutions_folded",
     "layer_table",
     "reset_parameters",
 ]

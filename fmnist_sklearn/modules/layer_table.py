@@ -60,7 +60,7 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
         def hook(layer: nn.Module, inputs: object, output: Tensor) -> None:
             rows.append(
                 {
-                    "layer": f"{name} ({layer._get_name()})",
+                    "layer": f"{name} ({type(layer).__name__})",
                     "output_shape": tuple(output.shape[1:]),
                     "n_parameters": sum(
                         p.numel() for p in layer.parameters() if p.requires_grad

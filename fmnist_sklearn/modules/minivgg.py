@@ -9,39 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .cpu.image_conv import conv_of_images, sees_images
-from .cpu.plain import AsBuilt, is_ordinary, nothing_intervenes
 from .layers import Dropout, ImageShape, PixelScaling, pad_with_zeros, zero_border
 
-
-class ImageConv2d(nn.Conv2d):
-    """Convolution that is quick to train as the first of a network, with stride 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, out_channels, H', W')."""
-        weight, bias, padding = self.weight, self.bias, self.padding
-        if (
-            self.training
-            and torch.is_grad_enabled()
-            and nothing_intervenes()
-            and _IMAGE_CONV.fits(self)
-            and isinstance(padding, tuple)
-            and bias is not None
-            and all(map(is_ordinary, (x, weight, bias)))
-            and not x.requires_grad
-            and sees_images(x, weight, padding)
-        ):
-            return conv_of_images(x, weight, bias, padding)
-        return super().forward(x)
-
-    def _get_name(self) -> str:
-        """Show the layer as the ``Conv2d`` that it computes."""
-        return "Conv2d"
-
-
-_IMAGE_CONV = AsBuilt(
-    ImageConv2d, stride=(1, 1), dilation=(1, 1), groups=1, padding_mode="zeros"
-)
+# The first convolution's class in networks that earlier versions pickled.
+ImageConv2d = nn.Conv2d
 
 
 class MiniVGG(nn.Module):
@@ -146,8 +117,9 @@ def _vgg_layers(
         if not isinstance(width, int):
             raise ValueError(f'widths must hold integers and "M", got {width!r}')
         number += 1
-        kind, padding = (ImageConv2d, 3) if index == 0 else (nn.Conv2d, 1)
-        layers[f"conv{stage}_{number}"] = kind(in_channels, width, 3, padding=padding)
+        padding = 3 if index == 0 else 1
+        conv = nn.Conv2d(in_channels, width, 3, padding=padding)
+        layers[f"conv{stage}_{number}"] = conv
         if following[index] != "M":
             layers[f"relu{stage}_{number}"] = nn.ReLU()
         in_channels = width

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..modules import Dropout
-from ..modules.cpu.plain import has_hooks, nothing_intervenes
+from ..modules.fast import calls_forward_only, has_global_hooks
 from .batches import Batch, BatchIterator, CrossEntropy, EpochTotals, resolve_subset
 from .callbacks import LRSchedule, WeightAverage
 from .device import sent
@@ -155,7 +155,9 @@ def why_eager(run: Any, batches: Any) -> str | None:
     overridden = _overridden(net, _METHODS)
     if overridden is not None:
         return overridden
-    if type(net.criterion_) is not CrossEntropy or has_hooks(net.criterion_):
+    if type(net.criterion_) is not CrossEntropy or not calls_forward_only(
+        net.criterion_
+    ):
         return f"the criterion is a {type(net.criterion_).__name__}"
     return (
         _of_batches(net, batches, run.n_epochs)
@@ -193,14 +195,14 @@ def _of_batches(net: Any, batches: Any, n_epochs: int) -> str | None:
 
 
 def _of_module(module: nn.Module) -> str | None:
-    if not nothing_intervenes():
-        return "hooks or modes of PyTorch watch the computation"
+    if has_global_hooks():
+        return "hooks for all modules watch the computation"
     for layer in module.modules():
         kind = type(layer)
-        if not _is_known(kind.forward) or "forward" in vars(layer):
+        if not _is_known(kind.forward):
             return f"a layer is a {kind.__name__}"
-        if has_hooks(layer):
-            return f"a {kind.__name__} has hooks"
+        if not calls_forward_only(layer):
+            return f"a {kind.__name__} has hooks or another forward"
         if isinstance(layer, nn.modules.dropout._DropoutNd):
             return f"a {kind.__name__} draws from PyTorch's global generator"
     for name, parameter in module.named_parameters():

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .._glibc import freed_memory_kept
-from ..modules import convolutions_folded, reset_parameters
+from ..modules import reset_parameters
+from ..modules.fast import fused_forward
 from .augment import make_augment, mixup_strength
 from .batches import (
     Batch,
@@ -327,6 +328,22 @@ class TrainingNet(NeuralNetClassifier):
         """Return the logits of a batch of raw images."""
         return self.module_(torch.as_tensor(x, device=self.device_), **fit_params)
 
+    def _infer_fused(self, x: Any, **fit_params: Any) -> Tensor:
+        """Return what ``infer`` does, by the network's fused forward where it has one.
+
+        The network is looked at again for each batch: hooks that were set since the
+        last one, by a callback or between the batches of ``forward_iter``, are called.
+        An ``infer`` of a subclass or of an instance is called, and calls the network.
+        """
+        if self._is_overridden("infer") or fit_params:
+            return self.infer(x, **fit_params)
+        x = torch.as_tensor(x, device=self.device_)
+        return fused_forward(self.module_)(x)
+
+    def _is_overridden(self, name: str) -> bool:
+        own = getattr(TrainingNet, name)
+        return getattr(type(self), name) is not own or name in vars(self)
+
     def get_loss(
         self,
         y_pred: Tensor,
@@ -362,8 +379,11 @@ class TrainingNet(NeuralNetClassifier):
         """Compute the loss of a batch and its gradients."""
         if not self.module_.training:
             self._set_training(True)
+        # Another loss may differentiate twice, which a fused forward does not allow.
+        other_loss = self._is_overridden("get_loss")
+        infer = self.infer if other_loss else self._infer_fused
         with self._training_precision():
-            logits = self.infer(batch[0], **fit_params)
+            logits = infer(batch[0], **fit_params)
         loss = self._training_loss(logits.float(), batch)
         loss.backward()
         return {"loss": loss, "y_pred": logits}
@@ -398,7 +418,7 @@ class TrainingNet(NeuralNetClassifier):
             self._set_training(False)
         images, targets = batch
         with torch.no_grad():
-            logits = self.infer(images, **fit_params)
+            logits = self._infer_fused(images, **fit_params)
             loss = self.get_loss(logits, targets, X=images, **_weights_of(batch))
         return {"loss": loss, "y_pred": logits}
 
@@ -406,9 +426,11 @@ class TrainingNet(NeuralNetClassifier):
         """Return the logits of a batch, in float32."""
         with torch.set_grad_enabled(training):
             images = torch.as_tensor(batch[0], device=self.device_)
-            logits = self.infer(images)
-            if self.predict_flip and not training:
-                logits = (logits + self.infer(images.flip(-1))) / 2
+            if training:  # its gradients are the caller's, to differentiate again
+                return self.infer(images)
+            logits = self._infer_fused(images)
+            if self.predict_flip:
+                logits = (logits + self._infer_fused(images.flip(-1))) / 2
             return logits
 
     def _training_precision(self) -> AbstractContextManager[Any]:
@@ -446,8 +468,7 @@ class TrainingNet(NeuralNetClassifier):
         check_is_fitted(self)
         dataset = X if is_dataset(X) else self.get_dataset(X)
         self._set_training(training)
-        folded = nullcontext() if training else convolutions_folded(self.module_)
-        with freed_memory_kept(), folded:
+        with freed_memory_kept():
             for batch in self.get_iterator(dataset):
                 yield self.evaluation_step(batch, training=training).to(device)
 

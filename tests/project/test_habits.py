@@ -15,7 +15,7 @@ FILES = [
     "fmnist_sklearn/estimators/_images.py",
     "fmnist_sklearn/estimators/_base.py",
     "fmnist_sklearn/search/run.py",
-    "fmnist_sklearn/modules/cpu/elu.py",
+    "fmnist_sklearn/modules/fast/layers.py",
     "tests/conftest.py",
     "tests/contract/test_base.py",
     "tests/project/test_readme.py",
@@ -91,7 +91,7 @@ def check(folder, *args):
             ["tests/contract", "tests/unit/test_search.py"],
         ),
         (
-            "fmnist_sklearn/modules/cpu/elu.py",
+            "fmnist_sklearn/modules/fast/layers.py",
             ["tests/contract", "tests/unit/modules"],
         ),
     ],

@@ -19,9 +19,9 @@ ARROWS = {
     "export": {"models"},
     "models": {"estimators", "recipes"},
     "estimators": {"training"},
-    "training": {"modules", "storage"},
-    "modules": {"modules.cpu"},
-    "modules.cpu": set(),
+    "training": {"modules.fast", "storage"},
+    "modules.fast": {"modules"},
+    "modules": set(),
     "displays": set(),
     "datasets": {"photos"},
     "photos": {"storage"},
@@ -50,7 +50,7 @@ def layout(import_from):
 
 def test_arrows_between_rooms_point_down(layout):
     picture = layout.read_picture()
-    assert {"cli", "estimators", "modules.cpu"} < set(picture)
+    assert {"cli", "estimators", "modules.fast"} < set(picture)
     for room, imported in picture.items():
         assert room in ARROWS or is_helper(room), f"give {room} its place in ARROWS"
         allowed = set() if is_helper(room) else reached_from(room)

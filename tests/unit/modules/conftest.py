@@ -1,4 +1,4 @@
-"""Small networks, and the same computed layer by layer."""
+"""Small networks, and the same computed by functions in the textbook's order."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from fmnist_sklearn import LeNet5, MiniVGG
-from fmnist_sklearn.modules.minivgg import ImageConv2d
 
 SHAPE = (1, 12, 12)
 
@@ -41,26 +40,23 @@ def images():
 
 
 @pytest.fixture
-def layer_by_layer():
-    """A function that computes a network from its layers, each called on its own."""
+def textbook():
+    """A function that computes a network from its layers, poolings last in a stage."""
 
-    def layer_by_layer(net, x):
+    def textbook(net, x):
         x = net.scaling(x)
         if isinstance(net, LeNet5):
             for block in (net.c1, net.c3):
-                x = block.activation(block.pool(block.norm(block.conv(x))))
+                x = block.pool(block.activation(block.norm(block.conv(x))))
         else:
-            for layer in net.features:
-                has_quick_form = type(layer) is ImageConv2d
-                if has_quick_form and "forward" not in vars(layer):
-                    for hook in layer._forward_pre_hooks.values():
-                        hook(layer, (x,))
-                    x = nn.Conv2d.forward(layer, x)
-                else:
-                    x = layer(x)
-        return nn.Sequential.forward(net.head, torch.flatten(x, 1))
+            layers = net.features
+            x = layers.pool1(F.relu(layers.conv1_1(x)))
+            x = F.relu(layers.conv2_1(x))
+        for layer in net.head:
+            x = layer(x.flatten(1))
+        return x
 
-    return layer_by_layer
+    return textbook
 
 
 @pytest.fixture

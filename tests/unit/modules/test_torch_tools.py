@@ -32,10 +32,10 @@ def second_derivatives(net, forward, x, wanted):
 
 
 @MODES
-def test_second_derivatives(mode, network, build, images, layer_by_layer, assert_close):
+def test_second_derivatives(mode, network, build, images, textbook, assert_close):
     images.requires_grad_()
     results = []
-    for forward in (nn.Module.__call__, layer_by_layer):
+    for forward in (nn.Module.__call__, textbook):
         net = build(network).train(mode)
         wanted = [images, *net.parameters()]
         results.append(second_derivatives(net, forward, images, wanted))
@@ -43,21 +43,20 @@ def test_second_derivatives(mode, network, build, images, layer_by_layer, assert
 
 
 def test_second_derivatives_of_the_parameters_alone(
-    network, build, images, layer_by_layer, assert_close
+    network, build, images, textbook, assert_close
 ):
-    """A first layer's quick form is for images without a gradient."""
     results = []
-    for forward in (nn.Module.__call__, layer_by_layer):
+    for forward in (nn.Module.__call__, textbook):
         net = build(network, with_dropout)
         wanted = list(net.parameters())
         results.append(second_derivatives(net, forward, images, wanted))
     assert_close(*results, tolerance=1e-4)
 
 
-def test_third_derivative(network, build, images, layer_by_layer, assert_close):
+def test_third_derivative(network, build, images, textbook, assert_close):
     """In evaluation mode: PyTorch's own batch normalisation has two in training."""
     results = []
-    for forward in (nn.Module.__call__, layer_by_layer):
+    for forward in (nn.Module.__call__, textbook):
         net = build(network).eval()
         weights = next(net.parameters())  # of the first convolution
         value = F.cross_entropy(forward(net, images), torch.arange(6))
@@ -157,40 +156,7 @@ def test_what_the_gradient_needs_may_be_computed_again(
     assert_close(ours, train(build(network), images))
 
 
-# Other numbers
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_networks_of_another_precision(
-    dtype, network, build, images, train, layer_by_layer
-):
-    logits, grads = train(build(network).to(dtype), images)
-    expected, expected_grads = train(build(network).to(dtype), images, layer_by_layer)
-    assert logits.dtype == dtype
-    assert torch.equal(logits, expected)
-    assert all(torch.equal(grads[name], expected_grads[name]) for name in grads)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_another_default_precision_changes_nothing(
-    dtype, network, build, images, train
-):
-    def change(net):
-        with_dropout(net)
-        for layer in net.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                nn.init.constant_(layer.weight, -1)
-
-    logits, grads = train(build(network, change), images)
-    net = build(network, change)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        ours, ours_grads = train(net, images)
-    finally:
-        torch.set_default_dtype(before)
-    assert torch.equal(ours, logits)
-    assert all(torch.equal(ours_grads[name], grads[name]) for name in grads)
+# Other tensors
 
 
 @MODES
@@ -210,15 +176,15 @@ def test_subclasses_of_tensor_come_out_as_they_went_in(mode, network, build, ima
     assert type(logits) is Tracked
 
 
-# Those who record or count operations
+# Tools that record or count operations
 
 
 @MODES
 def test_operations_are_counted_as_the_layers_are(
-    mode, network, build, images, layer_by_layer
+    mode, network, build, images, textbook
 ):
     counts = []
-    for forward in (nn.Module.__call__, layer_by_layer):
+    for forward in (nn.Module.__call__, textbook):
         net = build(network).train(mode)
         with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(mode):
             logits = forward(net, images)
@@ -230,16 +196,14 @@ def test_operations_are_counted_as_the_layers_are(
 
 
 @MODES
-def test_compiled_networks(
-    mode, network, build, images, train, layer_by_layer, assert_close
-):
+def test_compiled_networks(mode, network, build, images, train, textbook, assert_close):
     torch._dynamo.reset()
 
     def compiled(net, x):
         return torch.compile(net, backend="eager", fullgraph=True)(x)
 
     ours = train(build(network).train(mode), images, compiled)
-    expected = train(build(network).train(mode), images, layer_by_layer)
+    expected = train(build(network).train(mode), images, textbook)
     assert_close(ours, expected)
 
 
@@ -263,7 +227,7 @@ def test_traced_networks(network, build, images, assert_close):
 
 @MODES
 def test_symbolically_traced_networks(
-    mode, network, build, images, layer_by_layer, assert_close
+    mode, network, build, images, textbook, assert_close
 ):
     net = build(network).train(mode)
     graph = torch.fx.symbolic_trace(copy.deepcopy(net))
@@ -271,4 +235,4 @@ def test_symbolically_traced_networks(
     called = [node.target for node in graph.graph.nodes if node.op == "call_module"]
     layers = [name for name in called if type(graph.get_submodule(name)) is nn.Conv2d]
     assert len(names + layers) == 2
-    assert_close(graph(images), layer_by_layer(net, images))
+    assert_close(graph(images), textbook(net, images))

@@ -1,0 +1,225 @@
+"""Fused forwards: what the networks compute, in fewer and faster operations.
+
+``forward`` of the networks calls PyTorch's layers one after another. Training and
+prediction call what `fused_forward` returns, which computes some of the layers together
+and does not call them. That is the same for layers exactly as this package builds them.
+For others, from a replaced activation to a hooked or pruned layer, it is the layers
+themselves, as it is for anyone who calls a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Private, because PyTorch has no public question for it. Without it, hooks for all
+# modules would not see the layers while a network is trained; FlopCounterMode and
+# ModuleTracker set such hooks. Other modes see the operations that are computed.
+from torch.nn.modules.module import _has_any_global_hook
+
+from ..layers import Dropout, pad_with_zeros
+from ..lenet5 import ConvBlock, DenseHead, LeNet5
+from ..minivgg import MiniVGG
+from .conv_block import fits_windows, predict_block, train_block
+from .layers import conv_of_images, dense_elu
+
+_NO_HOOKS: dict[str, Any] = {
+    "_forward_pre_hooks": {},
+    "_forward_hooks": {},
+    "_backward_pre_hooks": {},
+    "_backward_hooks": {},
+}
+
+# What the fused forwards take for granted of layers of these classes: no subclass, as a
+# parametrised layer is of one, and these attributes.
+_AS_BUILT: dict[type[nn.Module], dict[str, Any]] = {
+    nn.Conv2d: {
+        "stride": (1, 1),
+        "dilation": (1, 1),
+        "groups": 1,
+        "padding_mode": "zeros",
+    },
+    nn.BatchNorm2d: {"momentum": 0.1, "track_running_stats": True},
+    nn.MaxPool2d: {
+        "kernel_size": 2,
+        "stride": 2,
+        "padding": 0,
+        "dilation": 1,
+        "ceil_mode": False,
+        "return_indices": False,
+    },
+    nn.ELU: {"alpha": 1.0},
+    nn.Linear: {},
+    Dropout: {},
+}
+
+# Weights of a kernel, at most: as many shifted copies of the images are made.
+_LARGEST_KERNEL_ON_CUDA = 32
+
+
+def fused_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the fastest function that computes a network, as both are now.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Any; LeNet5 and MiniVGG have fused forwards.
+
+    Returns
+    -------
+    callable
+        Maps raw images (N, C, H, W) to logits (N, n_classes), by the weights at the
+        time of the call, equal to those of ``module`` within rounding; or ``module``
+        itself. Its gradient can not be differentiated again. It is for the mode
+        (training or not), the gradient mode and the autocasting of now.
+
+    Notes
+    -----
+    Ask again for each batch: a callback or the code around ``forward_iter`` may have
+    hooked, pruned or replaced a layer since the last one. The answer takes less than
+    1 % of a training step of LeNet-5.
+    """
+    if _has_any_global_hook() or not calls_forward_only(module):
+        return module
+    forward = type(module).forward
+    if forward is LeNet5.forward:
+        return _fused_lenet5(module)
+    if forward is MiniVGG.forward and module.training and torch.is_grad_enabled():
+        return _fused_minivgg(module)
+    return module
+
+
+def calls_forward_only(layer: nn.Module) -> bool:
+    """Whether calling a layer runs the ``forward`` of its class and no hooks."""
+    attributes = vars(layer)
+    return _NO_HOOKS.items() <= attributes.items() and "forward" not in attributes
+
+
+def has_global_hooks() -> bool:
+    """Whether calling any module calls hooks that were set for all modules."""
+    return bool(_has_any_global_hook())
+
+
+def _are_as_built(layers: list[Any], kinds: list[type[nn.Module]]) -> bool:
+    return [type(layer) for layer in layers] == kinds and all(
+        calls_forward_only(layer) and _AS_BUILT[kind].items() <= vars(layer).items()
+        for layer, kind in zip(layers, kinds, strict=True)
+    )
+
+
+def _are_float32_on_cpu(tensors: Iterable[Any]) -> bool:
+    """Whether these are dense tensors of no class but PyTorch's, none of them None."""
+    return all(
+        type(tensor) in (nn.Parameter, Tensor)
+        and tensor.dtype is torch.float32
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        for tensor in tensors
+    )
+
+
+def _fused_lenet5(module: Any) -> Callable[[Tensor], Tensor]:
+    c1, c3 = _fused_block(module.c1), _fused_block(module.c3)
+    head = _fused_head(module.head)
+
+    def forward(x: Tensor) -> Tensor:
+        x = pad_with_zeros(module.scaling(x), module._border)  # (N, 1, 28, 28)
+        x = c3(c1(x))  # (N, 6, 14, 14) -> (N, 16, 5, 5)
+        return head(torch.flatten(x, 1))  # (N, 400) -> (N, 10)
+
+    return forward
+
+
+def _fused_block(block: Any) -> Callable[[Tensor], Tensor]:
+    if type(block) is not ConvBlock or not calls_forward_only(block):
+        return block
+    layers: list[Any] = list(block.children())
+    if not _are_as_built(layers, [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ELU]):
+        return block
+    conv, norm, pool, activation = layers
+    if _repeats_slowly_on_cuda(conv):
+
+        def on_cuda(x: Tensor) -> Tensor:
+            y = conv(x) if x.requires_grad else conv_of_images(x, conv)
+            return activation(pool(norm(y)))
+
+        return on_cuda
+    vectors = conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+    if (
+        torch.is_autocast_enabled("cpu")
+        or (torch.is_grad_enabled() and not norm.training)
+        or conv.padding not in ((0, 0), (2, 2))
+        or not _are_float32_on_cpu((conv.weight, *vectors))
+        or conv.weight.shape[2:] != (5, 5)
+        or {len(vector) for vector in vectors} != {len(conv.weight)}
+    ):
+        return block
+    compute = train_block if norm.training else predict_block
+    return lambda x: compute(x, conv, norm) if fits_windows(x, conv) else block(x)
+
+
+def _repeats_slowly_on_cuda(conv: Any) -> bool:
+    """Whether cuDNN would take long for the gradient of a kernel, on images.
+
+    Where cuDNN may only use what repeats to the bit, it takes longer for this gradient
+    than for all else that LeNet-5's convolutions do.
+    """
+    return (
+        torch.backends.cudnn.deterministic
+        and torch.is_grad_enabled()
+        and conv.bias is not None
+        and isinstance(conv.padding, tuple)
+        and conv.weight.is_cuda
+        and conv.weight.dtype is torch.float32
+        and conv.weight[0].numel() <= _LARGEST_KERNEL_ON_CUDA
+        and not torch.is_autocast_enabled("cuda")
+    )
+
+
+def _fused_head(head: Any) -> Callable[[Tensor], Tensor]:
+    if type(head) is not DenseHead or not calls_forward_only(head):
+        return head
+    layers: list[Any] = list(head)
+    kinds = [nn.Linear, nn.ELU, Dropout] * (len(layers) // 3) + [nn.Linear]
+    if not _are_as_built(layers, kinds) or torch.is_autocast_enabled("cpu"):
+        return head
+    linears, dropouts = layers[::3], layers[2::3]
+    parameters = [p for linear in linears for p in (linear.weight, linear.bias)]
+    if not _are_float32_on_cpu(parameters):
+        return head
+
+    def forward(x: Tensor) -> Tensor:
+        masks = [
+            dropout.draw_mask(torch.Size((len(x), len(linear.weight))), x.device)
+            for linear, dropout in zip(linears[:-1], dropouts, strict=True)
+        ]
+        return dense_elu(x, masks, parameters)
+
+    return forward
+
+
+def _fused_minivgg(module: Any) -> Callable[[Tensor], Tensor]:
+    features = module.features
+    if type(features) is not nn.Sequential or not calls_forward_only(features):
+        return module
+    conv, *others = list[Any](features)
+    if not (
+        _are_as_built([conv], [nn.Conv2d])
+        and isinstance(conv.padding, tuple)
+        and _are_float32_on_cpu((conv.weight, conv.bias))
+    ):
+        return module
+
+    def forward(x: Tensor) -> Tensor:
+        x = pad_with_zeros(module.scaling(x), module._border)  # (N, 1, 28, 28)
+        reads_x = x.dim() == 4 and len(x) > 0 and x.shape[1] == conv.weight.shape[1]
+        fits = reads_x and not x.requires_grad
+        x = conv_of_images(x, conv) if fits else conv(x)  # (N, 32, 32, 32)
+        for layer in others:
+            x = layer(x)
+        return module.head(torch.flatten(x, 1))  # (N, 4096) -> (N, 10)
+
+    return forward

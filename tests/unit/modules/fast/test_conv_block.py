@@ -1,0 +1,167 @@
+"""LeNet-5's block as one function: PyTorch's values, statistics and gradients."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fmnist_sklearn.modules.fast.conv_block import (
+    add_columns_up,
+    fits_windows,
+    predict_block,
+    send_to_largest,
+    train_block,
+)
+from fmnist_sklearn.modules.lenet5 import ConvBlock
+
+
+def gradient(function, x, grad):
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    function(x).backward(grad)
+    return x.grad
+
+
+def textbook(block, x):
+    """Compute a block from PyTorch's own operations, in the textbook's order."""
+    return F.max_pool2d(F.elu(block.norm(block.conv(x))), 2)
+
+
+def pair_of_blocks(in_channels, padding, out_channels=6, dtype=torch.float32):
+    """Build two equal blocks, with factors of both signs, the second for reference."""
+    block = ConvBlock(in_channels, out_channels, padding).to(dtype)
+    factors = torch.tensor([1.0, -0.7, 0.2, 1.5, -1.0, 0.5])
+    with torch.no_grad():
+        block.norm.weight.copy_(factors.repeat(3)[:out_channels])
+        block.norm.bias.copy_(torch.linspace(-1, 1, out_channels))
+        block.norm.running_mean.copy_(torch.linspace(-0.5, 0.5, out_channels))
+        block.norm.running_var.copy_(torch.linspace(0.5, 2, out_channels))
+    return block, copy.deepcopy(block)
+
+
+# Shape of the input, padding and channels of the output: C1, C3, one channel from
+# which few come, RGB with sides that differ.
+BLOCKS = pytest.mark.parametrize(
+    ("shape", "padding", "out"),
+    [
+        ((8, 1, 28, 28), 2, 6),
+        ((8, 6, 14, 14), 0, 16),
+        ((5, 2, 12, 14), 2, 1),
+        ((8, 3, 16, 20), 2, 18),
+    ],
+)
+
+
+@BLOCKS
+def test_train_block_equals_torch_s_layers(shape, padding, out):
+    block, reference = pair_of_blocks(shape[1], padding, out)
+    x, x_reference = (torch.randn(shape).requires_grad_() for _ in range(2))
+    x_reference.data.copy_(x.data)
+
+    y, y_reference = (
+        train_block(x, block.conv, block.norm),
+        textbook(reference, x_reference),
+    )
+    grad = torch.randn_like(y_reference)
+    y.backward(grad)
+    y_reference.backward(grad)
+
+    torch.testing.assert_close(y, y_reference, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(x.grad, x_reference.grad, atol=1e-4, rtol=1e-4)
+    for name in ("conv.weight", "norm.weight", "norm.bias"):
+        torch.testing.assert_close(
+            block.get_parameter(name).grad,
+            reference.get_parameter(name).grad,
+            atol=1e-4,
+            rtol=1e-4,
+        )
+    for ours, theirs in zip(block.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    # Normalisation takes the convolution's bias away, so its gradient is 0.
+    assert not block.conv.bias.grad.any()
+    assert reference.conv.bias.grad.abs().max() < 1e-3
+
+
+@BLOCKS
+@torch.no_grad()
+def test_predict_block_equals_torch_s_layers(shape, padding, out):
+    block, _ = pair_of_blocks(shape[1], padding, out)
+    x = torch.randn(shape)
+    ours, theirs = predict_block(x, block.conv, block.norm), textbook(block.eval(), x)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_predict_block_propagates_nan():
+    block, _ = pair_of_blocks(1, 2)
+    x = torch.randn(2, 1, 12, 12)
+    x[1, 0, 5, 5] = math.nan
+    y = predict_block(x, block.conv, block.norm)
+    assert y[1].isnan().any()
+    assert not y[0].isnan().any()
+
+
+@pytest.mark.parametrize(("channels", "padding", "side"), [(1, 2, 6), (4, 0, 8)])
+def test_train_block_gradcheck(channels, padding, side):
+    block, _ = pair_of_blocks(channels, padding, dtype=torch.float64)
+    x = torch.randn(3, channels, side, side, dtype=torch.float64, requires_grad=True)
+
+    def function(x, *_):
+        return train_block(x, block.conv, block.norm)
+
+    parameters = block.conv.weight, block.norm.weight, block.norm.bias
+    assert torch.autograd.gradcheck(function, (x, *parameters))
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 3])
+def test_train_block_sends_gradients_at_ties_where_max_pool_does(n_values):
+    """Few values make two, three and four equal corners common."""
+    x = torch.randint(0, n_values, (8, 3, 8, 8)).float()
+    windows = x.view(8, 3, 4, 2, 4, 2).permute(3, 5, 1, 0, 2, 4).reshape(4, 3, -1)
+    n_equal = (windows == windows.amax(0)).sum(0)
+    assert set(n_equal.unique().tolist()) >= ({4} if n_values == 1 else {2, 3, 4})
+    conv, norm = nn.Conv2d(3, 3, 5, padding=2), nn.BatchNorm2d(3)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+        conv.bias.zero_()
+        conv.weight.zero_()[range(3), range(3), 2, 2] = 1  # the identity
+    grad = torch.randn(8, 3, 4, 4)
+    torch.testing.assert_close(
+        gradient(lambda x: train_block(x, conv, norm), x, grad),
+        gradient(lambda x: F.elu(F.max_pool2d(norm(x), 2)), x, grad),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_add_columns_up_adds_copies_of_columns():
+    a, b, c, d, e, f, g, h = 1.0, 2.0, 3.0, 4.0, 50.0, 60.0, 70.0, 80.0
+    copies = torch.tensor([[a, e], [b, f], [c, g], [d, h]])  # (4, windows)
+    columns = add_columns_up(copies[None], kernel=3, n=1)
+    assert columns.flatten().tolist() == [a, b, c + e, d + f, g, h]
+
+
+def test_send_to_largest_chooses_the_first_of_equal_corners():
+    planes = torch.tensor([1.0, 3.0, 3.0, 2.0]).view(1, 4, 1, 1)
+    grads = torch.full((1, 4, 1, 1), 7.0)
+    send_to_largest(grads, planes, planes.amax(1))
+    assert grads.flatten().tolist() == [0, 7, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((8, 1, 28, 28), True),
+        ((8, 1, 12, 14), True),
+        ((8, 1, 12, 13), False),
+        ((8, 1, 9, 12), False),
+        ((8, 1, 4, 6), False),  # lower than the kernel
+        ((0, 1, 28, 28), False),
+        ((8, 2, 28, 28), False),  # other channels than the kernel's
+        ((1, 28, 28), False),
+    ],
+)
+def test_fits_windows(shape, expected):
+    assert fits_windows(torch.zeros(shape), nn.Conv2d(1, 6, 5)) == expected

@@ -1,0 +1,520 @@
+"""Which layers a fused forward stands in for, and which are called themselves."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from skorch.callbacks import Callback
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+from torch.utils.flop_counter import FlopCounterMode
+
+from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG, MiniVGGClassifier
+from fmnist_sklearn.modules import fast
+from fmnist_sklearn.modules.fast import fused_forward
+
+TRAINING = ["train_block"] * 2 + ["dense_elu"]
+PREDICTION = ["predict_block"] * 2 + ["dense_elu"]
+
+
+def fused(net, x):
+    return fused_forward(net)(x)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the fused operations, as they are called."""
+    called = []
+
+    def watch(name):
+        function = getattr(fast, name)
+
+        def watched(*args):
+            called.append(name)
+            return function(*args)
+
+        monkeypatch.setattr(fast, name, watched)
+
+    for name in ("train_block", "predict_block", "dense_elu", "conv_of_images"):
+        watch(name)
+    return called
+
+
+def called_in(calls, function, *args):
+    calls.clear()
+    function(*args)
+    return list(calls)
+
+
+# As built
+
+
+def test_fused_forward_of_networks_as_built(build, images, calls):
+    net = build(LeNet5)
+    assert called_in(calls, fused, net, images) == TRAINING
+    with torch.no_grad():
+        assert called_in(calls, fused, net.eval(), images) == PREDICTION
+    # The gradient of a prediction is that of the layers, but for the dense ones.
+    assert called_in(calls, fused, net, images) == ["dense_elu"]
+    net = build(MiniVGG)
+    assert called_in(calls, fused, net, images) == ["conv_of_images"]
+    with torch.no_grad():
+        assert called_in(calls, fused, net.eval(), images) == []
+
+
+def test_forward_of_networks_calls_no_fused_operation(network, build, images, calls):
+    build(network)(images)
+    with torch.no_grad():
+        build(network).eval()(images)
+    assert not calls
+
+
+def test_fused_forward_in_autocast(build, images, calls):
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("cpu"):
+        assert called_in(calls, fused, build(MiniVGG), images) == ["conv_of_images"]
+        net, x = build(LeNet5), images
+        assert called_in(calls, fused, net, x) == []
+        assert torch.equal(fused(net, x), net(x))
+
+
+def test_fused_forward_of_layers_put_back_as_they_were(build, images, calls):
+    net = build(LeNet5)
+    hook = net.c1.conv.register_forward_hook(lambda *_: None)
+    prune.l1_unstructured(net.head.f5, "weight", amount=0.5)
+    assert called_in(calls, fused, net, images) == ["train_block"]
+    hook.remove()
+    prune.remove(net.head.f5, "weight")
+    assert called_in(calls, fused, copy.deepcopy(net), images) == TRAINING
+
+
+def test_fused_forward_of_other_modules_is_the_module(images):
+    class Doubled(LeNet5):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    for module in (Doubled((1, 12, 12)), nn.Identity()):
+        assert fused_forward(module) is module
+
+
+def test_fit_and_predict_call_the_fused_forward(X, y, quick, calls):
+    settings = quick | {"max_epochs": 1, "batch_size": -1, "device": "cpu"}
+    net = LeNet5Classifier(**settings).fit(X, y)
+    assert calls == TRAINING + PREDICTION  # a step, and the validation
+    assert called_in(calls, net.predict, X[:3]) == PREDICTION
+    flipping = LeNet5Classifier(**settings, predict_flip=True).fit(X, y)
+    assert called_in(calls, flipping.predict, X[:3]) == PREDICTION * 2
+    assert called_in(calls, net.module_, torch.rand(2, 1, 28, 28)) == []
+    small = {"module__widths": (4, "M"), "module__hidden_units": 5}
+    assert called_in(calls, MiniVGGClassifier(**settings, **small).fit, X, y) == [
+        "conv_of_images"
+    ]
+
+
+# Changed layers
+
+
+def put(path, layer):
+    return lambda net: net.set_submodule(path, layer())
+
+
+def with_settings(path, **values):
+    return lambda net: vars(net.get_submodule(path)).update(values)
+
+
+def pruned(path):
+    return lambda net: prune.l1_unstructured(
+        net.get_submodule(path), "weight", amount=0.5
+    )
+
+
+def frozen(*paths):
+    return lambda net: [net.get_submodule(p).requires_grad_(False) for p in paths]
+
+
+def own_forward(path, forward):
+    """Replace the forward of one layer by a function of the layer and its input."""
+
+    def change(net):
+        layer = net.get_submodule(path)
+        layer.forward = lambda x: forward(layer, x)
+
+    return change
+
+
+def kernels_of_another_size(net):
+    net.c1.conv.weight = nn.Parameter(torch.randn(6, 1, 3, 3))
+    net.c1.conv.padding = (1, 1)
+
+
+def parametrised_norm(net):
+    class Positive(nn.Module):
+        def forward(self, weight):
+            return weight.exp()
+
+    parametrize.register_parametrization(net.c1.norm, "weight", Positive())
+
+
+def circular_padding(net):
+    net.features.conv1_1.padding_mode = "circular"
+    net.features.conv1_1._reversed_padding_repeated_twice = [3, 3, 3, 3]
+
+
+def padding_by_name(net):
+    net.features.conv1_1 = nn.Conv2d(1, 4, 1, padding="valid")
+    net.features.conv2_1 = nn.Conv2d(4, 5, 3, padding=2)
+
+
+def activation_in_place(net):
+    net.features.pool1 = nn.ReLU(inplace=True)
+    net.features.conv2_1 = nn.Conv2d(4, 5, 3, padding=1, stride=2)
+
+
+def one_activation_twice(net):
+    net.features.pool1 = nn.Sequential(net.features.pool1, net.features.relu2_1)
+
+
+def _conv_times_two(conv, x):
+    return nn.Conv2d.forward(conv, x) * 2 + x
+
+
+CHANGES = {
+    LeNet5: {
+        "other activation": put("c1.activation", nn.ReLU),
+        "other alpha": with_settings("c3.activation", alpha=0.3),
+        "other activation in the head": put("head.activation5", nn.Tanh),
+        "average pooling": put("c3.pool", lambda: nn.AvgPool2d(2)),
+        "overlapping pooling": put("c1.pool", lambda: nn.MaxPool2d(3, 2, padding=1)),
+        "setting of the pooling": with_settings("c1.pool", kernel_size=3, padding=1),
+        "no norm": put("c1.norm", nn.Identity),
+        "group norm": put("c3.norm", lambda: nn.GroupNorm(4, 16)),
+        "evaluated norm": lambda net: net.c1.norm.eval(),
+        "other eps": with_settings("c1.norm", eps=0.5),
+        "cumulative average": with_settings("c3.norm", momentum=None),
+        "no running statistics": put(
+            "c1.norm", lambda: nn.BatchNorm2d(6, track_running_stats=False)
+        ),
+        "norm without parameters": put(
+            "c1.norm", lambda: nn.BatchNorm2d(6, affine=False)
+        ),
+        "norm without a count": lambda net: setattr(
+            net.c3.norm, "num_batches_tracked", None
+        ),
+        "frozen convolution": frozen("c1.conv"),
+        "only the head is trained": frozen("c1", "c3"),
+        "dilated convolution": put(
+            "c1.conv", lambda: nn.Conv2d(1, 6, 5, padding=4, dilation=2)
+        ),
+        "grouped convolution": put("c3.conv", lambda: nn.Conv2d(6, 16, 5, groups=2)),
+        "reflected padding": put(
+            "c1.conv", lambda: nn.Conv2d(1, 6, 5, padding=2, padding_mode="reflect")
+        ),
+        "named padding": put("c1.conv", lambda: nn.Conv2d(1, 6, 5, padding="same")),
+        "convolution without bias": put(
+            "c3.conv", lambda: nn.Conv2d(6, 16, 5, bias=False)
+        ),
+        "kernels of another size": kernels_of_another_size,
+        "pruned convolution": pruned("c3.conv"),
+        "pruned head": pruned("head.f6"),
+        "weight norm of a convolution": lambda net: parametrizations.weight_norm(
+            net.c1.conv
+        ),
+        "weight norm in the head": lambda net: parametrizations.weight_norm(
+            net.head.f5
+        ),
+        "parametrised norm": parametrised_norm,
+        "own forward of a convolution": own_forward("c1.conv", _conv_times_two),
+        "own forward of a block": own_forward(
+            "c3", lambda block, x: block.conv(x[..., :5, :5])
+        ),
+        "own forward of a dropout": own_forward("head.dropout5", lambda _, x: x / 3),
+        "own forward of the network": own_forward(
+            "", lambda net, x: net.head(net.c3(net.c1(x)).flatten(1))
+        ),
+        "head without an activation": lambda net: delattr(net.head, "activation6"),
+        "head without bias": put("head.out", lambda: nn.Linear(8, 10, bias=False)),
+        "shorter head": put("head.out", nn.Identity),
+        "other order of the convolution": lambda net: net.to(
+            memory_format=torch.channels_last
+        ),
+    },
+    MiniVGG: {
+        "strided convolution": put(
+            "features.conv1_1", lambda: nn.Conv2d(1, 4, 4, padding=11, stride=2)
+        ),
+        "circular padding": circular_padding,
+        "no bias": lambda net: setattr(net.features.conv1_1, "bias", None),
+        "padding by name": padding_by_name,
+        "oblong kernels": put(
+            "features.conv1_1", lambda: nn.Conv2d(1, 4, (3, 5), padding=(3, 4))
+        ),
+        "pruned convolution": pruned("features.conv1_1"),
+        "spectral norm": lambda net: parametrizations.spectral_norm(
+            net.features.conv1_1
+        ).eval(),
+        "activation in place": activation_in_place,
+        "one activation twice": one_activation_twice,
+        "own forward": own_forward(
+            "features.conv1_1", lambda _, x: F.pad(x, (2,) * 4).repeat(1, 4, 1, 1)
+        ),
+        "own forward of the features": own_forward(
+            "features", lambda _, x: F.interpolate(x, 8).repeat(1, 5, 1, 1)
+        ),
+        "frozen convolution": frozen("features.conv1_1"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "name"), [(n, name) for n, names in CHANGES.items() for name in names]
+)
+def test_fused_forward_of_changed_layers(
+    network, name, build, images, train, assert_close
+):
+    change = CHANGES[network][name]
+    net, reference = build(network, change), build(network, change)
+
+    for _ in range(2):
+        net.zero_grad()
+        reference.zero_grad()
+        assert_close(train(net, images, fused), train(reference, images))
+    for buffer, expected in zip(net.buffers(), reference.buffers(), strict=True):
+        assert_close(buffer, expected)
+    net.eval()
+    reference.eval()
+    with torch.no_grad():
+        assert_close(fused(net, images), reference(images))
+
+
+def test_fused_forward_keeps_the_statistics_of_a_norm_in_evaluation(build, images):
+    net = build(LeNet5)
+    net.c1.norm.eval()
+    fused(net, images)
+    assert not net.c1.norm.running_mean.any()
+    assert net.c1.norm.num_batches_tracked == 0
+    assert net.c3.norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_fused_forward_in_another_precision(dtype, network, build, images, train):
+    ours = train(build(network).to(dtype), images, fused)
+    assert ours[0].dtype == dtype
+    torch.testing.assert_close(
+        ours, train(build(network).to(dtype), images), atol=0, rtol=0
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_fused_forward_ignores_the_default_precision(
+    dtype, network, build, images, train
+):
+    def change(net):
+        for layer in net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.constant_(layer.weight, -1)
+            if type(layer).__name__ == "Dropout":
+                layer.p, layer.generator = 0.4, torch.Generator().manual_seed(5)
+
+    expected = train(build(network, change), images, fused)
+    net = build(network, change)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        ours = train(net, images, fused)
+    finally:
+        torch.set_default_dtype(before)
+    torch.testing.assert_close(ours, expected, atol=0, rtol=0)
+
+
+# Images that the layers take or refuse
+
+
+@pytest.mark.parametrize("side", [9, 13, 14])
+def test_fused_forward_of_odd_sides(side, network, train, assert_close):
+    """Only even sides fall into pooling windows; others take the layers."""
+    settings = {"widths": (4, "M"), "hidden_units": 5} if network is MiniVGG else {}
+    net = network((1, side, 12), dropout=0.0, **settings)
+    reference, x = copy.deepcopy(net), torch.rand(6, 1, side, 12)
+    assert_close(train(net, x, fused), train(reference, x))
+    with torch.no_grad():
+        assert_close(fused(net.eval(), x), reference.eval()(x))
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 12, 12), (1, 12, 12), (6, 1, 2, 2)], ids=str)
+@pytest.mark.parametrize("mode", [True, False])
+def test_fused_forward_refuses_what_the_layers_refuse(mode, shape, network, build):
+    net, x = build(network).train(mode), torch.rand(shape)
+    with torch.set_grad_enabled(mode):
+        with pytest.raises((RuntimeError, ValueError)) as theirs:
+            net(x)
+        with pytest.raises((RuntimeError, ValueError)) as ours:
+            fused(net, x)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_fused_forward_of_no_images(network, build):
+    net, x = build(network), torch.rand(0, 1, 12, 12)
+    if network is MiniVGG:  # LeNet-5's normalisation refuses them
+        assert fused(net, x).shape == (0, 10)
+    with torch.no_grad():
+        assert fused(net.eval(), x).shape == (0, 10)
+
+
+def test_fused_forward_refuses_layers_that_do_not_belong_together(build, images):
+    net = build(LeNet5, put("c1.norm", lambda: nn.BatchNorm2d(1)))
+    for mode in (True, False):
+        with torch.set_grad_enabled(mode), pytest.raises(RuntimeError, match="running"):
+            fused(net.train(mode), images)
+
+
+def test_fused_forward_gives_gradients_to_images(
+    network, build, images, train, assert_close
+):
+    theirs = images.clone().requires_grad_()
+    images.requires_grad_()
+    train(build(network), images, fused)
+    train(build(network), theirs)
+    assert_close(images.grad, theirs.grad)
+
+
+def test_fused_forward_cannot_be_differentiated_twice(network, build, images):
+    net = build(network)
+    weights = next(net.parameters())
+    loss = fused(net, images).square().sum()
+    (grad,) = torch.autograd.grad(loss, weights, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+# Hooks
+
+
+def leaves(net):
+    return {name: m for name, m in net.named_modules() if not list(m.children())}
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_forward_pre_hook",
+        "register_forward_hook",
+        "register_full_backward_pre_hook",
+        "register_full_backward_hook",
+    ],
+)
+def test_hooks_of_each_module_are_called(register, network, build, images):
+    images.requires_grad_()  # or scaling would have no gradient
+    for name in dict(build(network).named_modules()):
+        net, called = build(network), []
+        layer = net.get_submodule(name)
+        getattr(layer, register)(lambda *_, called=called: called.append(1))
+        for mode in (True, False):
+            fused(net.train(mode), images).sum().backward()
+        assert len(called) == 2, name
+
+
+@pytest.mark.parametrize("kind", ["forward_pre", "forward", "full_backward"])
+def test_hooks_of_all_modules_are_called(kind, network, build, images):
+    net = build(network)
+    called = set()
+    register = getattr(nn.modules.module, f"register_module_{kind}_hook")
+    hook = register(lambda layer, *_: called.add(layer))
+    try:
+        for mode in (True, False):
+            called.clear()
+            fused(net.train(mode), images.requires_grad_()).sum().backward()
+            assert called == set(net.modules())
+    finally:
+        hook.remove()
+
+
+def test_hooks_may_replace_what_a_layer_returns(network, build, images, assert_close):
+    net = build(network)
+    last = leaves(net)["c3.norm" if network is LeNet5 else "features.conv1_1"]
+    last.register_forward_hook(lambda layer, inputs, y: torch.zeros_like(y))
+    for mode in (True, False):
+        with torch.set_grad_enabled(mode):
+            logits = fused(net.train(mode), images)
+        assert_close(logits, logits[:1].expand_as(logits))
+        assert fused(build(network).train(mode), images).std(0).min() > 1e-4
+
+
+def test_hooks_of_a_block_may_change_its_output_in_place(
+    build, images, train, assert_close
+):
+    def erase(layer, inputs, y):
+        y[:, 2] = 0
+
+    net, reference = build(LeNet5), build(LeNet5)
+    net.c1.register_forward_hook(erase)
+    reference.c1.activation.register_forward_hook(erase)
+    assert_close(train(net, images, fused), train(reference, images))
+
+
+@pytest.mark.parametrize("moment", ["on_batch_begin", "on_batch_end"])
+def test_hooks_set_in_the_middle_of_an_epoch_are_called(moment, X, y, quick):
+    class Hooks(Callback):
+        n_steps, called = 0, 0
+
+    def count(hooks, net, training=False, **kwargs):
+        hooks.n_steps += training
+        if training and hooks.n_steps == 2:
+            net.module_.c1.pool.register_forward_hook(
+                lambda *_: setattr(hooks, "called", hooks.called + net.module_.training)
+            )
+
+    setattr(Hooks, moment, count)
+    hooks = Hooks()
+    settings = quick | {"max_epochs": 1, "device": "cpu"}
+    LeNet5Classifier(**settings, callbacks=[("hooks", hooks)]).fit(X, y)
+    assert hooks.called == hooks.n_steps - (1 if moment == "on_batch_begin" else 2)
+
+
+def test_operations_of_a_prediction_are_counted_as_the_layers_are(lenet5, X):
+    images = torch.tensor(X[:5]).view(-1, 1, 28, 28)
+    counts = []
+    for predict, rows in ((lenet5.module_.eval(), images), (lenet5.predict, X[:5])):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            predict(rows)
+        counts.append(counter.get_flop_counts()["Global"])
+    assert counts[0] == counts[1]
+    assert torch.ops.aten.convolution in counts[0]
+
+
+# Overridden steps
+
+
+def test_get_loss_of_a_subclass_may_differentiate_twice(X, y, quick):
+    class Penalised(LeNet5Classifier):
+        def get_loss(self, y_pred, y_true, *args, training=False, **kwargs):
+            loss = super().get_loss(y_pred, y_true, *args, training=training, **kwargs)
+            if not training:
+                return loss
+            weights = self.module_.c1.conv.weight
+            (grad,) = torch.autograd.grad(loss, weights, create_graph=True)
+            return loss + grad.square().sum()
+
+    net = Penalised(**quick, device="cpu").fit(X, y)
+    assert np.isfinite(net.history_[:, "train_loss"]).all()
+
+
+def test_infer_of_a_subclass_is_called(X, y, quick, calls):
+    class Halved(LeNet5Classifier):
+        def infer(self, x, **fit_params):
+            return super().infer(x, **fit_params) / 2
+
+    net = Halved(**quick, device="cpu").fit(X, y)
+    assert not calls
+    plain = LeNet5Classifier(**quick, device="cpu").fit(X, y)
+    plain.module_ = net.module_
+    expected = plain.decision_function(X) / 2
+    np.testing.assert_allclose(net.decision_function(X), expected, rtol=1e-9)
+
+
+def test_forward_iter_in_training_mode_may_be_differentiated_twice(lenet5, X):
+    net = copy.deepcopy(lenet5)
+    logits = next(iter(net.forward_iter(X[:8], training=True)))
+    weights = net.module_.head.f5.weight
+    (grad,) = torch.autograd.grad(logits.square().sum(), weights, create_graph=True)
+    assert torch.autograd.grad(grad.square().sum(), weights)[0].isfinite().all()

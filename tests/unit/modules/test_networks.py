@@ -1,0 +1,163 @@
+"""The two networks: what they compute, in which shapes, and what they refuse."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import prune
+
+from fmnist_sklearn import LeNet5, MiniVGG
+from fmnist_sklearn.modules import reset_parameters
+
+
+def test_networks_compute_the_textbook_s_order(
+    network, build, images, train, textbook, assert_close
+):
+    """Activations after the poolings, which they may change places with."""
+    net, reference = build(network), build(network)
+    assert_close(train(net, images), train(reference, images, textbook))
+    net.eval()
+    reference.eval()
+    assert_close(net(images), textbook(reference, images))
+
+
+@pytest.mark.parametrize(
+    "image_shape",
+    [
+        (1, 28, 28),
+        (3, 32, 32),
+        (1, 1, 1),
+        (1, 1, 40),
+        (2, 5, 9),
+        (1, 11, 12),
+        (1, 13, 27),
+        (1, 31, 14),
+    ],
+)
+def test_networks_of_any_image_shape(network, image_shape):
+    small = {"widths": (8, 8, "M", 8, 8, "M"), "hidden_units": 16}
+    kwargs = small if network is MiniVGG else {}
+    module = network(image_shape=image_shape, n_classes=7, **kwargs)
+    for mode in (True, False):
+        logits = module.train(mode)(torch.rand(3, *image_shape))
+        assert logits.shape == (3, 7)
+        assert logits.dtype == torch.float32
+        assert logits.isfinite().all()
+
+
+def test_networks_give_no_logits_of_no_images(network, build):
+    assert build(network).eval()(torch.zeros(0, 1, 12, 12)).shape == (0, 10)
+
+
+def test_networks_take_bytes_as_the_same_floats(network, build):
+    images = torch.randint(0, 256, (2, 1, 12, 12), dtype=torch.uint8)
+    module = build(network).eval()
+    assert torch.equal(module(images), module(images.float()))
+
+
+def test_lenet5_pads_small_images_with_zeros_after_scaling():
+    small = LeNet5(image_shape=(1, 9, 10)).eval()
+    full = LeNet5(image_shape=(1, 12, 12)).eval()
+    full.load_state_dict(small.state_dict())
+    small.scaling.mean.fill_(3.0)  # the border is 0 after scaling, not before
+
+    images = torch.rand(2, 1, 9, 10)
+    padded = F.pad(images - 3.0, (1, 1, 1, 2))
+    torch.testing.assert_close(small(images), full(padded))
+
+
+@pytest.mark.parametrize("widths", [(8,), (8, "M"), (8, "M", 4, "M", 4, "M", 4, "M")])
+def test_mini_vgg_widths(widths):
+    module = MiniVGG(image_shape=(1, 9, 5), widths=widths, hidden_units=6)
+    convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+    assert [c.out_channels for c in convolutions] == [w for w in widths if w != "M"]
+    assert module(torch.rand(2, 1, 9, 5)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("widths", "match"),
+    [
+        ((), r"must start with the width of a convolution, got \(\)"),
+        (("M", 32), "must start with the width of a convolution"),
+        ((32, "P"), "must hold integers and \"M\", got 'P'"),
+        ((32, 3.5), 'must hold integers and "M", got 3.5'),
+    ],
+)
+def test_mini_vgg_wrong_widths_are_refused(widths, match):
+    with pytest.raises(ValueError, match=match):
+        MiniVGG(widths=widths)
+
+
+# Changes between the batches of one prediction
+
+
+def load_others(net):
+    changed = copy.deepcopy(net)
+    reset_parameters(changed, torch.Generator().manual_seed(1))
+    net.load_state_dict(changed.state_dict())
+
+
+def write_to_data(net):
+    net.c1.conv.weight.data.mul_(-2)
+
+
+def write_to_the_array_below(net):
+    net.c3.norm.running_mean.numpy()[:] = 0.5
+
+
+def assign_parameters(net):
+    net.c3.norm.bias = nn.Parameter(torch.ones(16))
+
+
+def freeze_channels(net):
+    prune.ln_structured(net.c1.conv, "weight", amount=0.5, n=1, dim=0)
+
+
+def replace_activation(net):
+    net.c1.activation = nn.Tanh()
+
+
+def hook_in_zeros(net):
+    net.c1.pool.register_forward_hook(lambda layer, inputs, y: y * 0)
+
+
+def compute_in_float64(net):
+    net.double()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        load_others,
+        write_to_data,
+        write_to_the_array_below,
+        assign_parameters,
+        freeze_channels,
+        replace_activation,
+        hook_in_zeros,
+        compute_in_float64,
+    ],
+)
+def test_forward_iter_sees_changes_between_batches(change, lenet5, X):
+    net, expected = copy.deepcopy(lenet5), copy.deepcopy(lenet5)
+    batches = net.forward_iter(X)
+    first = next(batches)
+    change(net.module_)
+    change(expected.module_)
+    rest = torch.cat(list(batches))
+
+    right = torch.cat(list(expected.forward_iter(X)))
+    assert torch.equal(rest, right[len(first) :])
+    assert not torch.equal(first, right[: len(first)])
+
+
+def test_forward_iter_side_by_side(lenet5, X):
+    net = copy.deepcopy(lenet5)
+    expected = torch.cat(list(net.forward_iter(X)))
+    one, other = net.forward_iter(X), net.forward_iter(X)
+    first_of_one, first_of_other = next(one), next(other)
+    assert torch.equal(torch.cat([first_of_one, *one]), expected)
+    assert torch.equal(torch.cat([first_of_other, *other]), expected)
