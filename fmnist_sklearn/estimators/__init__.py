@@ -1,6 +1,6 @@
 """The two classifiers, which keep scikit-learn's contract and are skorch nets."""
 
-from ._base import ImageClassifier
+from .base import ImageClassifier
 from .classifiers import LeNet5Classifier, MiniVGGClassifier
 
 __all__ = ["ImageClassifier", "LeNet5Classifier", "MiniVGGClassifier"]

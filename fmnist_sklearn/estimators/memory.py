@@ -15,8 +15,7 @@ from torch import Tensor
 from .._version import __version__
 from ..storage import FitCache, fit_key
 from ..training import Training, resolve_subset
-from ._caller import warn_user
-from ._continuing import renew_optimizer
+from .sklearn_compat import warn_user
 from .state import State, UnstorableError, architecture_of, encode, get_state, set_state
 
 _PACKAGE = __name__.partition(".")[0]
@@ -40,6 +39,8 @@ _NOT_OF_TRAINING = {
     "decision_function",
     "embed",
     "score",
+    "_predict_scores",
+    "_twin_with_own_network",
     "_parameter_constraints",
     *(f"set_{name}_request" for name in ("fit", "partial_fit", "score")),
 }
@@ -255,7 +256,7 @@ def _read_back(net: Any, cache: FitCache, key: str, *, warn: bool = True) -> boo
         return False
     # These share their generator with random_state where that is a RandomState.
     net._seeds = seeds
-    renew_optimizer(net)
+    net._renew_optimizer()
     return True
 
 

@@ -1,8 +1,8 @@
-"""The parameter ``teacher``: fitted classifiers, made ready to be asked."""
+"""The parameter ``teacher``: classifiers whose probabilities a network learns."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,13 +21,23 @@ from ..training import (
 )
 
 
+class Teacher(Protocol):
+    """A fitted classifier of any library."""
+
+    classes_: Any
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class, of shape (n, n_classes)."""
+        ...
+
+
 def check_teachers(teacher: Any) -> list[Any]:
     """Turn the parameter into a list of fitted classifiers.
 
     Raises
     ------
     ValueError
-        If it names none, or one that gives no probabilities.
+        If the list is empty, or one of them gives no probabilities.
     sklearn.exceptions.NotFittedError
         If one is not fitted.
     """
@@ -54,8 +64,8 @@ def check_teachers(teacher: Any) -> list[Any]:
     return teachers
 
 
-def start_teaching(net: Any, train: Any) -> tuple[Any, Teaching | None]:
-    """Make a net's teachers ready for a training run, and ask those that can be asked.
+def start_teaching(net: TrainingNet, train: Any) -> tuple[Any, Teaching]:
+    """Prepare a net's teachers for a training run, and compute fixed soft targets.
 
     Parameters
     ----------
@@ -67,30 +77,42 @@ def start_teaching(net: Any, train: Any) -> tuple[Any, Teaching | None]:
     Returns
     -------
     train : ImageDataset or Subset of one
-        The same rows, with the answers about them.
-    teaching : Teaching or None
-        None without teachers.
+        The same rows, with the soft targets of the teachers that predict them once.
+    teaching : Teaching
+        The other teachers, which predict each batch.
 
     Raises
     ------
     ValueError
-        If a teacher knows other classes or images of another size, or gives what are
-        no probabilities.
+        If a teacher has other classes or images of another size, or returns values
+        that are not probabilities.
     """
-    if net.teacher is None or net.distillation_weight == 0:
-        return train, None
     teachers = check_teachers(net.teacher)
-    networks, asked_once = [], []
+    networks, others = [], []
     for teacher in teachers:
-        _check_classes(teacher, net.classes_)
+        known = getattr(teacher, "classes_", None)
+        if known is None or not np.array_equal(known, net.classes_):
+            raise ValueError(
+                f"teacher {type(teacher).__name__} must know the classes that y holds, "
+                f"{net.classes_!r}, got one with classes_={known!r}"
+            )
         network = _network_in(teacher)
-        # Without augmentation each epoch would bring the same questions.
+        # Without augmentation each epoch would bring the same images.
         if network is not None and net.augment:
-            networks.append(_beside(network, net))
+            networks.append(_copy_on_device(network, net))
         else:
-            asked_once.append(teacher)
-    if asked_once:
-        train = _with_answers_of(asked_once, net, train)
+            others.append(teacher)
+    if others:
+        base, rows = resolve_subset(train)
+        images = base.images
+        if rows is not None:
+            images = images[rows.to(images.device)]
+        pixels: Any = images.flatten(1)[:, : net.n_features_in_].numpy(force=True)
+        soft = [
+            soften(_probabilities(each, net, pixels), net.distillation_temperature)
+            for each in others
+        ]
+        train = with_answers(train, torch.stack(soft).sum(0).float())
     return train, Teaching(
         tuple(networks),
         len(teachers),
@@ -99,17 +121,11 @@ def start_teaching(net: Any, train: Any) -> tuple[Any, Teaching | None]:
     )
 
 
-def _check_classes(teacher: Any, classes: np.ndarray) -> None:
-    known = getattr(teacher, "classes_", None)
-    if known is None or not np.array_equal(known, classes):
-        raise ValueError(
-            f"teacher {type(teacher).__name__} must know the classes that y holds, "
-            f"{classes!r}, got one with classes_={known!r}"
-        )
-
-
 def _network_in(teacher: Any) -> Any:
-    """Return the net that answers for a teacher; None if it is none of ours."""
+    """Return the net inside a frozen estimator or search; None for other classifiers.
+
+    Not that inside a Pipeline, whose first steps change what it sees.
+    """
     while not isinstance(teacher, TrainingNet):
         if isinstance(teacher, FrozenEstimator):
             teacher = teacher.estimator
@@ -120,36 +136,24 @@ def _network_in(teacher: Any) -> Any:
     return teacher
 
 
-def _beside(network: Any, net: Any) -> Any:
-    """Return a copy of a fitted net on the device of another, to be asked there."""
+def _copy_on_device(network: Any, net: TrainingNet) -> TrainingNet:
+    """Copy a fitted net to the device of another, which learns from it."""
     if np.prod(network.image_shape_) != np.prod(net.image_shape_):
         raise ValueError(
             f"teacher {type(network).__name__} was fitted to images of shape "
             f"{network.image_shape_}, but these are of shape {net.image_shape_}"
         )
-    copy = network._twin_with_own_network(device_=net.device_)
-    copy.precision_ = resolve_precision(
-        copy.precision, copy.device_, copy._bfloat16_pays
+    precision = resolve_precision(
+        network.precision, net.device_, network._bfloat16_pays
     )
+    copy = network._twin_with_own_network(device_=net.device_, precision_=precision)
     copy.place_module()
     copy.module_.eval()
     return copy
 
 
-def _with_answers_of(teachers: list[Any], net: Any, train: Any) -> Any:
-    """Ask teachers about the rows to train on, each once."""
-    base, rows = resolve_subset(train)
-    images = base.images if rows is None else base.images[rows.to(base.images.device)]
-    pixels: Any = images.flatten(1)[:, : net.n_features_in_].numpy(force=True)
-    answers = sum(
-        soften(_probabilities(teacher, net, pixels), net.distillation_temperature)
-        for teacher in teachers
-    )
-    return with_answers(train, answers.float())  # type: ignore[union-attr]
-
-
-def _probabilities(teacher: Any, net: Any, pixels: Any) -> torch.Tensor:
-    """Return what a teacher says of rows of pixels, in double precision."""
+def _probabilities(teacher: Any, net: TrainingNet, pixels: Any) -> torch.Tensor:
+    """Return a teacher's probabilities for rows of pixels, in double precision."""
     columns = getattr(net, "feature_names_in_", None)
     if columns is not None and hasattr(teacher, "feature_names_in_"):
         import pandas as pd

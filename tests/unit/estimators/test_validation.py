@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGG, MiniVGGClassifier
-from fmnist_sklearn.estimators._images import (
+from fmnist_sklearn.estimators.validation import (
     check_image_shape,
     flatten_images,
     infer_image_shape,
@@ -440,7 +440,7 @@ def test_pixels_of_another_range_are_told_once(unit_first, X, y, quick):
 def test_a_network_too_large_for_its_images_is_told(quick, monkeypatch):
     X, y = np.zeros((20, 160, 160), dtype=np.uint8), np.arange(20) % 2
     X[y == 1] += 9
-    monkeypatch.setattr("fmnist_sklearn.estimators._base.Training.run", interrupt)
+    monkeypatch.setattr("fmnist_sklearn.estimators.base.Training.run", interrupt)
     for cls, is_large in ((MiniVGGClassifier, True), (LeNet5Classifier, False)):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

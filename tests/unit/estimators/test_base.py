@@ -7,7 +7,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import estimator_html_repr
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.estimators._html import DOCS_URL
+from fmnist_sklearn.estimators.base import DOCS_URL
 
 pytest.importorskip("sklearn.utils._repr_html")  # since scikit-learn 1.7
 

@@ -1,42 +1,81 @@
-"""Arrays of any accepted layout and dtype, turned into image tensors (N, C, H, W)."""
+"""Images, labels and weights in any accepted form, checked and turned into arrays."""
 
 from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from collections.abc import Mapping
+from numbers import Number
+from typing import Any, Literal, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import torch
+from sklearn.utils import check_array, compute_class_weight
+from skorch.utils import is_dataset
 from torch import Tensor
 
 from ..modules import ImageShape
-from ._caller import warn_user
+from ..training import weights_as_float32
+from .sklearn_compat import warn_user
 
-_CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: what a trailing axis of colours holds
-_LEAST_SIDE = 8  # pixels: what is smaller may be anything
+_CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: sizes of a trailing axis of colours
+_LEAST_SIDE = 8  # pixels; shapes with shorter sides are not judged
 _PLUGGED_IN = 2  # dtype.isbuiltin of bfloat16, float8, int4, as of JAX's arrays
 
-# What an object that holds an array may offer NumPy or PyTorch to read it by.
+# Attributes by which an object offers its array to NumPy or PyTorch.
 _PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
+
+# Modules for which the pixel-range warning was already issued. Not an attribute of the
+# estimator, since predict must not change it.
+_warned_of_range: WeakSet[torch.nn.Module] = WeakSet()
+
+
+class Rows(NamedTuple):
+    """Validated arrays, of equal length."""
+
+    pixels: np.ndarray  # (n, n_columns)
+    labels: np.ndarray  # (n,)
+    weights: np.ndarray | None  # (n,), float64
+
+    def without_zero_weights(self) -> Rows:
+        """Leave out the rows whose weight is 0, also after rounding to float32.
+
+        Raises
+        ------
+        ValueError
+            If no row remains.
+        """
+        if self.weights is None:
+            return self
+        # 1e-50 relative to the largest weight of 1 is 0 in float32.
+        present = weights_as_float32(self.weights) > 0
+        if not present.any():
+            raise ValueError("sample_weight is zero for every row; nothing to train on")
+        if present.all():
+            return self
+        return Rows(self.pixels[present], self.labels[present], self.weights[present])
+
+
+# Anything that holds an array ------------------------------------------------------
 
 
 def to_array(X: Any, *, name: str = "the array") -> Any:
-    """Turn what holds an array into one that scikit-learn reads rightly.
+    """Turn what holds an array into one that scikit-learn reads correctly.
 
     Parameters
     ----------
     X : object
-        Tensors, lists of arrays, tensors or pictures, datasets of files, and whatever
-        else hands out its values as NumPy's or PyTorch's protocols say.
+        Tensors, lists of arrays, tensors or pictures, datasets of files, and any other
+        object that offers its values by a protocol of NumPy or PyTorch.
     name : str, default="the array"
-        What errors call it.
+        Its name in error messages.
 
     Returns
     -------
     ndarray or object
-        ``X`` itself where scikit-learn is to judge it: data frames and their columns,
-        sparse matrices, lists of numbers, and what holds no array.
+        ``X`` itself where scikit-learn checks it: data frames and their columns,
+        sparse matrices, lists of numbers, and objects without an array.
 
     Raises
     ------
@@ -50,7 +89,8 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
     if isinstance(X, Tensor):
         return _tensor_to_array(X, name)
     if not isinstance(X, np.ndarray):
-        if _is_frame_or_sparse(X) or not _holds_array(X):
+        is_frame = any(hasattr(type(X), mark) for mark in ("iloc", "columns", "tocsr"))
+        if is_frame or not _holds_array(X):
             return X
         X = _read_array(X, name)
     if X.dtype.names is not None:
@@ -111,12 +151,8 @@ def _tensor_to_array(X: Tensor, name: str) -> np.ndarray:
         ) from error
 
 
-def _is_frame_or_sparse(X: Any) -> bool:
-    return any(hasattr(type(X), mark) for mark in ("iloc", "columns", "tocsr"))
-
-
 def _holds_array(X: Any) -> bool:
-    """Whether an object is, or hands out, an array."""
+    """Whether an object is, or offers, an array."""
     has_protocol = any(hasattr(X, protocol) for protocol in _PROTOCOLS)
     is_array = has_protocol or isinstance(X, memoryview) or _is_sliceable(X)
     return is_array and not isinstance(X, np.generic)
@@ -145,6 +181,9 @@ def _read_array(X: Any, name: str) -> np.ndarray:
         ) from error
 
 
+# Images ---------------------------------------------------------------------------
+
+
 def flatten_images(
     X: Any, image_shape: ImageShape | None, *, name: str = "X"
 ) -> tuple[Any, ImageShape | None]:
@@ -155,24 +194,30 @@ def flatten_images(
     X : array-like
         Rows of pixels (n, C * H * W), images (n, H, W) or (n, C, H, W).
     image_shape : tuple of int or None
-        The expected (C, H, W), or None to take what comes.
+        The expected (C, H, W), or None to accept any.
     name : str, default="X"
-        What errors call the array.
+        Its name in error messages.
 
     Returns
     -------
     rows : array-like
         ``X`` itself where it was not an array of three or four dimensions.
     shape : tuple of int or None
-        (C, H, W) where the dimensions of ``X`` tell it.
+        (C, H, W) where the dimensions of ``X`` show it.
 
     Raises
     ------
+    TypeError
+        For a torch Dataset.
     ValueError
-        For images of another shape than ``image_shape``, and for images that hold
-        their channels last.
+        For images of another shape than ``image_shape``, images that hold their
+        channels last, and paths.
     """
-    first = _first(X)
+    first = X
+    if isinstance(X, list | tuple) or (
+        isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "OU"
+    ):
+        first = X[0] if len(X) else X
     if isinstance(first, str | os.PathLike):
         raise ValueError(
             f"{name} is text or a path ({first!r}); expected images: read the pictures "
@@ -181,6 +226,17 @@ def flatten_images(
             "ImageReader(), as the first step of a Pipeline, paths"
         )
     X = to_array(X, name=name)
+    if is_dataset(X):
+        root = getattr(X, "root", None)
+        remedy = "for data that does not fit in memory see partial_fit"
+        if isinstance(root, str | os.PathLike) and hasattr(X, "samples"):
+            remedy = (
+                f"load its folder with load_image_folder({os.fspath(root)!r}), and "
+                "pass images and target of its result"
+            )
+        raise TypeError(
+            f"{name} must be an array of images, got a {type(X).__name__}; {remedy}"
+        )
     n_dims = getattr(X, "ndim", None)
     if n_dims not in (3, 4):
         return X, None
@@ -201,15 +257,6 @@ def flatten_images(
             f"expects {image_shape}"
         )
     return X.reshape(len(X), math.prod(shape)), shape
-
-
-def _first(X: Any) -> Any:
-    """Return what a collection begins with, or else the object itself."""
-    if isinstance(X, list | tuple) or (
-        isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "OU"
-    ):
-        return X[0] if len(X) else X
-    return X
 
 
 def infer_image_shape(n_columns: int) -> ImageShape:
@@ -267,6 +314,32 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
     return channels, height, width
 
 
+def warn_of_range(module: torch.nn.Module, pixels: np.ndarray) -> None:
+    """Warn once of pixels of 0 to 1 after a fit on 0 to 255, or the reverse."""
+    scaling: Any = getattr(module, "scaling", None)
+    if scaling is None or module in _warned_of_range:
+        return
+    some = pixels[:256]  # enough to see the range, at no cost
+    lowest, highest = some.min(), some.max()
+    in_unit = 0 < highest <= 1 and pixels.dtype.kind == "f"
+    if not (lowest >= 0 and (in_unit or 10 < highest <= 255)):
+        return
+    mean, std = float(scaling.mean[0]), float(scaling.std[0])
+    # Numbers from 0 to 1 have no larger variance than mean * (1 - mean).
+    fitted_on_unit = 0 <= mean <= 1 and std**2 <= mean * (1 - mean) * 1.01
+    if in_unit and mean + std > 5 and mean >= 0:
+        remedy, received = "multiply them by 255", "0 to 1"
+    elif not in_unit and fitted_on_unit:
+        remedy, received = "divide them by 255", "0 to 255"
+    else:
+        return
+    _warned_of_range.add(module)
+    warn_user(
+        f"X holds pixels of {received}, but the network was fitted on pixels of mean "
+        f"{mean:.3g} and standard deviation {std:.3g}; {remedy}"
+    )
+
+
 def to_image_tensor(rows: np.ndarray, image_shape: ImageShape) -> Tensor:
     """Turn validated rows into images, sharing memory where possible.
 
@@ -275,7 +348,7 @@ def to_image_tensor(rows: np.ndarray, image_shape: ImageShape) -> Tensor:
     rows : ndarray of shape (n, n_columns)
         Real numbers; uint8 stays uint8, anything else becomes float32.
     image_shape : tuple of int
-        (C, H, W); may hold more pixels than ``rows`` has columns, the rest is 0.
+        (C, H, W); may hold more pixels than ``rows`` has columns, the others are 0.
 
     Returns
     -------
@@ -297,24 +370,107 @@ def to_image_tensor(rows: np.ndarray, image_shape: ImageShape) -> Tensor:
     if rows.shape[1] < n_pixels:
         rows = np.pad(rows, ((0, 0), (0, n_pixels - rows.shape[1])))
     images = np.ascontiguousarray(rows).reshape(len(rows), *image_shape)
-    return torch.from_numpy(_writable_view(images))
+    if not images.flags.writeable:
+        images = np.asarray(_WritableView(images))
+    return torch.from_numpy(images)
 
 
 class _WritableView:
     """The memory of a read-only array, announced as writable.
 
     PyTorch has no read-only tensors and warns when given such an array, as workers
-    of joblib get from a memory map. The images are only ever read.
+    of joblib receive from a memory map. The images are only ever read.
     """
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array  # keeps the memory alive
-        address, _ = array.__array_interface__["data"]
-        self.__array_interface__ = {
-            **array.__array_interface__,
-            "data": (address, False),
-        }
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
-def _writable_view(array: np.ndarray) -> np.ndarray:
-    return array if array.flags.writeable else np.asarray(_WritableView(array))
+# Labels and weights ---------------------------------------------------------------
+
+
+def encode_labels(labels: np.ndarray, classes: np.ndarray) -> Tensor:
+    """Turn labels into class indices, int64.
+
+    Raises
+    ------
+    ValueError
+        For a label that is not among the classes.
+    """
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y holds labels that are not among the classes {classes!r}: {unknown!r}"
+        )
+    indices = np.searchsorted(classes, labels)
+    return torch.from_numpy(indices.astype(np.int64, copy=False))
+
+
+def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Check the weights of rows.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_rows,), or a number for all rows
+        The weights.
+    n_rows : int
+        Their number.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), float64
+        None of them negative.
+    """
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n_rows, sample_weight)
+    weights = check_array(
+        to_array(sample_weight, name="sample_weight"),
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_non_negative=True,
+        input_name="sample_weight",
+    )
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}"
+        )
+    return weights
+
+
+def weights_of_classes(
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None,
+    classes: np.ndarray,
+    labels: np.ndarray,
+) -> np.ndarray | None:
+    """Turn ``class_weight`` into a weight for each class, float32.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        The parameter.
+    classes : ndarray of shape (n_classes,)
+        All labels.
+    labels : ndarray of shape (n,)
+        Those trained on, which "balanced" counts.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, Mapping):
+        # scikit-learn's function would look for the label "3" under the number 3.
+        known = classes.tolist()
+        unknown = [label for label in class_weight if label not in known]
+        if unknown and not set(known) <= class_weight.keys():
+            raise ValueError(
+                f"class_weight names {unknown!r}, but the classes are {classes!r}"
+            )
+        weights = np.array([class_weight.get(c, 1) for c in known], float)
+    else:
+        weights = compute_class_weight(class_weight, classes=classes, y=labels)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(
+            f"class_weight={class_weight!r} gives the classes {classes!r} the weights "
+            f"{weights!r}; expected finite numbers of at least 0, and one above 0"
+        )
+    return weights_as_float32(weights)

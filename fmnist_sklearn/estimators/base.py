@@ -1,0 +1,1034 @@
+"""The estimator: parameters, fitting, predictions and pickles."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+from skorch.utils import is_dataset
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from ..modules import Dropout
+from ..training import (
+    ImageDataset,
+    Seeds,
+    Training,
+    TrainingNet,
+    build_module,
+    make_augment,
+    normalise_weights,
+    own_settings,
+    pixel_statistics,
+    resolve_device,
+    resolve_precision,
+    split_rows,
+    weights_as_float32,
+)
+from .continuing import (
+    Snapshot,
+    load_state,
+    on_cpu,
+    same_options,
+    same_parameters,
+    same_value,
+)
+from .memory import fit_with_cache
+from .parameters import (
+    CONSTRAINTS,
+    check_nested_names,
+    check_values,
+    did_you_mean,
+    is_nested,
+    keyword_names,
+    whole_signature,
+)
+from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
+from .teachers import check_teachers, start_teaching
+from .validation import (
+    Rows,
+    check_image_shape,
+    check_sample_weight,
+    encode_labels,
+    flatten_images,
+    infer_image_shape,
+    to_array,
+    to_image_tensor,
+    warn_of_range,
+    weights_of_classes,
+)
+
+# The address of the docs, for links from the diagrams of notebooks.
+DOCS_URL = "https://fmnist-sklearn.readthedocs.io/en/latest"
+
+_LARGE_IMAGE = 10_000  # pixels; for smaller images no network is too large
+_MANY_PARAMETERS = 50_000_000
+
+# In the diagrams of notebooks.
+_SHOWN_ATTRIBUTES = (
+    "n_iter_",
+    "best_epoch_",
+    "validation accuracy",
+    "fit_time_",
+    "device_",
+    "precision_",
+    "n_parameters_",
+    "image_shape_",
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+)
+
+
+class ImageClassifier(CallbackSupportMixin, TrainingNet):
+    """A skorch net that keeps scikit-learn's contract; base of the public classes.
+
+    A subclass names its ``module`` and writes its constructor out, keyword-only, with
+    ``**skorch__params`` for the double-underscore names, and passes ``locals()`` to
+    ``_store``. A subclass of that may write all parameters out again, or name only its
+    own and pass ``**kwargs`` on: its constructor then takes what the one above takes.
+    """
+
+    image_shape_: Any  # (channels, height, width)
+
+    _parameter_constraints = CONSTRAINTS
+
+    # Routes ``classes`` to partial_fit as scikit-learn does; skorch removes it.
+    __metadata_request__partial_fit = {"classes": None}  # noqa: RUF012
+
+    # Parameters -----------------------------------------------------------------
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make a constructor with ``**kwargs`` show all parameters it passes on."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            init: Any = cls.__init__
+            init.__signature__ = whole_signature(cls)
+
+    def _store(self, arguments: dict[str, Any]) -> None:
+        """Set a constructor's arguments as attributes, and nothing else."""
+        nested = arguments["skorch__params"]
+        for name in nested:
+            if not is_nested(name):
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument "
+                    f"{name!r}{self._likely_name(name)}"
+                )
+        own = arguments.keys() - {"self", "skorch__params", "__class__"}
+        plain = {name: arguments[name] for name in arguments if name in own}
+        for name, value in {**plain, **nested}.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def _constructor_names(cls) -> list[str]:
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        return [p.name for p in parameters if p.kind not in kinds]
+
+    @classmethod
+    def _likely_name(cls, name: str) -> str:
+        for part in sorted(cls.prefixes_, key=len, reverse=True):
+            rest = name.removeprefix(part)
+            is_short = rest.startswith("_") or rest in keyword_names(cls.module)
+            if name.startswith(part) and is_short and rest.strip("_"):
+                return f"; did you mean {part}__{rest.lstrip('_')}?"
+        return did_you_mean(name, cls._constructor_names())
+
+    @property
+    def _params_to_validate(self) -> set[str]:
+        """The double-underscore names given, which skorch checks too."""
+        return {name for name in vars(self) if is_nested(name)}
+
+    def _get_param_names(self) -> list[str]:
+        return sorted([*self._constructor_names(), *self._params_to_validate])
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the constructor's parameters and the double-underscore ones given.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Part of scikit-learn's interface; it makes no difference here.
+
+        Returns
+        -------
+        dict
+            Parameter names and values.
+        """
+        return {name: getattr(self, name) for name in self._get_param_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Store parameters for the next fit; trained weights stay as they are.
+
+        Parameters
+        ----------
+        **params : dict
+            Names of the constructor, or double-underscore names of skorch.
+
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            For a name that the constructor does not have; nothing is stored then.
+        """
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        takes_nested = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        known = self._constructor_names()
+        for name in params:
+            if is_nested(name) and not takes_nested:
+                raise ValueError(
+                    f"{type(self).__name__} cannot take {name!r}: its constructor has "
+                    "no **kwargs for double-underscore names, so that clone would lose "
+                    "it. Give the constructor **kwargs, and pass them to the one above."
+                )
+            if name not in known and not is_nested(name):
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}"
+                    f"{self._likely_name(name)} Valid parameters are: {known!r}."
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def _check_params(self) -> None:
+        check_values(self)
+        check_nested_names(self, self._params_to_validate)
+        make_augment(self.augment)
+        if self.teacher is not None:
+            check_teachers(self.teacher)
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Show the parameters that differ from their defaults, as scikit-learn does."""
+        return BaseEstimator.__repr__(self, N_CHAR_MAX)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Describe the estimator: rows or images in, no NaN, single-label targets."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def get_metadata_routing(self):
+        """Get the metadata this estimator requests; it is a plain consumer."""
+        return BaseEstimator.get_metadata_routing(self)
+
+    # Fitting --------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train the network on images and their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images: uint8 or any real dtype.
+        y : array-like of shape (n,)
+            Labels of any kind that scikit-learn takes.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows in the loss. Rows of weight 0 count as absent.
+        X_val, y_val : array-like, optional
+            Rows to validate on, instead of a part of ``X``.
+        sample_weight_val : array-like, optional
+            Weights of the rows of ``X_val`` in the validation loss.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For parameters, shapes or values out of range, and if the loss becomes
+            NaN or infinite, with the epoch named.
+
+        Notes
+        -----
+        A call that fails leaves the estimator as it was. Ctrl-C does so too, up to the
+        first finished epoch; after it the weights of the best epoch so far are kept,
+        and ``n_iter_`` counts the epochs that were finished.
+        """
+        self.check_training_readiness()
+        self._check_params()
+        if (X_val is None) != (y_val is None):
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val go together, but {missing} is None")
+        if sample_weight_val is not None and X_val is None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        continues = self.warm_start and self.__sklearn_is_fitted__()
+        with self._undone_on_error(continues=continues) as before:
+            self._start(continues=continues, partial=False)
+            rows = self._check_rows(X, y, sample_weight, first_call=not continues)
+            classes = np.unique(rows.labels)
+            if continues and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    "warm_start=True continues a net of the classes "
+                    f"{self.classes_!r}, but y holds {classes!r}"
+                )
+            self.classes_ = classes
+            dataset = self._make_dataset(rows, shared=True)
+            if X_val is None:
+                train, valid = self._split(dataset)
+            else:
+                train = dataset
+                valid = self._validation_dataset(X_val, y_val, sample_weight_val)
+            self._train(rows, train, valid, self.max_epochs, before)
+        self._warn_if_cut_short()
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Train for one epoch over all the rows given.
+
+        There is no validation part, early stopping, schedule or averaging of weights.
+        The scaling of the pixels is fixed by the first call; the optimizer continues
+        from its state.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images.
+        y : array-like of shape (n,)
+            Labels, all among ``classes``.
+        classes : array-like of shape (n_classes,), optional
+            All labels of this and later calls; needed in the first call.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows in the loss.
+
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``classes`` is missing in the first call or differs from it, or ``y``
+            holds another label.
+        """
+        self.check_training_readiness()
+        self._check_params()
+        first = not self.__sklearn_is_fitted__()
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once; pass partial_fit a "
+                "sample_weight, or class_weight as a dict"
+            )
+        if classes is not None:
+            classes = np.unique(column_or_1d(to_array(classes, name="classes")))
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        expected = classes if first or classes is None else self.classes_
+        if classes is not expected and not np.array_equal(classes, expected):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to "
+                f"partial_fit, was: {self.classes_!r}"
+            )
+        with self._undone_on_error(continues=not first) as before:
+            self._start(continues=not first, partial=True)
+            rows = self._check_rows(X, y, sample_weight, first_call=first)
+            if first:
+                self.classes_ = classes
+            self._train(rows, self._make_dataset(rows), None, 1, before)
+        return self
+
+    @contextmanager
+    def _undone_on_error(self, *, continues: bool) -> Iterator[Snapshot]:
+        """Leave the estimator as it was if the block fails, without a finished epoch.
+
+        Inside, PyTorch's settings are those of a training.
+        """
+        before = Snapshot(self, in_place=continues)
+        try:
+            with own_settings(training=True):
+                yield before
+        except BaseException as error:
+            # Finished epochs are kept after an interrupt, nothing after an error.
+            run = before.run
+            if run is not None and run.leaves_something_after(error):
+                run.settle()
+            else:
+                self.__dict__.clear()
+                self.__dict__.update(before.attributes)
+                before.restore()
+            raise
+
+    def _start(self, *, continues: bool, partial: bool) -> None:
+        self._is_partial_fit = partial
+        if continues:
+            self._check_unchanged()
+            self._apply_changes()
+        else:
+            self._draw_seeds_and_place()
+
+    def _draw_seeds_and_place(self) -> None:
+        """Set seeds, device and precision from the parameters."""
+        self._seeds = Seeds(self.random_state)
+        self.device_ = resolve_device(self.device)
+        self.precision_ = resolve_precision(
+            self.precision, self.device_, self._bfloat16_pays
+        )
+
+    def _check_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, first_call: bool
+    ) -> Rows:
+        """Validate images, labels and weights, and leave out rows of weight 0.
+
+        The first call sets ``n_features_in_``, ``feature_names_in_`` and
+        ``image_shape_``; later ones must agree with them.
+        """
+        expected = self.image_shape if first_call else self.image_shape_
+        X, shape = flatten_images(X, None if expected is None else tuple(expected))
+        y = to_array(y, name="y")
+        pixels, labels = validate_data(self, X, y, reset=first_call, dtype="numeric")
+        check_classification_targets(labels)
+        n_rows, n_columns = pixels.shape
+        if first_call and self.image_shape is not None:
+            self.image_shape_ = check_image_shape(self.image_shape, n_columns)
+        elif first_call:
+            self.image_shape_ = shape or infer_image_shape(n_columns)
+        if sample_weight is None:
+            return Rows(pixels, labels, None)
+        weights = check_sample_weight(sample_weight, n_rows)
+        return Rows(pixels, labels, weights).without_zero_weights()
+
+    def _make_dataset(self, rows: Rows, *, shared: bool = False) -> ImageDataset:
+        """Turn validated arrays into tensors on the network's device.
+
+        With ``shared``, simultaneous fits of equal images on a GPU share one copy.
+        """
+        weights = rows.weights
+        if weights is not None:
+            weights = None if np.ptp(weights) == 0 else weights_as_float32(weights)
+        return ImageDataset(
+            to_image_tensor(rows.pixels, self.image_shape_),
+            encode_labels(rows.labels, self.classes_),
+            None if weights is None else torch.from_numpy(weights),
+        ).to(self.device_, shared=shared)
+
+    def _validation_dataset(
+        self, X_val: Any, y_val: Any, sample_weight_val: Any
+    ) -> ImageDataset:
+        try:
+            rows = self._check_rows(X_val, y_val, sample_weight_val, first_call=False)
+            return self._make_dataset(rows)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            message = f"In X_val, y_val, sample_weight_val: {error}"
+            raise kind(message) from error
+
+    def _split(self, dataset: Any) -> tuple[Any, Any]:
+        """Split into the part to train on and the part to validate on, or None."""
+        targets = dataset.targets.cpu().numpy()
+        if self.train_split is not None:
+            return self.train_split(dataset, targets)
+        if self.validation_fraction == 0:
+            if self.patience not in ("auto", None):
+                raise ValueError(
+                    f"patience={self.patience!r} needs a validation part, but "
+                    "validation_fraction=0 leaves none; use patience='auto' or None"
+                )
+            return dataset, None
+        train, valid = split_rows(
+            targets, self.validation_fraction, self.shuffle, self._seeds.split
+        )
+        return Subset(dataset, train), Subset(dataset, valid)  # type: ignore[arg-type]
+
+    def _train(
+        self,
+        rows: Rows,
+        train: Any,
+        valid: Any,
+        n_epochs: int,
+        before: Snapshot,
+    ) -> None:
+        """Build the parts of the net where they are new, and train."""
+        factors = weights_of_classes(self.class_weight, self.classes_, rows.labels)
+        train = normalise_weights(train, factors)
+        valid = normalise_weights(valid, factors, purpose="validate on")
+        fresh = not before.in_place
+        if fresh:
+            self._warn_if_large()
+            self.initialize()
+            mean, std = pixel_statistics(train, self.pixel_scaling)
+            self.module_.scaling.mean.copy_(mean)
+            self.module_.scaling.std.copy_(std)
+        teaching = None
+        if self.teacher is not None and self.distillation_weight:
+            train, teaching = start_teaching(self, train)
+        tasks = []
+        if hasattr(self, "_skl_callbacks") and not self._is_partial_fit:
+            tasks.append(FitTasks(self, *rows))
+        before.run = training = Training(self, train, valid, n_epochs, tasks, teaching)
+        if self.memory is None:
+            training.run()
+        else:
+            fit_with_cache(self, training, fresh=fresh)
+        for task in tasks:
+            task.end_fit(self)
+
+    def _warn_if_large(self) -> None:
+        """Warn of a network whose size follows from that of the images."""
+        if self.n_features_in_ < _LARGE_IMAGE:
+            return
+        # Without memory: the warning comes before a network that may not fit in it.
+        module = build_module(self.module, self._module_arguments())
+        n_parameters = sum(p.numel() for p in module.parameters())
+        if n_parameters > _MANY_PARAMETERS:
+            _, height, width = self.image_shape_
+            warn_user(
+                f"for images of {height} x {width} pixels the network has "
+                f"{n_parameters:,} parameters, nearly all in its first dense layer, "
+                "which grows with the area of the images; make them smaller, such as "
+                "64 x 64, or the layer narrower (module__hidden_units)"
+            )
+
+    def _warn_if_cut_short(self) -> None:
+        losses = [row["valid_loss"] for row in self.history_ if "valid_loss" in row]
+        if self.lr_schedule is not None or not losses or not self._patience():
+            return
+        *earlier, last = losses
+        # Averaged weights improve a little for very long.
+        if last < 0.99 * min(earlier, default=float("inf")):
+            warn_user(
+                f"the validation loss was still falling when max_epochs="
+                f"{self.max_epochs} was reached; more epochs may fit better",
+                ConvergenceWarning,
+                once=True,
+            )
+
+    def initialize(self) -> Self:
+        """Build network, loss, optimizer and callbacks, as skorch does.
+
+        ``fit`` does so itself. Called before any fit, it assumes the shape and the
+        number of classes that the parameters give, else (1, 28, 28) and 10.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
+        self._check_params()
+        if not hasattr(self, "_classes"):
+            arguments = self.get_params_for("module")
+            shape = arguments.get("image_shape", self.image_shape)
+            self.image_shape_ = (1, 28, 28) if shape is None else tuple(shape)
+            self.n_features_in_ = int(np.prod(self.image_shape_))
+            self.classes_ = np.arange(arguments.get("n_classes", 10))
+        if not hasattr(self, "_seeds"):
+            self._draw_seeds_and_place()
+        super().initialize()
+        self._built_with = self._building_parameters()
+        return self
+
+    # Fits that continue: warm_start, partial_fit -----------------------------------
+
+    def _building_parameters(self) -> dict[str, Any]:
+        """Return the parameters that a network, once trained, cannot change."""
+        arguments = self._module_arguments()
+        named = {f"module__{name}": value for name, value in arguments.items()}
+        return {**named, "pixel_scaling": self.pixel_scaling}
+
+    def _check_unchanged(self) -> None:
+        """Refuse parameters that would need another network than the trained one."""
+        now = self._building_parameters()
+        built = self.__dict__.get("_built_with", now)
+        values = {
+            name: (built.get(name), now.get(name))
+            for name in sorted(built.keys() | now.keys())
+            if name != "module__dropout"  # applied to the trained network
+        }
+        if self.image_shape is not None:
+            values["image_shape"] = self.image_shape_, self.image_shape
+        for name, (before, after) in values.items():
+            if not same_value(before, after):
+                raise ValueError(
+                    f"{name} was {before!r} when the network was built and is "
+                    f"{after!r} now, but warm_start and partial_fit continue with the "
+                    "trained network; set it back, or fit a clone"
+                )
+
+    def _apply_changes(self) -> None:
+        """Apply each parameter that was set since the last call.
+
+        Weights, and the optimizer's state where it is still valid, stay.
+        """
+        if self._seeds.source == self.random_state:
+            self._seeds = self._seeds.following()
+        else:
+            self._seeds = Seeds(self.random_state)
+        device = resolve_device(self.device)
+        moves, self.device_ = device != self.device_, device
+        self.precision_ = resolve_precision(self.precision, device, self._bfloat16_pays)
+        if moves:
+            self.place_module()
+        self._initialize_callbacks()
+        self.initialize_criterion()
+        built_with = self.__dict__.get("_built_with", {})
+        self._built_with = self._building_parameters()
+        dropout = self._built_with["module__dropout"]
+        if built_with.get("module__dropout") != dropout:
+            for layer in self.module_.modules():
+                if isinstance(layer, Dropout):
+                    layer.p = dropout
+        self._renew_optimizer()
+
+    def _renew_optimizer(self) -> None:
+        """Build the optimizer from the parameters; keep its state where it fits."""
+        kept = self.__dict__.pop("optimizer_", None)
+        kind, state = self.__dict__.pop("_optimizer_state", (None, None))  # of a pickle
+        if kept is not None:
+            kind, state = type(kept), kept.state_dict()
+        self.initialize_optimizer()
+        new = self.optimizer_
+        if (
+            kind is type(new)
+            and same_options(state, new.state_dict())
+            and (kept is None or same_parameters(kept, new))
+        ):
+            # The same object where possible, since hooks may be registered on it.
+            self.optimizer_ = new if kept is None else kept
+            load_state(self.optimizer_, state, new.state_dict()["param_groups"])
+        for group in self.optimizer_.param_groups:
+            group.setdefault("initial_lr", group["lr"])  # for schedulers that continue
+
+    # Fitted attributes ------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a network to predict with."""
+        return self.initialized_ and hasattr(self, "module_")
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The class labels, sorted, of shape (n_classes,)."""
+        try:
+            return self.__dict__["_classes"]
+        except KeyError:
+            raise AttributeError(
+                f"This {type(self).__name__} instance is not fitted yet: it has no "
+                "attribute 'classes_'"
+            ) from None
+
+    @classes_.setter
+    def classes_(self, classes: np.ndarray) -> None:
+        self._classes = classes
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of learnable parameters of the network."""
+        check_is_fitted(self)
+        return sum(p.numel() for p in self.module_.parameters() if p.requires_grad)
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs run, over all calls since the weights were drawn."""
+        check_is_fitted(self)
+        return len(self.history_)
+
+    @property
+    def n_classes_(self) -> int:
+        """Number of classes."""
+        return len(self.classes_)
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """Training loss of each epoch, named as in ``MLPClassifier``."""
+        check_is_fitted(self)
+        return [row["train_loss"] for row in self.history_]
+
+    @property
+    def best_loss_(self) -> float:
+        """The lowest training loss of an epoch, named as in ``MLPClassifier``."""
+        return min(self.loss_curve_)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """Validation accuracy of each epoch; None where an epoch had no validation."""
+        check_is_fitted(self)
+        scores = [row.get("valid_acc") for row in self.history_]
+        return None if None in scores else scores
+
+    # Predictions ------------------------------------------------------------------
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Estimate the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Rows sum to 1; columns are in the order of ``classes_``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ValueError
+            For images of another shape, pixels that are NaN or infinite, or so large
+            that the network's outputs are.
+        """
+        # In double precision, rows sum to 1 as closely as scikit-learn's metrics
+        # require, also after an ensemble has averaged them.
+        return self._predict_scores(X, lambda logits: logits.double().softmax(1))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Estimate the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Finite where the probability itself underflows to 0.
+        """
+        return self._predict_scores(X, lambda logits: logits.double().log_softmax(1))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits, which are the network's outputs before the softmax.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), or (n,) for two classes; float64
+            For two classes, the logit of ``classes_[1]`` minus that of ``classes_[0]``,
+            as in scikit-learn.
+
+        Notes
+        -----
+        Computed in double precision, which takes longer than ``predict_proba``: logits
+        have no bound, and in float32 those of an image would depend on the other images
+        of its batch by more than scikit-learn's checks allow.
+        """
+        check_is_fitted(self)
+        twin = self._twin_with_own_network()
+        twin.module_.double()
+        scores = twin._predict_scores(X, lambda logits: logits)
+        return scores if scores.shape[1] != 2 else scores[:, 1] - scores[:, 0]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the label of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted. A torch Dataset, as skorch's own
+            scoring passes it, gives class indices, as its targets are.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels of ``classes_``.
+        """
+        indices = self._predict_scores(X, lambda logits: logits.argmax(1))
+        return indices if is_dataset(X) else self.classes_[indices]
+
+    def embed(self, X: Any) -> np.ndarray:
+        """Return the activations of the last hidden layer for each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_units), float32
+            The inputs of the last dense layer: 84 or 512 values by default.
+
+        Examples
+        --------
+        >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+        >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+        >>> net = LeNet5Classifier(max_epochs=1, patience=None).fit(X[:200], y[:200])
+        >>> net.embed(X[:5]).shape
+        (5, 84)
+        """
+        check_is_fitted(self)
+        batches: list[Tensor] = []
+
+        def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            batches.append(inputs[0].detach())
+
+        twin = self._twin_with_own_network(predict_flip=False)
+        twin.module_.head.out.register_forward_pre_hook(keep)
+        twin._predict_scores(X, lambda logits: logits)
+        return torch.cat(batches).float().cpu().numpy()
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted.
+        y : array-like of shape (n,)
+            True labels.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            The share of images whose label is predicted correctly.
+        """
+        y = to_array(y, name="y")
+        sample_weight = to_array(sample_weight, name="sample_weight")
+        return super().score(X, y, sample_weight)
+
+    def _predict_scores(self, X: Any, link: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """Apply a function to the logits of all rows."""
+        check_is_fitted(self)
+        with own_settings():
+            dataset = X if is_dataset(X) else self.get_dataset(X)
+            # A GPU is waited for once, at the end; others may lack double precision.
+            on_gpu = self.device_.type == "cuda"
+            device = self.device_ if on_gpu else torch.device("cpu")
+            # One block for all rows: small ones, kept from each batch, would lie
+            # between the large ones of the batches, whose memory could then not be
+            # used again.
+            logits, n = torch.empty(0), 0
+            for outputs in self.forward_iter(dataset, device=device):
+                if n == 0:
+                    shape = len(dataset), outputs.shape[1]
+                    logits = torch.empty(shape, dtype=outputs.dtype, device=device)
+                logits[n : n + len(outputs)] = outputs.detach()
+                n += len(outputs)
+            logits = logits[:n]
+            if not torch.isfinite(logits).all():
+                raise ValueError(
+                    "the network's outputs are not finite numbers: X holds values far "
+                    "beyond those that it was trained on, or its weights are not "
+                    "finite"
+                )
+            return link(logits).cpu().numpy()
+
+    def _twin_with_own_network(self, **attributes: Any) -> Self:
+        """Return an estimator like this one, whose network may be changed."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self))
+        twin.__dict__.update(attributes, module_=copy.deepcopy(self.module_))
+        return twin
+
+    # skorch's tools ---------------------------------------------------------------
+
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
+        """Validate images, and labels where given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
+            Images of the shape that was fitted; a Dataset is returned as it is.
+        y : array-like of shape (n,), optional
+            Labels of ``classes_``.
+
+        Returns
+        -------
+        ImageDataset
+            Images with their class indices, on the network's device. Without ``y``
+            these are 0, and all stays in main memory, since images are predicted batch
+            by batch.
+        """
+        if is_dataset(X):
+            return X
+        X, _ = flatten_images(X, self.image_shape_)
+        pixels = validate_data(self, X, reset=False, dtype="numeric")
+        warn_of_range(self.module_, pixels)
+        if y is None:
+            images = to_image_tensor(pixels, self.image_shape_)
+            return ImageDataset(images, torch.zeros(len(images), dtype=torch.int64))
+        labels = column_or_1d(to_array(y, name="y"))
+        check_consistent_length(pixels, labels)
+        return self._make_dataset(Rows(pixels, labels, None))
+
+    def get_split_datasets(self, X: Any, y: Any = None) -> tuple[Any, Any]:
+        """Split images and labels as ``fit`` does.
+
+        Parameters
+        ----------
+        X, y : array-like
+            As for ``get_dataset``.
+
+        Returns
+        -------
+        train, valid : torch.utils.data.Dataset
+            The second is None where ``fit`` would train on every row.
+        """
+        return self._split(self.get_dataset(X, y))
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Update the network by one batch; at any time, also outside of ``fit``.
+
+        Teachers belong to ``fit`` and ``partial_fit``: outside of them, the labels
+        alone count.
+
+        Parameters
+        ----------
+        batch : tuple of Tensor
+            Raw images (n, C, H, W) and class indices (n,).
+        **fit_params : dict
+            Part of skorch's interface.
+
+        Returns
+        -------
+        dict
+            ``loss`` and ``y_pred``, the logits.
+        """
+        if self._training is None:
+            self._make_ready()
+        return super().train_step(batch, **fit_params)
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute the loss of a batch; at any time, also outside of ``fit``.
+
+        Parameters
+        ----------
+        batch, **fit_params
+            As for ``train_step``.
+
+        Returns
+        -------
+        dict
+            ``loss`` and ``y_pred``, the logits.
+        """
+        if self._training is None:
+            self._make_ready()
+        return super().validation_step(batch, **fit_params)
+
+    def _make_ready(self) -> None:
+        """Build what a step needs and a new or unpickled estimator does not have."""
+        if not self.__sklearn_is_fitted__():
+            self.initialize()
+        elif not hasattr(self, "optimizer_"):
+            self._renew_optimizer()
+
+    # Pickles and copies -------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the network on the CPU, no training leftovers.
+
+        The optimizer's state is kept only where training can continue from it: with
+        ``warm_start``, or after ``partial_fit``.
+        """
+        state = vars(self).copy()
+        state.pop("_training", None)
+        optimizer = state.pop("optimizer_", None)
+        if optimizer is not None and (self.warm_start or self._is_partial_fit):
+            state["_optimizer_state"] = type(optimizer), optimizer.state_dict()
+        if "module_" in state and self.device_.type != "cpu":
+            for name in ("module_", "criterion_"):
+                if isinstance(state.get(name), nn.Module):
+                    state[name] = copy.deepcopy(state[name]).cpu()
+            if "_optimizer_state" in state:
+                kind, values = state["_optimizer_state"]
+                state["_optimizer_state"] = kind, on_cpu(values)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the estimator; the network goes to the device this machine has."""
+        self.__dict__.update(state)
+        if "module_" in state:
+            try:
+                self.device_ = resolve_device(self.device)
+            except ValueError:
+                self.device_ = torch.device("cpu")
+            self.place_module()
+            if isinstance(state.get("criterion_"), nn.Module):
+                state["criterion_"].to(self.device_)
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights, optimizer or history from files, as skorch does.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for ``skorch.NeuralNet.load_params``.
+        """
+        device = self.device  # skorch passes it to torch, which does not know "auto"
+        self.device = str(getattr(self, "device_", "cpu"))
+        try:
+            super().load_params(*args, **kwargs)
+        finally:
+            self.device = device
+
+    # Diagrams in notebooks ----------------------------------------------------------
+
+    # scikit-learn makes the diagram, and reads the private names below: without them it
+    # links to its own docs, has no caption, and lists skorch's internal attributes.
+    # Releases before 1.9 read fewer of them.
+    _doc_link_module = "fmnist_sklearn"
+    _doc_link_template = f"{DOCS_URL}/api/generated/fmnist_sklearn.{{name}}.html"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        return {"name": type(self).__name__}
+
+    def _sk_visual_block_(self) -> Any:
+        from sklearn.utils._repr_html.estimator import _VisualBlock
+
+        caption = None
+        if getattr(self, "history_", None):
+            accuracy = self._best_validation_accuracy()
+            facts = [
+                f"epoch {self.best_epoch_} of {self.n_iter_} kept",
+                *([] if accuracy is None else [f"validation accuracy {accuracy:.4f}"]),
+                f"{self.n_parameters_:,} parameters",
+                f"{self.fit_time_:.1f} s on {self.device_}",
+            ]
+            caption = " · ".join(facts)
+        return _VisualBlock(
+            "single",
+            self,
+            names=type(self).__name__,
+            name_details=str(self),
+            name_caption=caption,
+        )
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        table = BaseEstimator._get_fitted_attr_html(self, doc_link)
+        accuracy = self._best_validation_accuracy()
+        if accuracy is not None:
+            described = {"type_name": "float", "value": accuracy}
+            table["validation accuracy"] = described
+        table.data = {name: table[name] for name in _SHOWN_ATTRIBUTES if name in table}
+        return table
+
+    def _best_validation_accuracy(self) -> float | None:
+        """Return the validation accuracy of the epoch whose weights are kept."""
+        return self.history_[self.best_epoch_ - 1].get("valid_acc")
