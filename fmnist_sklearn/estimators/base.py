@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn.utils.validation import (
     column_or_1d,
     validate_data,
 )
-from skorch.utils import is_dataset
+from skorch.utils import is_dataset, params_for
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
@@ -120,6 +121,35 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             init: Any = cls.__init__
             init.__signature__ = whole_signature(cls)
 
+    # Double-underscore parameters are in one private attribute: a check of scikit-learn
+    # allows an unfitted estimator no public attribute except its constructor's names.
+    _nested: Mapping[str, Any] = MappingProxyType({})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, or a double-underscore parameter."""
+        if is_nested(name):
+            self.__dict__["_nested"] = {**self._nested, name: value}
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Get a double-underscore parameter, which is not an attribute itself."""
+        if is_nested(name) and name in self._nested:
+            return self._nested[name]
+        return super().__getattribute__(name)  # raises what was raised before
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute, or a double-underscore parameter."""
+        if name in self._nested:
+            rest = {key: value for key, value in self._nested.items() if key != name}
+            self.__dict__["_nested"] = rest
+        else:
+            super().__delattr__(name)
+
+    def _get_params_for(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters of a part; skorch looks for them in ``__dict__``."""
+        return params_for(prefix, self._nested)
+
     def _store(self, arguments: dict[str, Any]) -> None:
         """Set a constructor's arguments as attributes, and nothing else."""
         nested = arguments["skorch__params"]
@@ -152,10 +182,10 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     @property
     def _params_to_validate(self) -> set[str]:
         """The double-underscore names given, which skorch checks too."""
-        return {name for name in vars(self) if is_nested(name)}
+        return set(self._nested)
 
     def _get_param_names(self) -> list[str]:
-        return sorted([*self._constructor_names(), *self._params_to_validate])
+        return sorted([*self._constructor_names(), *self._nested])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the constructor's parameters and the double-underscore ones given.
@@ -211,7 +241,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _check_params(self) -> None:
         check_values(self)
-        check_nested_names(self, self._params_to_validate)
+        check_nested_names(self, self._nested)
         make_augment(self.augment)
         if self.teacher is not None:
             check_teachers(self.teacher)

@@ -474,7 +474,7 @@ def test_errors_of_partial_fit(X, y, quick, lenet5):
     with pytest.raises(ValueError, match="784"):
         net.partial_fit(X[:, :700], y)
     balanced = LeNet5Classifier(**quick, class_weight="balanced")
-    with pytest.raises(ValueError, match="class_weight='balanced' is not known"):
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows"):
         balanced.partial_fit(X, y, classes=np.arange(10))
 
 
