@@ -7,9 +7,8 @@ import json
 import math
 import os
 import warnings
-from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +19,12 @@ from torch import Tensor, nn
 from ._unwrap import where_the_model_is
 from ._version import __version__
 from .estimators import ImageClassifier
-from .modules import ImageShape
 from .storage import atomic_write
 from .training import own_settings
 
-_DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
-_LAYOUTS = ("images", "rows")
-_LOWEST_OPSET = 18  # what PyTorch writes; it would have to be converted to an older one
+_LOWEST_OPSET = 18  # which PyTorch writes; others are converted from it
 _TOLERANCE = 1e-5  # between the graph's probabilities and the estimator's
-_TRACING = Lock()  # what PyTorch notes while it traces belongs to all threads
+_TRACING = Lock()  # PyTorch's tracer has state that all threads share
 
 
 def export_onnx(
@@ -42,9 +38,9 @@ def export_onnx(
     """Write a fitted classifier as an ONNX graph from raw pixels to labels.
 
     Scaling of the pixels, mirror images (where ``predict_flip`` is set) and softmax are
-    part of the graph, which any runtime of ONNX computes without Python. It is computed
-    once here, by onnxruntime on random images, and compared with the estimator before
-    the file appears.
+    part of the graph, which any runtime of ONNX computes without Python. Before the
+    file appears, onnxruntime computes it for random images, which is compared with the
+    estimator.
 
     Parameters
     ----------
@@ -53,14 +49,14 @@ def export_onnx(
     path : str or path-like
         The file to write; one that exists is replaced, as a whole or not at all.
     input_dtype : {"uint8", "float32"}, default="uint8"
-        Type of the pixels that the graph takes. They are not scaled by it: pixels of
-        any type are to have the range of those that were fitted.
+        Type of the pixels that the graph takes. It implies no scaling: pixels of any
+        type must have the range of those that were fitted.
     layout : {"images", "rows"}, default="images"
         Whether the graph takes images of shape (n, C, H, W) or rows of pixels
         (n, ``n_features_in_``).
     opset : int, default=18
-        Version of ONNX's set of operators: 18, the oldest possible, is what most
-        runtimes know.
+        Version of ONNX's set of operators: 18, the oldest possible, is supported by
+        most runtimes.
 
     Raises
     ------
@@ -86,21 +82,20 @@ def export_onnx(
 
     See Also
     --------
-    save_model : A file to go on working with in Python.
+    save_model : A file to continue with in Python.
 
     Notes
     -----
     The graph has the input ``pixels``, whose batch may have any size, and the outputs
     ``label`` (n,) and ``probabilities`` (n, n_classes), float32. Labels are those of
-    ``classes_``: strings, int64, float64 or booleans. The file's metadata tell, as
+    ``classes_``: strings, int64, float64 or booleans. The file's metadata are, as
     JSON, ``class``, ``classes``, ``image_shape``, ``input_dtype``, ``layout``,
     ``predict_flip`` and ``versions``. Equal networks give equal files.
 
     Examples
     --------
     >>> import onnxruntime, tempfile
-    >>> from pathlib import Path
-    >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+    >>>     >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
     >>> from fmnist_sklearn import export_onnx
     >>> X, y = load_fashion_mnist_sample(return_X_y=True)
     >>> net = LeNet5Classifier(max_epochs=1, patience=None).fit(X[:500], y[:500])
@@ -112,16 +107,21 @@ def export_onnx(
     >>> bool((labels == net.predict(X)).all())
     True
     """
-    _check_kind(estimator)
+    if not isinstance(estimator, ImageClassifier):
+        where = where_the_model_is(estimator)
+        raise TypeError(
+            "export_onnx takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
+            f"object of class {type(estimator).__name__}"
+            + (where and f": export {where}; the graph holds the network alone")
+        )
     check_is_fitted(estimator)
-    _check_pixels(estimator, input_dtype, layout)
-    labels = _labels(estimator.classes_)
     onnx, onnxruntime = _import_extra()
-    _check_opset(opset, highest=onnx.defs.onnx_opset_version())
+    _check_arguments(
+        estimator, input_dtype, layout, opset, onnx.defs.onnx_opset_version()
+    )
+    labels = _labels(estimator.classes_)
     if input_dtype == "uint8":
         _warn_of_small_range(estimator)
-    estimator = _on_cpu(estimator)
-    sample = _predict_sample(estimator, input_dtype)
     about = {
         "class": type(estimator).__name__,
         "classes": labels.tolist(),
@@ -135,43 +135,53 @@ def export_onnx(
             "torch": str(torch.__version__),
         },
     }
-    # Opened before the tracing, which takes seconds, for what cannot be written to be
-    # told at once.
+    twin = _on_cpu(estimator)
+    rows = _random_rows(twin, input_dtype)
+    expected = twin.predict(rows), twin.predict_proba(rows)
+    # Opened before the tracing, which takes seconds, so that a path that cannot be
+    # written is reported at once.
     with atomic_write(path) as file:
         with _TRACING, own_settings():
-            model = _trace(estimator, _DTYPES[input_dtype], layout, opset)
-        _drop_notes_of_tracing(model.graph)
+            model = _trace(twin, input_dtype, layout, opset)
+        _drop_source_paths(model.graph)
         _append_labels(onnx, model.graph, labels)
         onnx.helper.set_model_props(
             model, {key: json.dumps(value) for key, value in about.items()}
         )
         onnx.checker.check_model(model)
-        file.write(model.SerializeToString(deterministic=True))
-        file.flush()
-        session = _open_session(onnxruntime, Path(file.name).read_bytes())
-        _check_agreement(sample, session, estimator, layout)
+        content = model.SerializeToString(deterministic=True)
+        pixels = rows.reshape(-1, *twin.image_shape_) if layout == "images" else rows
+        fault = _compare(onnxruntime, content, pixels, *expected)
+        if fault:
+            raise RuntimeError(
+                f"on random images the graph differs from the estimator in {fault}, so "
+                f"that no file was written; does {type(estimator).__name__} change "
+                "what its network's outputs become (infer, predict, predict_proba)?"
+            )
+        file.write(content)
 
 
-# What is refused, or warned of ----------------------------------------------------
+def _import_extra() -> tuple[Any, Any]:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401 - used by PyTorch's exporter
+    except ImportError as error:
+        raise ImportError(
+            f"export_onnx needs onnx, onnxscript and onnxruntime ({error}); install "
+            "them with: pip install fmnist-sklearn[onnx]"
+        ) from error
+    return onnx, onnxruntime
 
 
-def _check_kind(estimator: Any) -> None:
-    if isinstance(estimator, ImageClassifier):
-        return
-    where = where_the_model_is(estimator)
-    raise TypeError(
-        "export_onnx takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
-        f"object of class {type(estimator).__name__}"
-        + (where and f": export {where}; the graph holds the network alone")
-    )
-
-
-def _check_pixels(estimator: ImageClassifier, input_dtype: Any, layout: Any) -> None:
-    if input_dtype not in tuple(_DTYPES):
+def _check_arguments(
+    estimator: ImageClassifier, input_dtype: Any, layout: Any, opset: Any, highest: int
+) -> None:
+    if input_dtype not in ("uint8", "float32"):
         raise ValueError(
             f"input_dtype must be 'uint8' or 'float32', got {input_dtype!r}"
         )
-    if layout not in _LAYOUTS:
+    if layout not in ("images", "rows"):
         raise ValueError(f"layout must be 'images' or 'rows', got {layout!r}")
     n_columns, shape = estimator.n_features_in_, estimator.image_shape_
     if layout == "images" and n_columns < math.prod(shape):
@@ -179,14 +189,10 @@ def _check_pixels(estimator: ImageClassifier, input_dtype: Any, layout: Any) -> 
             f"this estimator was fitted on rows of {n_columns} columns, laid out in an "
             f"image of {shape} that they do not fill; export it with layout='rows'"
         )
-
-
-def _check_opset(opset: Any, *, highest: int) -> None:
-    is_integer = isinstance(opset, int) and not isinstance(opset, bool)
-    if not is_integer or not _LOWEST_OPSET <= opset <= highest:
+    if not (isinstance(opset, int) and _LOWEST_OPSET <= opset <= highest):
         raise ValueError(
             f"opset must be an integer from {_LOWEST_OPSET} to {highest}, the newest "
-            f"that the installed onnx knows; got {opset!r}"
+            f"that the installed onnx has; got {opset!r}"
         )
 
 
@@ -199,19 +205,6 @@ def _labels(classes: np.ndarray) -> np.ndarray:
             f"classes_={classes!r}"
         )
     return labels.astype(object) if labels.dtype.kind == "U" else labels
-
-
-def _import_extra() -> tuple[Any, Any]:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 - what PyTorch's exporter is written in
-    except ImportError as error:
-        raise ImportError(
-            f"export_onnx needs onnx, onnxscript and onnxruntime ({error}); install "
-            "them with: pip install fmnist-sklearn[onnx]"
-        ) from error
-    return onnx, onnxruntime
 
 
 def _warn_of_small_range(estimator: ImageClassifier) -> None:
@@ -233,14 +226,12 @@ def _warn_of_small_range(estimator: ImageClassifier) -> None:
 class _FromPixels(nn.Module):
     """A network with what an estimator does around it, from pixels to probabilities."""
 
-    def __init__(
-        self, network: nn.Module, image_shape: ImageShape, n_columns: int, flip: bool
-    ) -> None:
+    def __init__(self, estimator: ImageClassifier) -> None:
         super().__init__()
-        self.network = network
-        self.image_shape = image_shape
-        self.n_missing = math.prod(image_shape) - n_columns
-        self.flip = flip
+        self.network = copy.deepcopy(estimator.module_)
+        self.image_shape = estimator.image_shape_
+        self.n_missing = math.prod(self.image_shape) - estimator.n_features_in_
+        self.flip = estimator.predict_flip
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return class indices (N,) and probabilities (N, n_classes)."""
@@ -255,24 +246,20 @@ class _FromPixels(nn.Module):
 
 def _on_cpu(estimator: ImageClassifier) -> ImageClassifier:
     """Return an estimator that computes as the graph will; CUDA's TF32 is coarser."""
-    if estimator.device_.type == "cpu":
-        return estimator
-    copied = type(estimator).__new__(type(estimator))
-    copied.__setstate__(estimator.__getstate__() | {"device": "cpu"})
-    return copied
+    state = estimator.__getstate__() | {"device": "cpu"}
+    state.pop("feature_names_in_", None)  # it predicts arrays, which have no names
+    twin = type(estimator).__new__(type(estimator))
+    twin.__setstate__(state)
+    return twin
 
 
-def _trace(
-    estimator: ImageClassifier, dtype: torch.dtype, layout: str, opset: int
-) -> Any:
+def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> Any:
     """Let PyTorch write the graph; return it as ONNX's protocol buffer."""
-    shape, n_columns = estimator.image_shape_, estimator.n_features_in_
-    network = copy.deepcopy(estimator.module_)
-    graph = _FromPixels(network, shape, n_columns, estimator.predict_flip).eval()
-    one = (n_columns,) if layout == "rows" else shape
+    rows = layout == "rows"
+    shape = (estimator.n_features_in_,) if rows else estimator.image_shape_
     program = torch.onnx.export(
-        graph,
-        (torch.zeros(2, *one, dtype=dtype),),
+        _FromPixels(estimator).eval(),
+        (torch.zeros(2, *shape, dtype=getattr(torch, dtype)),),
         input_names=["pixels"],
         output_names=["index", "probabilities"],
         dynamic_shapes={"pixels": {0: torch.export.Dim("n")}},
@@ -281,6 +268,7 @@ def _trace(
         verbose=False,
     )
     model = program.model_proto  # type: ignore[union-attr]
+    # Where it cannot convert, PyTorch keeps the opset that it wrote.
     if (written := model.opset_import[0].version) != opset:
         raise RuntimeError(
             f"the installed onnxscript wrote opset {written} instead of {opset}; pass "
@@ -289,8 +277,8 @@ def _trace(
     return model
 
 
-def _drop_notes_of_tracing(graph: Any) -> None:
-    """Forget which line of which file each node came from: folders of this machine."""
+def _drop_source_paths(graph: Any) -> None:
+    """Delete the line of the file that each node comes from: paths of this machine."""
     named = graph.input, graph.output, graph.value_info, graph.initializer, graph.node
     for part in (graph, *(item for items in named for item in items)):
         part.ClearField("metadata_props")
@@ -308,67 +296,39 @@ def _append_labels(onnx: Any, graph: Any, labels: np.ndarray) -> None:
 # The comparison -------------------------------------------------------------------
 
 
-class _Sample(NamedTuple):
-    """A few images, and what an estimator predicts of them."""
-
-    rows: np.ndarray  # (n, n_features_in_)
-    probabilities: np.ndarray  # (n, n_classes)
-    labels: np.ndarray  # (n,)
-
-
-def _predict_sample(estimator: ImageClassifier, dtype: str) -> _Sample:
-    """Predict random images whose pixels lie as far apart as those that were fitted."""
+def _random_rows(estimator: ImageClassifier, dtype: str) -> np.ndarray:
+    """Draw images whose pixels spread as those that were fitted, as rows."""
     scaling = estimator.module_.scaling
-    mean, std = (
-        tensor.numpy()[:, None, None] for tensor in (scaling.mean, scaling.std)
-    )
+    mean, std = (t.numpy()[:, None, None] for t in (scaling.mean, scaling.std))
     noise = np.random.default_rng(0).normal(size=(8, *estimator.image_shape_))
     images = mean + 2 * std * noise
     if dtype == "uint8":
         images = images.round().clip(0, 255)
-    rows = images.reshape(len(images), -1)[:, : estimator.n_features_in_].astype(dtype)
-    X: Any = rows
-    if hasattr(estimator, "feature_names_in_"):
-        import pandas as pd
-
-        X = pd.DataFrame(rows, columns=estimator.feature_names_in_)
-    return _Sample(rows, estimator.predict_proba(X), estimator.predict(X))
+    return images.reshape(len(images), -1)[:, : estimator.n_features_in_].astype(dtype)
 
 
-def _open_session(onnxruntime: Any, content: bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    providers = ["CPUExecutionProvider"]
+def _compare(
+    onnxruntime: Any,
+    content: bytes,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+) -> str:
+    """Return in what the graph's predictions differ, for a batch and for one image."""
     try:
-        return onnxruntime.InferenceSession(content, options, providers=providers)
-    except Exception as error:  # its own classes have no other in common
+        session = onnxruntime.InferenceSession(
+            content, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its own classes have no common base
         raise RuntimeError(
             f"onnxruntime {onnxruntime.__version__} cannot load the graph, so that no "
             f"file was written: {error}"
         ) from error
-
-
-def _check_agreement(
-    sample: _Sample, session: Any, estimator: ImageClassifier, layout: str
-) -> None:
-    """Compare the graph's predictions, in a batch and of one image, to a sample's."""
-    pixels = sample.rows
-    if layout == "images":
-        pixels = pixels.reshape(-1, *estimator.image_shape_)
     for n in (len(pixels), 1):
-        labels, probabilities = session.run(None, {"pixels": pixels[:n]})
-        expected = sample.probabilities[:n]
-        difference = np.abs(probabilities - expected).max()
-        best_two = np.sort(expected, axis=1)[:, -2:]
-        clear = np.ptp(best_two, axis=1) > _TOLERANCE
-        if not difference <= _TOLERANCE:  # nor is NaN
-            fault = f"probabilities by up to {difference:.1g}"
-        elif labels[clear].tolist() != sample.labels[:n][clear].tolist():
-            fault = "labels"
-        else:
-            continue
-        raise RuntimeError(
-            "on random images the graph differs from what this estimator predicts, in "
-            f"{fault}, so that no file was written; does {type(estimator).__name__} "
-            "change what its network's outputs become (infer, predict, predict_proba)?"
-        )
+        of_graph, computed = session.run(None, {"pixels": pixels[:n]})
+        difference = np.abs(computed - probabilities[:n]).max()
+        if not difference <= _TOLERANCE:  # NaN included
+            return f"probabilities by up to {difference:.1g}"
+        if (of_graph != labels[:n]).any():
+            return "labels"
+    return ""

@@ -202,7 +202,7 @@ def test_memory_distinguishes_parameters(tmp_path, trained):
     ]
     for n_trained, params in enumerate(others, start=1):
         for _ in range(2):
-            fit(tmp_path, **{**SHORT, **copy_of(params)})
+            fit(tmp_path, **{**SHORT, "batch_size": 16, **copy_of(params)})
             assert len(trained) == n_trained, params
 
 

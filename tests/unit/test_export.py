@@ -245,7 +245,7 @@ def test_from_a_cuda_device(X, y, X_test, quick, kind, tmp_path):
 @pytest.fixture(scope="session")
 def traced(lenet5):
     """The graph of ``lenet5`` as PyTorch writes it, for rows of uint8."""
-    return export._trace(lenet5, torch.uint8, "rows", 18)
+    return export._trace(lenet5, "uint8", "rows", 18)
 
 
 @pytest.fixture
