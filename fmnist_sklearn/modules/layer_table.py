@@ -46,13 +46,9 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
     if not isinstance(module, nn.Module) or not hasattr(module, "image_shape"):
         is_class = isinstance(module, type)
         got = f"the class {module.__name__}" if is_class else type(module).__name__
-        remedy = ""
-        if hasattr(module, "get_params") and not is_class:
-            fit_first = "" if hasattr(module, "module_") else "call its fit first; "
-            remedy = f"{fit_first}pass the network of the estimator, its module_: "
         raise TypeError(
-            f"{remedy}layer_table takes a torch module with an image_shape, such as "
-            f"LeNet5() or a fitted estimator's module_, got {got}"
+            "module must be a torch module with an image_shape, such as LeNet5() or "
+            f"the module_ of a fitted estimator, got {got}"
         )
     rows: list[dict[str, object]] = []
 

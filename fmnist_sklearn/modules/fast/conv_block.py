@@ -86,13 +86,6 @@ def predict_block(x: Tensor, conv: Any, norm: Any) -> Tensor:
     return _as_images(y, len(x))
 
 
-def _signs(factors: Tensor) -> Tensor | None:
-    """Signs of the factors, or None where none is negative, as is usual."""
-    if min(factors.tolist()) >= 0:
-        return None
-    return torch.ones_like(factors).masked_fill_(factors < 0, -1)
-
-
 class _ConvNormPoolELU(torch.autograd.Function):
     """Convolve, normalise by the batch's statistics, pool and apply ELU."""
 
@@ -100,9 +93,9 @@ class _ConvNormPoolELU(torch.autograd.Function):
     def forward(ctx, x, weight, bias, gamma, beta, eps, padding):
         wide = _widen(weight)
         planes, columns = _conv_to_windows(x, wide, weight.shape[2], padding)
-        # Under a negative factor the smallest corner becomes the largest.
-        sign = _signs(gamma)
-        if sign is not None:
+        sign = None
+        if min(gamma.tolist()) < 0:  # a negative factor makes the smallest the largest
+            sign = torch.ones_like(gamma).masked_fill_(gamma < 0, -1)
             planes *= sign[:, None]
             gamma = gamma.abs()
         count = planes.numel() // len(gamma)
@@ -190,14 +183,6 @@ def fits_windows(x: Tensor, conv: nn.Conv2d) -> bool:
 
 # Convolution outputs and inputs in memory, sorted by 2 x 2 pooling windows. Rows are
 # outermost and the batch is innermost in every tensor.
-
-
-def _batch_innermost(x: Tensor, padding: int) -> Tensor:
-    """Turn images (N, C, H, W) into padded ones, (H, C, W, N) in memory."""
-    x = x.permute(2, 1, 3, 0)
-    if padding:
-        x = F.pad(x, (0, 0, padding, padding, 0, 0, padding, padding))
-    return x.contiguous()
 
 
 def _shifted_columns(x: Tensor, kernel: int) -> Tensor:
@@ -324,7 +309,10 @@ def _conv_to_windows(
     columns : Tensor of shape (H, C * (kernel + 1), w * N)
         The other factor of the products, for the gradient.
     """
-    columns = _shifted_columns(_batch_innermost(x, padding), kernel)
+    x = x.permute(2, 1, 3, 0)  # (H, C, W, N)
+    if padding:
+        x = F.pad(x, (0, 0, padding, padding, 0, 0, padding, padding))
+    columns = _shifted_columns(x.contiguous(), kernel)
     rows = _multiply_each(wide, _overlapping(columns, kernel))
     return rows.view(len(rows) // 2, 4, len(wide) // 2, -1), columns
 
