@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,26 +53,22 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
         )
     rows: list[dict[str, object]] = []
 
-    def record(name: str):
-        def hook(layer: nn.Module, inputs: object, output: Tensor) -> None:
-            rows.append(
-                {
-                    "layer": f"{name} ({type(layer).__name__})",
-                    "output_shape": tuple(output.shape[1:]),
-                    "n_parameters": sum(
-                        p.numel() for p in layer.parameters() if p.requires_grad
-                    ),
-                }
-            )
-
-        return hook
+    def record(name: str, layer: nn.Module, inputs: object, output: Tensor) -> None:
+        learnable = [p.numel() for p in layer.parameters() if p.requires_grad]
+        rows.append(
+            {
+                "layer": f"{name} ({type(layer).__name__})",
+                "output_shape": tuple(output.shape[1:]),
+                "n_parameters": sum(learnable),
+            }
+        )
 
     layout = _copy_without_data(module)
     for name, layer in layout.named_modules():
         parts = {part for part, _ in layer.named_children()} - {"parametrizations"}
         is_layer = not parts and ".parametrizations" not in name
         if is_layer and not isinstance(layer, PixelScaling):
-            layer.register_forward_hook(record(name))
+            layer.register_forward_hook(partial(record, name))
     layout(torch.empty(1, *layout.image_shape, device="meta"))
     return pd.DataFrame(rows)
 
@@ -87,5 +84,6 @@ def _copy_without_data(module: nn.Module) -> Any:
     }
     layout = copy.deepcopy(module, computed).to("meta").eval()
     for layer in layout.modules():
+        # Not those before a forward: pruning computes its weight in one.
         layer._forward_hooks.clear()
     return layout

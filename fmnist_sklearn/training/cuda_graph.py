@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..modules import Dropout
-from ..modules.fast import calls_forward_only, has_global_hooks
+from ..modules.fast import calls_forward_only
 from .batches import Batch, BatchIterator, CrossEntropy, EpochTotals, resolve_subset
 from .callbacks import LRSchedule, WeightAverage
 from .device import sent
@@ -195,8 +195,6 @@ def _of_batches(net: Any, batches: Any, n_epochs: int) -> str | None:
 
 
 def _of_module(module: nn.Module) -> str | None:
-    if has_global_hooks():
-        return "hooks for all modules watch the computation"
     for layer in module.modules():
         kind = type(layer)
         if not _is_known(kind.forward):

@@ -84,7 +84,7 @@ def fused_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     hooked, pruned or replaced a layer since the last one. The answer takes less than
     1 % of a training step of LeNet-5.
     """
-    if _has_any_global_hook() or not calls_forward_only(module):
+    if not calls_forward_only(module):
         return module
     forward = type(module).forward
     if forward is LeNet5.forward:
@@ -96,13 +96,8 @@ def fused_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def calls_forward_only(layer: nn.Module) -> bool:
     """Whether calling a layer runs the ``forward`` of its class and no hooks."""
-    attributes = vars(layer)
-    return _NO_HOOKS.items() <= attributes.items() and "forward" not in attributes
-
-
-def has_global_hooks() -> bool:
-    """Whether calling any module calls hooks that were set for all modules."""
-    return bool(_has_any_global_hook())
+    is_own = _NO_HOOKS.items() <= vars(layer).items() and "forward" not in vars(layer)
+    return is_own and not _has_any_global_hook()
 
 
 def _are_as_built(layers: list[Any], kinds: list[type[nn.Module]]) -> bool:

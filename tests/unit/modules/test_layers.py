@@ -14,31 +14,27 @@ from fmnist_sklearn.modules.layers import (
 )
 
 
-def built_on_meta(kind, **kwargs):
+def drawn(kind, seed):
+    """Build a network without weights, and draw them."""
     with torch.device("meta"):
-        module = kind(**kwargs)
-    return module.to_empty(device="cpu")
+        module = kind()
+    module.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in module.state_dict().values():
+            value.fill_(99)
+    reset_parameters(module, torch.Generator().manual_seed(seed))
+    return module
 
 
-# Weights
-
-
-@pytest.mark.parametrize("kind", [LeNet5, MiniVGG])
-def test_reset_parameters_draws_as_torch_does(kind):
-    module = built_on_meta(kind)
-    reset_parameters(module, torch.Generator().manual_seed(0))
-
-    for layer in module.modules():
+def test_reset_parameters_draws_as_torch_does(network):
+    for layer in drawn(network, 0).modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         bound = 1 / math.sqrt(layer.weight[0].numel())
-        torch_s = type(layer).__new__(type(layer))
-        torch_s.__dict__ = copy.deepcopy(layer.__dict__)
+        torch_s = copy.deepcopy(layer)
         torch_s.reset_parameters()
-        for ours, theirs in (
-            (layer.weight, torch_s.weight),
-            (layer.bias, torch_s.bias),
-        ):
+        for name in ("weight", "bias"):
+            ours, theirs = getattr(layer, name), getattr(torch_s, name)
             assert ours.abs().max() <= bound
             assert theirs.abs().max() <= bound  # the same bound as PyTorch's
             if ours.numel() > 1000:
@@ -50,36 +46,21 @@ def test_reset_parameters_draws_as_torch_does(kind):
 
 
 def test_reset_parameters_sets_everything():
-    module = built_on_meta(LeNet5)
-    with torch.no_grad():
-        for value in module.state_dict().values():
-            value.fill_(99)
-    reset_parameters(module, torch.Generator().manual_seed(0))
     fresh = LeNet5().state_dict()
-
-    for name, value in module.state_dict().items():
+    for name, value in drawn(LeNet5, 0).state_dict().items():
         assert not (value == 99).any()
         if "norm" in name or "scaling" in name:
             assert torch.equal(value, fresh[name])
 
 
 def test_reset_parameters_depends_on_its_generator_alone():
-    first, again, other = (built_on_meta(LeNet5) for _ in range(3))
     random_state = torch.get_rng_state()
-    reset_parameters(first, torch.Generator().manual_seed(1))
-    torch.rand(3)
-    reset_parameters(again, torch.Generator().manual_seed(1))
-    reset_parameters(other, torch.Generator().manual_seed(2))
-
-    pairs = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
-    assert not torch.equal(first.head.f5.weight, other.head.f5.weight)
-    torch.set_rng_state(random_state)
-    reset_parameters(first, torch.Generator().manual_seed(1))
+    first = drawn(LeNet5, 1).state_dict()
     assert torch.equal(torch.get_rng_state(), random_state)
-
-
-# Scaling and dropout
+    torch.rand(3)
+    again, other = drawn(LeNet5, 1).state_dict(), drawn(LeNet5, 2).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.f5.weight"], other["head.f5.weight"])
 
 
 def test_pixel_scaling_for_each_channel():
@@ -127,18 +108,15 @@ def test_dropout_does_nothing_where_it_should_not():
 
 
 def test_dropout_reaches_the_networks():
-    def probabilities(module):
-        return [m.p for m in module.modules() if isinstance(m, Dropout)]
-
-    assert probabilities(LeNet5()) == [0.5, 0.5]
-    assert probabilities(LeNet5(dropout=0.2)) == [0.2, 0.2]
-    assert probabilities(MiniVGG()) == [0.0]
-    assert probabilities(MiniVGG(dropout=0.4)) == [0.4]
-    net = LeNet5Classifier(dropout=0.3).initialize()
-    assert probabilities(net.module_) == [0.3, 0.3]
-
-
-# Borders
+    for module, expected in (
+        (LeNet5(), [0.5, 0.5]),
+        (LeNet5(dropout=0.2), [0.2, 0.2]),
+        (MiniVGG(), [0.0]),
+        (MiniVGG(dropout=0.4), [0.4]),
+        (LeNet5Classifier(dropout=0.3).initialize().module_, [0.3, 0.3]),
+    ):
+        found = [m.p for m in module.modules() if isinstance(m, Dropout)]
+        assert found == expected
 
 
 @pytest.mark.parametrize(

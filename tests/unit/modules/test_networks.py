@@ -100,47 +100,19 @@ def load_others(net):
     net.load_state_dict(changed.state_dict())
 
 
-def write_to_data(net):
-    net.c1.conv.weight.data.mul_(-2)
+CHANGES = {
+    "other weights": load_others,
+    "weight data": lambda net: net.c1.conv.weight.data.mul_(-2),
+    "array of a buffer": lambda net: net.c3.norm.running_mean.numpy().fill(0.5),
+    "parameter": lambda net: setattr(net.c3.norm, "bias", nn.Parameter(torch.ones(16))),
+    "pruning": lambda net: prune.ln_structured(net.c1.conv, "weight", 0.5, n=1, dim=0),
+    "activation": lambda net: setattr(net.c1, "activation", nn.Tanh()),
+    "hook": lambda net: net.c1.pool.register_forward_hook(lambda *args: args[2] * 0),
+    "float64": lambda net: net.double(),
+}
 
 
-def write_to_the_array_below(net):
-    net.c3.norm.running_mean.numpy()[:] = 0.5
-
-
-def assign_parameters(net):
-    net.c3.norm.bias = nn.Parameter(torch.ones(16))
-
-
-def freeze_channels(net):
-    prune.ln_structured(net.c1.conv, "weight", amount=0.5, n=1, dim=0)
-
-
-def replace_activation(net):
-    net.c1.activation = nn.Tanh()
-
-
-def hook_in_zeros(net):
-    net.c1.pool.register_forward_hook(lambda layer, inputs, y: y * 0)
-
-
-def compute_in_float64(net):
-    net.double()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        load_others,
-        write_to_data,
-        write_to_the_array_below,
-        assign_parameters,
-        freeze_channels,
-        replace_activation,
-        hook_in_zeros,
-        compute_in_float64,
-    ],
-)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_forward_iter_sees_changes_between_batches(change, lenet5, X):
     net, expected = copy.deepcopy(lenet5), copy.deepcopy(lenet5)
     batches = net.forward_iter(X)
