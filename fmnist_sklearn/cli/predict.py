@@ -18,7 +18,7 @@ import numpy as np
 from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
 from ..persistence import load_model_and_preparation
-from ..photos import (
+from ..photos.reading import (
     NO_CLOTHING,
     being_read,
     describe_error,
@@ -31,17 +31,10 @@ from .output import escape_unencodable, print_line, print_notice, printable
 
 UNSURE = "unsure"  # instead of a label that is not probable enough
 
-_CHARS_A_NUMBER = 40  # in CSV at most, so that no line can fill the memory
-_NOT_PIXELS = ("", "label")  # columns for row numbers and true labels
-
 Report = Callable[[str], object]  # takes what is wrong with an input
 
-
-class Batch(NamedTuple):
-    """Images or rows of pixels, and where each comes from."""
-
-    sources: list[tuple[str, int | None]]  # path, and row in a file of rows, from 0
-    X: np.ndarray
+# The path of each image, its row (from 0) in a file of rows, and the images or rows.
+Batch = tuple[list[tuple[str, int | None]], Any]
 
 
 class Prediction(NamedTuple):
@@ -116,8 +109,8 @@ def predict_files(
         predictions = _predict_inputs(
             estimator, inputs, prepare or "resize", factor, batch_size, report
         )
-        is_shown = out is None and sys.stdout is not None and sys.stdout.isatty()
-        if not is_shown and sys.stderr is not None and sys.stderr.isatty():
+        prints_to_terminal = out is None and sys.stdout and sys.stdout.isatty()
+        if not prints_to_terminal and sys.stderr and sys.stderr.isatty():
             total = None
             if not any(map(_is_array_file, inputs)):
                 # Errors are reported when the inputs are read.
@@ -303,7 +296,7 @@ def _read_batch(
     read = [path for i, path in enumerate(paths) if i not in errors]
     if factor != 1:
         images = (images * factor).astype(np.float32)
-    return Batch([(path, None) for path in read], images)
+    return [(path, None) for path in read], images
 
 
 # Files of rows ----------------------------------------------------------------------
@@ -321,41 +314,31 @@ def _read_npy(
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     # A damaged header can raise errors of any type.
     except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as an array: {bounded(error)}"
-        ) from error
-    shape = estimator.image_shape_
-    shapes = [(estimator.n_features_in_,)]
-    if math.prod(shape) == estimator.n_features_in_:
-        shapes += [shape] + [shape[1:]] * (shape[0] == 1)
-    if array.shape in shapes:  # one image
-        array = array[None]
-    if array.shape[1:] not in shapes or array.dtype.kind not in "buif":
-        expected = " or ".join(str(("n", *each)).replace("'", "") for each in shapes)
-        raise ValueError(
-            f"{path} holds {array.dtype} of shape {array.shape}, expected numbers of "
-            f"shape {expected}"
-        )
+        raise ValueError(f"cannot be read as an array: {bounded(error)}") from error
+    array = np.atleast_2d(array)
+    if array.shape in (estimator.image_shape_, estimator.image_shape_[1:]):
+        array = array[None]  # one image
     for start in range(0, len(array), batch_size):
         X = np.asarray(array[start : start + batch_size])
-        yield Batch([(path, start + i) for i in range(len(X))], X)
+        yield [(path, start + i) for i in range(len(X))], X
 
 
 def _read_csv(
     path: str, estimator: ImageClassifier, batch_size: int
 ) -> Iterator[Batch]:
-    n_pixels, start = estimator.n_features_in_, 0
     with open_regular(path) as file:
-        lines = _read_lines(file, path, _CHARS_A_NUMBER * (n_pixels + 2))
+        # At most 40 characters for each number, so that no line can fill the memory.
+        lines = _read_lines(file, 40 * (estimator.n_features_in_ + 2))
         first = next(lines, None)
         if first is None:
-            raise ValueError(f"{path} is empty")
+            raise ValueError("the file is empty")
         cells = next(csv.reader([first]))
         columns = None  # all
         if _is_header(cells):
-            columns = _pixel_columns(cells, estimator, path)
+            columns = _pixel_columns(cells, estimator)
         else:
             lines = itertools.chain([first], lines)
+        start = 0
         while chunk := list(itertools.islice(lines, batch_size)):
             try:
                 rows = np.loadtxt(
@@ -368,26 +351,16 @@ def _read_csv(
                 )
             except ValueError as error:
                 last = start + len(chunk) - 1
-                raise ValueError(
-                    f"{path} cannot be read, in its rows {start} to {last}: {error}"
-                ) from error
-            if rows.shape[1] != n_pixels:
-                raise ValueError(
-                    f"{path} has {rows.shape[1]} columns in row {start}, and the model "
-                    f"was fitted on {n_pixels} pixels"
-                )
-            yield Batch([(path, start + i) for i in range(len(rows))], rows)
+                raise ValueError(f"in rows {start} to {last}: {error}") from error
+            yield [(path, start + i) for i in range(len(rows))], rows
             start += len(rows)
 
 
-def _read_lines(file: Any, path: str, limit: int) -> Iterator[str]:
+def _read_lines(file: Any, limit: int) -> Iterator[str]:
     """Yield the lines of a file that are not empty, each shorter than a limit."""
     while line := file.readline(limit):
         if len(line) == limit:
-            raise ValueError(
-                f"{path} has a line of {limit:,} characters or more, far more than the "
-                "pixels of one image take"
-            )
+            raise ValueError(f"a line has {limit:,} characters or more")
         if line.strip():
             yield line.decode("utf-8-sig")
 
@@ -401,19 +374,18 @@ def _is_header(cells: list[str]) -> bool:
     return len(numbers) > 2 and numbers == list(range(len(numbers)))
 
 
-def _pixel_columns(
-    names: list[str], estimator: ImageClassifier, path: str
-) -> list[int]:
+def _pixel_columns(names: list[str], estimator: ImageClassifier) -> list[int]:
     """Return the indices of the columns with pixels, whose names are checked."""
     kept = list(range(len(names)))
     if len(names) > estimator.n_features_in_:
-        kept = [i for i in kept if names[i].strip().lower() not in _NOT_PIXELS]
+        # pandas writes row numbers under an empty name; "label" is the true class.
+        kept = [i for i in kept if names[i].strip().lower() not in ("", "label")]
     fitted = getattr(estimator, "feature_names_in_", None)
     if fitted is not None and [names[i] for i in kept] != fitted.tolist():
         raise ValueError(
-            f"{path} has columns {bounded([names[i] for i in kept][:3])} ..., but the "
-            f"model was fitted on columns {bounded(fitted[:3].tolist())} ...; names "
-            "and order must be the same"
+            f"its columns are {bounded([names[i] for i in kept][:3])} ..., but the "
+            f"model was fitted on {bounded(fitted[:3].tolist())} ...; names and order "
+            "must be the same"
         )
     return kept
 
@@ -449,43 +421,35 @@ def format_predictions(
     line : str
         Without its end. Control characters in text and CSV are written as escapes.
     """
-    top = min(top, len(classes))
+    labels = classes.tolist()
+    n_following = min(top, len(labels)) if top > 1 else 0
     if format_ == "csv":
         header = ["path", "row", "label", "probability"]
-        for k in range(1, top + 1 if top > 1 else 1):
+        for k in range(1, n_following + 1):
             header += [f"label_{k}", f"probability_{k}"]
         yield ",".join(header)
     separator = "[\n"
-    labels = classes.tolist()
     for path, row, probabilities in predictions:
         # Ties in the order of the classes, as in argmax.
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        pairs = [(labels[i], float(probabilities[i])) for i in best]
-        label, highest = pairs[0]
+        order = np.argsort(-probabilities, kind="stable")
+        best = [(labels[i], float(probabilities[i])) for i in order[: max(top, 1)]]
+        label, highest = best[0]
         answer = label if highest >= min_confidence else UNSURE
-        following = pairs if top > 1 else []
+        pairs = [(answer, highest), *best[:n_following]]
         if format_ == "json":
-            found: dict[str, Any] = {"path": path}
-            if row is not None:
-                found["row"] = row
-            found |= {"label": answer, "probability": round(highest, 6)}
-            if following:
-                found["top"] = [
-                    {"label": label, "probability": round(p, 6)}
-                    for label, p in following
-                ]
-            yield separator + json.dumps(found)
+            found = [{"label": name, "probability": round(p, 6)} for name, p in pairs]
+            place = {"path": path} if row is None else {"path": path, "row": row}
+            following = {"top": found[1:]} if n_following else {}
+            yield separator + json.dumps(place | found[0] | following)
             separator = ","
+        elif format_ == "csv":
+            cells = [path, "" if row is None else row]
+            cells += [x for name, p in pairs for x in (name, f"{p:.6f}")]
+            yield ",".join(map(_csv_cell, cells))
         else:
-            digits = 3 if format_ == "text" else 6
-            cells = [(answer, highest), *following]
-            texts = [x for name, p in cells for x in (name, f"{p:.{digits}f}")]
-            if format_ == "text":
-                where = path if row is None else f"{path}[{row}]"
-                yield "\t".join(map(printable, [where, *texts]))
-            else:
-                number = "" if row is None else row
-                yield ",".join(map(_csv_cell, [path, number, *texts]))
+            cells = [path if row is None else f"{path}[{row}]"]
+            cells += [x for name, p in pairs for x in (name, f"{p:.3f}")]
+            yield "\t".join(map(printable, cells))
     if format_ == "json":
         yield "]" if separator == "," else "[]"
 

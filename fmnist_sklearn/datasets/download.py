@@ -7,7 +7,6 @@ server could block a process for ever or fill the disk.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import logging
 import os
@@ -15,54 +14,39 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from http.client import HTTPException
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, build_opener
 
 from ..storage.files import atomic_write, file_lock, sha256
 
-
-class IdxFile(NamedTuple):
-    """One of the published files, decompressed."""
-
-    name: str
-    size: int  # bytes
-    sha256: str
-
-
-# Hashes are of the decompressed files, which do not depend on the compressor.
+# Name -> SHA-256 of each file, images before labels. Hashes are of the decompressed
+# files, which do not depend on the compressor.
 FILES = {
-    "train": (
-        IdxFile(
-            "train-images-idx3-ubyte",
-            47_040_016,
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train": {
+        "train-images-idx3-ubyte": (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
         ),
-        IdxFile(
-            "train-labels-idx1-ubyte",
-            60_008,
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "train-labels-idx1-ubyte": (
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
         ),
-    ),
-    "test": (
-        IdxFile(
-            "t10k-images-idx3-ubyte",
-            7_840_016,
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    },
+    "test": {
+        "t10k-images-idx3-ubyte": (
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
         ),
-        IdxFile(
-            "t10k-labels-idx1-ubyte",
-            10_008,
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        "t10k-labels-idx1-ubyte": (
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
         ),
-    ),
+    },
 }
+MAX_BYTES = 48_000_000  # of a file, compressed or not; the largest has 47,040,016
 
 # Folders of URLs, each holding <name>.gz. The second has no https; the checksums make
 # that safe.
@@ -105,15 +89,15 @@ def fashion_mnist_source(
         The folder that :func:`fetch_fashion_mnist` would read all four files from;
         None if it would have to download any.
     """
-    wanted = [file for pair in FILES.values() for file in pair]
+    wanted = [name for subset in FILES.values() for name in subset]
     for folder in _local_folders(data_home):
-        if all(_find(folder, file) for file in wanted):
+        if all(_find(folder, name) for name in wanted):
             return str(folder)
     return None
 
 
 def read_files(
-    wanted: Sequence[IdxFile],
+    wanted: Mapping[str, str],
     data_home: str | os.PathLike[str] | None,
     download_if_missing: bool,
     n_retries: int,
@@ -123,8 +107,8 @@ def read_files(
 
     Parameters
     ----------
-    wanted : sequence of IdxFile
-        The files to read.
+    wanted : mapping of str to str
+        The names of the files to read, and their SHA-256.
     data_home, download_if_missing, n_retries, delay
         As for ``fetch_fashion_mnist``.
 
@@ -139,7 +123,10 @@ def read_files(
     failures: list[str] = []
     for folder in (cache, *others):
         try:
-            contents = [_read_file(folder, file, folder == cache) for file in wanted]
+            contents = [
+                _read_file(folder, name, digest, folder == cache)
+                for name, digest in wanted.items()
+            ]
         except OSError as error:  # all folders hold the same bytes: try the next one
             failures.append(str(error))
         except ValueError as error:
@@ -168,41 +155,34 @@ def _local_folders(data_home: str | os.PathLike[str] | None) -> list[Path]:
     return [*folders, SYSTEM_FOLDER]
 
 
-def _find(folder: Path, file: IdxFile) -> Path | None:
-    for path in (folder / file.name, folder / f"{file.name}.gz"):
+def _find(folder: Path, name: str) -> Path | None:
+    for path in (folder / name, folder / f"{name}.gz"):
         if os.path.isfile(path):
             return path
     return None
 
 
-def _read_file(folder: Path, file: IdxFile, is_cache: bool) -> bytes:
+def _read_file(folder: Path, name: str, digest: str, is_cache: bool) -> bytes:
     """Read and verify a file; from the cache, a damaged one is removed."""
-    path = _find(folder, file)
+    path = _find(folder, name)
     if path is None:
-        raise FileNotFoundError(f"{folder} has no {file.name} or {file.name}.gz.")
-    opener = gzip.open if path.suffix == ".gz" else open
+        raise FileNotFoundError(f"{folder} has no {name} or {name}.gz.")
     try:
-        with opener(path, "rb") as stream:
-            return _read_verified(stream, file)
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+            return _read_verified(stream, digest)
     except (ValueError, *_GZIP_ERRORS) as error:
         if is_cache:
             with suppress(OSError):  # the folder may be read-only
                 path.unlink()
         raise ValueError(
-            f"{path} is damaged or not Fashion-MNIST's {file.name}: {error}."
+            f"{path} is damaged or not Fashion-MNIST's {name}: {error}."
         ) from error
 
 
-def _read_verified(stream: BufferedIOBase, file: IdxFile) -> bytes:
-    # One byte more than expected: enough to see that there is more, and a small
-    # download cannot unpack to something huge.
-    content = stream.read(file.size + 1)
-    if len(content) != file.size:
-        more = "more than " if len(content) > file.size else ""
-        raise ValueError(f"{more}{min(len(content), file.size)} bytes, not {file.size}")
-    digest = sha256(content)
-    if digest != file.sha256:
-        raise ValueError(f"its SHA-256 is {digest}, expected {file.sha256}")
+def _read_verified(stream: BufferedIOBase, digest: str) -> bytes:
+    content = stream.read(MAX_BYTES)  # a small file could unpack to something huge
+    if (found := sha256(content)) != digest:
+        raise ValueError(f"its SHA-256 is {found}, expected {digest}")
     return content
 
 
@@ -221,7 +201,7 @@ def _advice(failures: list[str]) -> str:
 
 
 def _download(
-    wanted: Sequence[IdxFile],
+    wanted: Mapping[str, str],
     cache: Path,
     failures: list[str],
     n_retries: int,
@@ -233,16 +213,18 @@ def _download(
     try:
         with file_lock(cache):
             cache.mkdir(exist_ok=True)
-            for file in wanted:
+            for name, digest in wanted.items():
                 try:  # another process may have downloaded it before this one
-                    content = _read_file(cache, file, True)
+                    content = _read_file(cache, name, digest, True)
                 except (OSError, ValueError):
-                    content, source = _download_file(file, failures, n_retries, delay)
-                    with atomic_write(cache / file.name) as target:
+                    content, source = _download_file(
+                        name, digest, failures, n_retries, delay
+                    )
+                    with atomic_write(cache / name) as target:
                         target.write(content)
                 contents.append(content)
     except OSError as error:
-        if error.filename is None or error.errno == errno.ETIMEDOUT:
+        if error.filename is None or isinstance(error, TimeoutError):
             raise
         raise OSError(
             error.errno,
@@ -254,29 +236,27 @@ def _download(
 
 
 def _download_file(
-    file: IdxFile, failures: list[str], n_retries: int, delay: float
+    name: str, digest: str, failures: list[str], n_retries: int, delay: float
 ) -> tuple[bytes, str]:
     """Return the verified content and its mirror; nothing is written."""
     for attempt in range(n_retries + 1):
         if attempt > 0:
             warnings.warn(
-                f"Retrying the download of {file.name}.", stacklevel=_STACKLEVEL + 2
+                f"Retrying the download of {name}.", stacklevel=_STACKLEVEL + 2
             )
             time.sleep(delay * 2 ** (attempt - 1))
         for mirror in MIRRORS:
             if mirror.startswith("http:") and MIRRORS[0].startswith("https:"):
                 warnings.warn(
-                    f"{file.name} is not available over https ({failures[-1]}); trying "
+                    f"{name} is not available over https ({failures[-1]}); trying "
                     f"{mirror}, whose content is verified too.",
                     stacklevel=_STACKLEVEL + 2,
                 )
-            url = f"{mirror}/{file.name}.gz"
+            url = f"{mirror}/{name}.gz"
             logger.info("Downloading %s", url)
             try:
-                # Even noise is compressed to hardly more than its own size.
-                packed = _read_url(url, file.size + 100_000)
-                with gzip.open(BytesIO(packed)) as stream:
-                    return _read_verified(stream, file), mirror
+                with gzip.open(BytesIO(_read_url(url))) as stream:
+                    return _read_verified(stream, digest), mirror
             except (OSError, HTTPException, ValueError, *_GZIP_ERRORS) as error:
                 failures.append(f"{url}: {error!r:.500}.")
     raise OSError("Fashion-MNIST could not be downloaded. " + _advice(failures))
@@ -294,8 +274,8 @@ class KeepsHttps(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _read_url(url: str, n_bytes: int) -> bytes:
-    """Read at most `n_bytes` from a URL in at most `DEADLINE` seconds."""
+def _read_url(url: str) -> bytes:
+    """Read at most `MAX_BYTES` from a URL in at most `DEADLINE` seconds."""
     deadline = time.monotonic() + DEADLINE
     result: Future[bytes] = Future()
 
@@ -308,8 +288,8 @@ def _read_url(url: str, n_bytes: int) -> bytes:
                 # chunk size, for one.
                 while block := response.read1(1 << 16):
                     content += block
-                    if len(content) > n_bytes:
-                        raise ValueError(f"more than {n_bytes:,} bytes were sent")
+                    if len(content) > MAX_BYTES:
+                        raise ValueError(f"more than {MAX_BYTES:,} bytes were sent")
                     if time.monotonic() > deadline:
                         return
             result.set_result(bytes(content))

@@ -152,13 +152,12 @@ def fetch_fashion_mnist(
     (60000, 784)
     """
     subsets = ("train", "test") if subset == "all" else (subset,)
-    wanted = [file for name in subsets for file in FILES[name]]
+    wanted = {name: FILES[each][name] for each in subsets for name in FILES[each]}
     contents, source = read_files(
         wanted, data_home, download_if_missing, n_retries, delay
     )
     arrays = [
-        parse_idx(content, file.name)
-        for content, file in zip(contents, wanted, strict=True)
+        parse_idx(content, name) for content, name in zip(contents, wanted, strict=True)
     ]
     # concatenate copies, which makes the read-only arrays writable.
     X, y = np.concatenate(arrays[0::2]), np.concatenate(arrays[1::2])

@@ -222,10 +222,7 @@ def _pair(
         )
     if not files:
         raise ValueError("path is an empty list; expected pictures")
-    if class_names is None:
-        names, target = np.unique(labels, return_inverse=True)
-        return files, target, names
-    names = np.asarray(class_names)
+    names = np.unique(labels) if class_names is None else np.asarray(class_names)
     indices = {name: index for index, name in enumerate(names.tolist())}
     given = np.asarray(labels).tolist()
     if unknown := sorted(map(str, set(given) - set(indices))):

@@ -50,38 +50,38 @@ def load_photo(
 ) -> np.ndarray:
     """Read a picture of any size as an image such as a classifier was trained on.
 
-    By default it shows one article, and the steps are those by which Fashion-MNIST was
-    made: cut off the plain background, shrink the rest until its longest edge fills the
-    image, centre it, and show it light on black. (Their sharpening is left out.) The
-    contrast is stretched too.
+    By default the picture shows one item of clothing, and the steps are those by which
+    Fashion-MNIST was made: cut off the plain background, shrink the rest until its
+    longest edge fills the image, centre it, and show it light on black. (The sharpening
+    is left out.) The contrast is stretched too.
 
     Parameters
     ----------
     path : str or path-like
         A PNG, JPEG, GIF, BMP, WebP, TIFF, PPM, JPEG 2000 or AVIF file of any size,
-        whatever its name ends in; turned upright by its EXIF tag. Of several pictures
-        in a file the first counts.
+        regardless of its suffix; turned upright by its EXIF tag. Of several pictures
+        in a file the first is used.
     image_shape : tuple of int, default=(1, 28, 28)
         (channels, height, width) of the result: 1 channel for grey, 3 for RGB.
     prepare : {"clothing", "resize"} or callable, default="clothing"
         "clothing" does the above. "resize" brings the whole picture to `image_shape`,
         with its background, shades and colours; other proportions are stretched, and a
-        picture of this very size keeps its pixels. A function of your own gets a
-        ``PIL.Image.Image``, grey or RGB as `image_shape` says, upright, on white and
-        with at most 4,096 pixels on its longer side; it returns such a picture, or an
-        array of uint8, of the size of `image_shape`.
+        picture of this very size keeps its pixels. A function takes a
+        ``PIL.Image.Image``, grey or RGB depending on `image_shape`, upright, on white
+        and with at most 4,096 pixels on its longer side; it returns such a picture, or
+        an array of uint8, of the size of `image_shape`.
 
     Returns
     -------
     ndarray of shape (channels, height, width), uint8
-        With "clothing" the article, lighter than its background, which is 0; all 0
-        where no article is seen.
+        With "clothing" the item, lighter than its background, which is 0; all 0 if no
+        item is found.
 
     Raises
     ------
     OSError
-        If the file cannot be read, or is a device or a FIFO; ``FileNotFoundError``
-        where there is none.
+        If the file cannot be read, or is a device or a FIFO; ``FileNotFoundError`` if
+        it does not exist.
     ValueError
         If it is not a picture, is of another format, is damaged, or would take more
         than 480 MB to decode (40 megapixels of most formats; a JPEG is decoded at a
@@ -90,23 +90,23 @@ def load_photo(
     Warns
     -----
     UserWarning
-        With "clothing", if no article is seen: the picture is blank or transparent, or
-        shows nothing but noise and shading.
+        With "clothing", if no item of clothing is found: the picture is blank or
+        transparent, or shows only noise and shading.
 
     Notes
     -----
-    What is transparent lets white through, when a picture is only resized.
+    With "resize", transparent pixels are white.
 
-    For "clothing", the background is the commonest shade along the border. A thin line
-    all around the picture is cut off first: it is neither article nor background.
+    With "clothing", the background is the most frequent shade along the border. A thin
+    line all around the picture is cut off first: it is neither item nor background.
 
-    Where the article was cut out, so that at least 1 % of the picture is transparent,
-    what is opaque is the article, whatever its colour: seen against white, or against
-    black where most of it is white. In other pictures what is half transparent lets
-    white through, and what is wholly so is background.
+    If the item was cut out, so that at least 1 % of the picture is transparent, all
+    opaque pixels belong to the item, regardless of their colour; it is compared with
+    white, or with black if most of it is white. In other pictures, half-transparent
+    pixels are blended with white, and fully transparent ones are background.
 
-    The levels of grey files of 16 and 32 bits are read by the smallest range that
-    holds them: -1 to 1, 0 to 1, or those of 8, 10, 12, 14 and 16 bits; and else by
+    The levels of grey files of 16 and 32 bits are scaled from the smallest range that
+    holds them: -1 to 1, 0 to 1, or those of 8, 10, 12, 14 and 16 bits; otherwise from
     their own extremes. Levels that are not finite are transparent.
 
     References
@@ -138,24 +138,18 @@ def load_photo(
 def check_preparation(image_shape: tuple[int, int, int], prepare: Prepare) -> None:
     """Raise ValueError for a shape that no picture has, or an unknown preparation."""
     shape = tuple(image_shape) if hasattr(image_shape, "__len__") else ()
-    if len(shape) != 3 or not all(
-        isinstance(side, int | np.integer) and side > 0 for side in shape
+    if (
+        len(shape) != 3
+        or shape[0] not in (1, 3)
+        or not all(isinstance(side, int | np.integer) and side > 0 for side in shape)
     ):
         raise ValueError(
-            "image_shape must be (channels, height, width), such as (3, 32, 32), got "
-            f"{image_shape!r}"
-        )
-    if shape[0] not in (1, 3):
-        hint = ""
-        if shape[2] in (1, 3):
-            hint = f": channels come first, {(shape[2], *shape[:2])}"
-        raise ValueError(
-            "image_shape must have 1 channel for grey or 3 for RGB, got "
-            f"{image_shape}{hint}"
+            "image_shape must be (channels, height, width) with 1 channel for grey or "
+            f"3 for RGB, such as (3, 32, 32), got {image_shape!r}"
         )
     if prepare not in PREPARATIONS and not callable(prepare):
         raise ValueError(
-            f"prepare must be a function, 'clothing' or 'resize', got {prepare!r}"
+            f"prepare must be 'clothing', 'resize' or a function, got {prepare!r}"
         )
 
 
@@ -372,19 +366,11 @@ def progress_bar(items: Iterable[T], total: int | None) -> Iterator[T]:
         Each of the items.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, Progress
 
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    # Results that are printed meanwhile go to stdout, and not above the bar.
     with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,  # results on stdout are not for the terminal
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
     ) as bar:
-        yield from bar.track(items, total=total)
+        yield from bar.track(items, total=total, description="")

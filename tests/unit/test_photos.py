@@ -535,7 +535,7 @@ def test_what_is_transparent_is_white_when_resized(tmp_path):
 
 
 def test_another_preparation_is_refused():
-    with pytest.raises(ValueError, match="'clothing' or 'resize', got 'crop'"):
+    with pytest.raises(ValueError, match="'resize' or a function, got 'crop'"):
         load_photo("photo.png", prepare="crop")
 
 

@@ -15,22 +15,16 @@ def contents(monkeypatch, tmp_path):
     """Small files instead of the real ones, which are nowhere yet."""
     rng = np.random.default_rng(0)
     contents, files = {}, {}
-    for subset, pair in download.FILES.items():
+    for subset, names in download.FILES.items():
         n = N_ROWS[subset]
         arrays = (
             rng.integers(256, size=(n, 28, 28), dtype=np.uint8),
             np.resize(np.arange(10, dtype=np.uint8), n),
         )
-        for file, array in zip(pair, arrays, strict=True):
-            contents[file.name] = idx(array)
-        files[subset] = tuple(
-            download.IdxFile(
-                file.name,
-                len(contents[file.name]),
-                hashlib.sha256(contents[file.name]).hexdigest(),
-            )
-            for file in pair
-        )
+        contents |= {name: idx(each) for name, each in zip(names, arrays, strict=True)}
+        files[subset] = {
+            name: hashlib.sha256(contents[name]).hexdigest() for name in names
+        }
     monkeypatch.setattr(download, "FILES", files)
     monkeypatch.setattr(fashion_mnist, "FILES", files)
     monkeypatch.setattr(download, "SYSTEM_FOLDER", tmp_path / "system")
