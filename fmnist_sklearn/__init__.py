@@ -1,7 +1,7 @@
 """Small convolutional networks for small images, as scikit-learn estimators.
 
-Names are loaded when they are first used, each from where ``__init__.pyi`` says: torch
-takes seconds, and ``fmnist-sklearn --help`` shall not wait for it.
+Names are loaded when they are first used, each from the module in ``__init__.pyi``, so
+that ``fmnist-sklearn --help`` does not wait seconds for torch.
 """
 
 import lazy_loader

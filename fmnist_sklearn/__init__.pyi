@@ -1,5 +1,5 @@
-# What each public name is and where it comes from: read by type checkers, and by
-# __init__.py, which loads a name when it is first used.
+# The public names and their modules: read by type checkers, and by __init__.py, which
+# loads a name when it is first used.
 from . import benchmark as benchmark
 from . import datasets as datasets
 from . import displays as displays

@@ -1,4 +1,4 @@
-"""Recipes: values of the estimators' parameters that go well together."""
+"""Recipes: values of the estimators' parameters that were chosen together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import torch
 
-# The published protocol, to the letter. Spelled out even where a default agrees, so
-# that a better default never changes what "published" means.
+# The published protocol exactly. Values equal to a default are listed too, so that a
+# changed default does not change what "published" means.
 _PUBLISHED = {
     "optimizer": torch.optim.SGD,
     "optimizer__momentum": 0.9,
@@ -25,11 +25,11 @@ _PUBLISHED = {
     "precision": "float32",
 }
 
-# One cycle of the learning rate, to its very end: over many epochs the validation loss
-# is lowest long before the accuracy is highest.
+# One cycle of the learning rate, with the weights of its last epoch: over many epochs
+# the validation loss is lowest long before the accuracy is highest.
 _ONE_CYCLE = {"lr_schedule": "one_cycle", "load_best": False}
 
-# A few epochs come as far as the published protocol does in fifty and more.
+# A few epochs reach the accuracy of the published protocol, which takes 50 and more.
 _FAST = {
     **_ONE_CYCLE,
     "optimizer": torch.optim.Adam,
@@ -38,7 +38,7 @@ _FAST = {
     "ema_decay": None,
 }
 
-# Long training, which the averaged weights smooth.
+# Long training, with averaged weights.
 _ACCURATE = {
     **_ONE_CYCLE,
     "optimizer": torch.optim.AdamW,
@@ -49,12 +49,12 @@ _RECIPES = {
     "accurate": {
         "LeNet5Classifier": {
             **_ACCURATE,
-            # To watch it by: what is kept does not depend on these rows.
+            # Only to monitor the fit: the weights kept do not depend on these rows.
             "validation_fraction": 0.01,
             "lr": 0.006,
             "lr_schedule__pct_start": 0.1,
             "max_epochs": 300,
-            # So small a network has little to unlearn.
+            # A small network overfits little.
             "dropout": 0.05,
             "weight_decay": 0.005,
             "ema_decay": 0.9995,
@@ -73,7 +73,7 @@ _RECIPES = {
         },
     },
     "fast": {
-        # So few epochs cannot overfit much: units gone would only slow them down.
+        # A few epochs overfit little, so dropout would only slow down learning.
         "LeNet5Classifier": {
             **_FAST,
             "optimizer": torch.optim.AdamW,
@@ -84,14 +84,14 @@ _RECIPES = {
         },
         "MiniVGGClassifier": {
             **_FAST,
-            # Without batch normalisation it does not bear LeNet-5's rate.
+            # Without batch normalisation it needs a lower rate than LeNet-5.
             "lr": 0.003,
             "max_epochs": 3,
             "dropout": 0.0,
         },
     },
     "published": {
-        # The published runs had this head, and not that of the published layer table.
+        # The published runs used this head, not that of the published layer table.
         "LeNet5Classifier": {
             **_PUBLISHED,
             "dropout": 0.5,
@@ -103,9 +103,9 @@ _RECIPES = {
 
 
 class _ReadOnly(dict):
-    """A dict that refuses to change; copies and pickles of it are plain dicts.
+    """A dict that cannot be changed; copies and pickles of it are plain dicts.
 
-    So ``clone`` and other processes give each estimator a dict of its own.
+    So ``clone`` and other processes give each estimator a plain dict.
     """
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -129,6 +129,6 @@ def _read_only(value: Any) -> Any:
 
 
 # Recipe -> class name -> keyword arguments, such as LeNet5Classifier(
-# **RECIPES["fast"]["LeNet5Classifier"]). Read-only: a change would reach every later
-# benchmark of the process. Batch size and seed are the user's to choose.
+# **RECIPES["fast"]["LeNet5Classifier"]). Read-only: a change would affect every later
+# benchmark of the process. Batch size and seed are not part of a recipe.
 RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = _read_only(_RECIPES)

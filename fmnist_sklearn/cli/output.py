@@ -1,4 +1,4 @@
-"""What the command prints: results on stdout, all else on stderr."""
+"""Printing: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     import pandas as pd
 
-_PIPE_CLOSED = 141  # what a shell reports for a process ended by a closed pipe
+_PIPE_CLOSED = 141  # the status that a shell reports for a process with a closed pipe
 
-# Characters that steer a terminal, break a line or turn the direction of writing.
+# Characters that control a terminal, break a line or change the writing direction.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -28,12 +28,12 @@ def printable(value: object) -> str:
     Parameters
     ----------
     value : object
-        A label or the name of a file, say.
+        A label or a file name, for example.
 
     Returns
     -------
     text : str
-        One line that leaves a terminal as it is.
+        One line that does not control a terminal.
 
     Examples
     --------
@@ -44,26 +44,31 @@ def printable(value: object) -> str:
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], str(value))
 
 
-def print_line(text: str) -> None:
+def print_line(text: str, end: str = "\n") -> None:
     """Print a line of results at once.
 
     Parameters
     ----------
     text : str
         What to print.
+    end : str, default="\\n"
+        What follows it.
 
     Raises
     ------
     SystemExit
-        With status 141, where nobody reads stdout any more, as after ``| head``.
+        With status 141, if the reader of stdout is gone, as after ``| head``.
     OSError
-        If it cannot be written for another reason, a full disk for one.
+        If stdout cannot be written for another reason, such as a full disk.
     """
-    _to_stdout(text + "\n")
+    try:
+        _write(sys.stdout, text + end)
+    except BrokenPipeError:
+        raise SystemExit(_PIPE_CLOSED) from None
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; paths in it as text.
+    """Print a value as JSON, with paths as text.
 
     Parameters
     ----------
@@ -74,62 +79,52 @@ def print_json(value: Any) -> None:
 
 
 def print_notice(text: str, start: str = "") -> None:
-    """Print one line on stderr, where somebody reads it.
+    """Print one line on stderr if it can be written.
 
     Parameters
     ----------
     text : str
-        What to tell; control characters become escapes.
+        What to print; control characters become escapes.
     start : str, default=""
         What to print before the line.
     """
-    # Surrogates, of file names that are not UTF-8, are no text for every stream.
+    # Surrogates, from file names that are not UTF-8, cannot be written to all streams.
     line = printable(text).encode(errors="backslashreplace").decode()
-    _to_stderr(f"{start}fmnist-sklearn: {line}\n")
+    with suppress(OSError):
+        _write(sys.stderr, f"{start}fmnist-sklearn: {line}\n")
 
 
 def flush_output() -> None:
-    """Write out what others, such as argparse, have printed on stdout and stderr.
+    """Flush what other code, such as argparse, has printed on stdout and stderr.
 
     Raises
     ------
     SystemExit, OSError
         As :func:`print_line` does.
     """
-    _to_stderr("")
-    _to_stdout("")
+    with suppress(OSError):
+        _write(sys.stderr, "")
+    print_line("", end="")
 
 
-def _to_stdout(text: str) -> None:
-    if sys.stdout is not None:  # None: closed by the shell, as by `>&-`
-        try:
-            _write(sys.stdout, text)
-        except BrokenPipeError:
-            raise SystemExit(_PIPE_CLOSED) from None
-
-
-def _to_stderr(text: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError):
-            _write(sys.stderr, text)
-
-
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed by the shell, as by `>&-`
+        return
     try:
         stream.write(text)
         stream.flush()
     except OSError:
-        # What stays unwritten goes nowhere, or Python would try again at its end, and
-        # complain. Streams that are no files need nothing.
+        # Text that stays unwritten goes to the null device: otherwise Python writes it
+        # again at exit, and reports an error. Streams without a file need nothing.
         with suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
         raise
 
 
 def print_table(table: pd.DataFrame) -> None:
-    """Print a table of texts whole; where it is too wide, a few lines for each row.
+    """Print a table of texts; if it is too wide, each row in several lines.
 
     Parameters
     ----------
@@ -142,9 +137,9 @@ def print_table(table: pd.DataFrame) -> None:
         for name, (first, _, rest) in zip(table.columns, headers, strict=True)
     ]
     widths = [max(map(len, column)) for column in columns]
-    # Of COLUMNS or the terminal; 100 where there is neither.
-    room = shutil.get_terminal_size(fallback=(100, 24)).columns
-    if sum(widths) + 2 * (len(widths) - 1) <= room:
+    # From COLUMNS or the terminal; 100 without either.
+    available = shutil.get_terminal_size(fallback=(100, 24)).columns
+    if sum(widths) + 2 * (len(widths) - 1) <= available:
         for name, *cells in zip(*columns, strict=True):
             aligned = map(str.rjust, cells, widths[1:])
             print_line("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
@@ -156,20 +151,17 @@ def print_table(table: pd.DataFrame) -> None:
             print_line(f"  {header.ljust(width)}  {cell}")
 
 
-# Encoding ---------------------------------------------------------------------------
-
-
 @contextmanager
 def escape_unencodable(stream: TextIO | None) -> Iterator[None]:
-    """Let a stream take any text, whatever its encoding.
+    """Write any text to a stream, whatever its encoding.
 
-    The bytes of a file name that is not UTF-8 come out as they were; other characters
-    that the encoding lacks, as escapes.
+    The bytes of a file name that is not UTF-8 are written unchanged; other characters
+    that the encoding lacks are written as escapes.
 
     Parameters
     ----------
     stream : text file or None
-        Such as sys.stdout. Left alone if it does not encode its text.
+        Such as sys.stdout. A stream that does not encode its text is left unchanged.
 
     Yields
     ------
@@ -189,7 +181,7 @@ def escape_unencodable(stream: TextIO | None) -> Iterator[None]:
 def _encode_next(error: UnicodeError) -> tuple[bytes, int]:
     assert isinstance(error, UnicodeEncodeError)
     char = error.object[error.start]
-    is_byte = "\udc80" <= char <= "\udcff"
+    is_byte = "\udc80" <= char <= "\udcff"  # a byte of a file name, see PEP 383
     errors = "surrogateescape" if is_byte else "backslashreplace"
     return char.encode("ascii", errors), error.start + 1
 

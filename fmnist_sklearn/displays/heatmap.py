@@ -228,7 +228,7 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
             f"search must have a single score, or one named 'accuracy'; got {metrics}. "
             "Search with scoring='accuracy' or scoring=benchmark_scoring()."
         )
-    y, x = _choose(searched_parameters(search), y, x)
+    x, y = _axes(searched_parameters(search), x, y)
     resource = _resource(search)
     trials: dict[str, tuple[Mapping[str, Any], float]] = {}
     for params, score in zip(search["params"], search[metric], strict=True):
@@ -281,27 +281,26 @@ def _resource(cv_results: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _choose(varied: list[str], y: str | None, x: str | None) -> tuple[str, str]:
-    if y is None and x is None:
-        if len(varied) != 2:
-            raise ValueError(
-                f"x and y must name two of the parameters that vary, {varied}; they "
-                "may be left out only if exactly two vary. Scores are averaged over "
-                "the other parameters."
-            )
-        return varied[0], varied[1]
-    found = []
-    for axis, given in (("x", x), ("y", y)):
-        names = [n for n in varied if given in (n, n.rpartition("__")[2])]
-        if given is None and len(varied) == 2:
-            names = [n for n in varied if (x or y) not in (n, n.rpartition("__")[2])]
-        if len(names) != 1 or names[0] in found:
-            raise ValueError(
-                f"{axis} must name one of the parameters that vary, {varied}, and x "
-                f"must differ from y; got x={x!r}, y={y!r}."
-            )
-        found += names
-    return found[1], found[0]
+def _axes(varied: list[str], x: str | None, y: str | None) -> tuple[str, str]:
+    """Return the full names of the parameters along x and y."""
+    along_x, along_y = (
+        [name for name in varied if given in (name, name.rpartition("__")[2])]
+        for given in (x, y)
+    )
+    # An axis that is left out has the only other parameter.
+    if x is None and y is None:
+        along_x, along_y = varied[1:], varied[:1]
+    elif x is None:
+        along_x = [name for name in varied if name not in along_y]
+    elif y is None:
+        along_y = [name for name in varied if name not in along_x]
+    if not len(along_x) == len(along_y) == 1 or along_x == along_y:
+        raise ValueError(
+            f"x and y must name two of the parameters that vary, {varied}, and may be "
+            "left out only if exactly two vary (scores are averaged over the others); "
+            f"got x={x!r}, y={y!r}."
+        )
+    return along_x[0], along_y[0]
 
 
 def _distinct(values: Any) -> list[Any]:

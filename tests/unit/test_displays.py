@@ -274,7 +274,7 @@ def test_heatmap_has_a_cell_for_each_pair(search, ax):
     [("C", "C"), ("lr", "C"), ("kernel", "C"), (None, "lr"), ("C", "lr"), ("lr", None)],
 )
 def test_heatmap_axes_must_be_two_parameters_that_vary(search, ax, x, y):
-    with pytest.raises(ValueError, match="must name one of the parameters that vary"):
+    with pytest.raises(ValueError, match="x and y must name two of the parameters"):
         SearchHeatmapDisplay.from_search(search, x=x, y=y, ax=ax)
 
 
