@@ -51,8 +51,8 @@ def print_line(text: str, end: str = "\n") -> None:
     ----------
     text : str
         What to print.
-    end : str, default="\\n"
-        What follows it.
+    end : str
+        What to print after it, by default a line break.
 
     Raises
     ------
