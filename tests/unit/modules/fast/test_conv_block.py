@@ -10,7 +10,6 @@ from torch import nn
 
 from fmnist_sklearn.modules.fast.conv_block import (
     add_columns_up,
-    fits_windows,
     predict_block,
     send_to_largest,
     train_block,
@@ -148,20 +147,3 @@ def test_send_to_largest_chooses_the_first_of_equal_corners():
     grads = torch.full((1, 4, 1, 1), 7.0)
     send_to_largest(grads, planes, planes.amax(1))
     assert grads.flatten().tolist() == [0, 7, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((8, 1, 28, 28), True),
-        ((8, 1, 12, 14), True),
-        ((8, 1, 12, 13), False),
-        ((8, 1, 9, 12), False),
-        ((8, 1, 4, 6), False),  # lower than the kernel
-        ((0, 1, 28, 28), False),
-        ((8, 2, 28, 28), False),  # other channels than the kernel's
-        ((1, 28, 28), False),
-    ],
-)
-def test_fits_windows(shape, expected):
-    assert fits_windows(torch.zeros(shape), nn.Conv2d(1, 6, 5)) == expected

@@ -52,31 +52,26 @@ def called_in(calls, function, *args):
 
 
 def test_fused_forward_of_networks_as_built(build, images, calls):
-    net = build(LeNet5)
-    assert called_in(calls, fused, net, images) == TRAINING
+    lenet5, mini_vgg = build(LeNet5), build(MiniVGG)
+    assert called_in(calls, fused, lenet5, images) == TRAINING
+    assert called_in(calls, fused, mini_vgg, images) == ["conv_of_images"]
     with torch.no_grad():
-        assert called_in(calls, fused, net.eval(), images) == PREDICTION
+        assert called_in(calls, fused, lenet5.eval(), images) == PREDICTION
+        assert called_in(calls, fused, mini_vgg.eval(), images) == []
     # The gradient of a prediction is that of the layers, but for the dense ones.
-    assert called_in(calls, fused, net, images) == ["dense_elu"]
-    net = build(MiniVGG)
-    assert called_in(calls, fused, net, images) == ["conv_of_images"]
-    with torch.no_grad():
-        assert called_in(calls, fused, net.eval(), images) == []
-
-
-def test_forward_of_networks_calls_no_fused_operation(network, build, images, calls):
-    build(network)(images)
-    with torch.no_grad():
-        build(network).eval()(images)
-    assert not calls
+    assert called_in(calls, fused, lenet5, images) == ["dense_elu"]
+    for net in (lenet5, mini_vgg):
+        assert called_in(calls, net.train(), images) == []
+        with torch.no_grad():
+            assert called_in(calls, net.eval(), images) == []
 
 
 def test_fused_forward_in_autocast(build, images, calls):
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("cpu"):
         assert called_in(calls, fused, build(MiniVGG), images) == ["conv_of_images"]
-        net, x = build(LeNet5), images
-        assert called_in(calls, fused, net, x) == []
-        assert torch.equal(fused(net, x), net(x))
+        net = build(LeNet5)
+        assert called_in(calls, fused, net, images) == []
+        assert torch.equal(fused(net, images), net(images))
 
 
 def test_fused_forward_of_layers_put_back_as_they_were(build, images, calls):
@@ -89,181 +84,144 @@ def test_fused_forward_of_layers_put_back_as_they_were(build, images, calls):
     assert called_in(calls, fused, copy.deepcopy(net), images) == TRAINING
 
 
-def test_fused_forward_of_other_modules_is_the_module(images):
+def test_fused_forward_of_other_modules_is_the_module():
     class Doubled(LeNet5):
         def forward(self, x):
             return 2 * super().forward(x)
 
-    for module in (Doubled((1, 12, 12)), nn.Identity()):
+    replaced = LeNet5()
+    replaced.forward = torch.zeros_like
+    for module in (Doubled(), replaced, nn.Identity()):
         assert fused_forward(module) is module
 
 
 def test_fit_and_predict_call_the_fused_forward(X, y, quick, calls):
     settings = quick | {"max_epochs": 1, "batch_size": -1, "device": "cpu"}
-    net = LeNet5Classifier(**settings).fit(X, y)
-    assert calls == TRAINING + PREDICTION  # a step, and the validation
-    assert called_in(calls, net.predict, X[:3]) == PREDICTION
-    flipping = LeNet5Classifier(**settings, predict_flip=True).fit(X, y)
-    assert called_in(calls, flipping.predict, X[:3]) == PREDICTION * 2
-    assert called_in(calls, net.module_, torch.rand(2, 1, 28, 28)) == []
-    small = {"module__widths": (4, "M"), "module__hidden_units": 5}
-    assert called_in(calls, MiniVGGClassifier(**settings, **small).fit, X, y) == [
-        "conv_of_images"
-    ]
+    net = LeNet5Classifier(**settings, predict_flip=True)
+    step_and_validation = TRAINING + PREDICTION
+    assert called_in(calls, net.fit, X, y) == step_and_validation
+    assert called_in(calls, net.predict, X[:3]) == PREDICTION * 2
+    settings |= {"module__widths": (4, "M"), "module__hidden_units": 5}
+    net = MiniVGGClassifier(**settings)
+    assert called_in(calls, net.fit, X, y) == ["conv_of_images"]
 
 
 # Changed layers
 
 
-def put(path, layer):
-    return lambda net: net.set_submodule(path, layer())
+def put(path, layer, *args, **kwargs):
+    return lambda net: net.set_submodule(path, layer(*args, **kwargs))
 
 
-def with_settings(path, **values):
-    return lambda net: vars(net.get_submodule(path)).update(values)
-
-
-def pruned(path):
-    return lambda net: prune.l1_unstructured(
-        net.get_submodule(path), "weight", amount=0.5
-    )
-
-
-def frozen(*paths):
-    return lambda net: [net.get_submodule(p).requires_grad_(False) for p in paths]
-
-
-def own_forward(path, forward):
-    """Replace the forward of one layer by a function of the layer and its input."""
-
+def with_attributes(path, **values):
     def change(net):
-        layer = net.get_submodule(path)
-        layer.forward = lambda x: forward(layer, x)
+        for name, value in values.items():
+            setattr(net.get_submodule(path), name, value)
 
     return change
 
 
-def kernels_of_another_size(net):
-    net.c1.conv.weight = nn.Parameter(torch.randn(6, 1, 3, 3))
-    net.c1.conv.padding = (1, 1)
+def of_layer(path, function, *args, **kwargs):
+    return lambda net: function(net.get_submodule(path), *args, **kwargs)
 
 
-def parametrised_norm(net):
-    class Positive(nn.Module):
-        def forward(self, weight):
-            return weight.exp()
-
-    parametrize.register_parametrization(net.c1.norm, "weight", Positive())
+def both(*changes):
+    return lambda net: [change(net) for change in changes]
 
 
-def circular_padding(net):
-    net.features.conv1_1.padding_mode = "circular"
-    net.features.conv1_1._reversed_padding_repeated_twice = [3, 3, 3, 3]
+class Positive(nn.Module):
+    def forward(self, weight):
+        return weight.exp()
 
 
-def padding_by_name(net):
-    net.features.conv1_1 = nn.Conv2d(1, 4, 1, padding="valid")
-    net.features.conv2_1 = nn.Conv2d(4, 5, 3, padding=2)
+def erase_a_channel(layer, inputs, y):
+    y[:, 2] = 0
 
 
-def activation_in_place(net):
-    net.features.pool1 = nn.ReLU(inplace=True)
-    net.features.conv2_1 = nn.Conv2d(4, 5, 3, padding=1, stride=2)
-
-
-def one_activation_twice(net):
-    net.features.pool1 = nn.Sequential(net.features.pool1, net.features.relu2_1)
-
-
-def _conv_times_two(conv, x):
-    return nn.Conv2d.forward(conv, x) * 2 + x
-
-
+HOOK = nn.Module.register_forward_hook
+FIRST = "features.conv1_1"
+PRUNE = prune.l1_unstructured, "weight", 0.5
 CHANGES = {
     LeNet5: {
-        "other activation": put("c1.activation", nn.ReLU),
-        "other alpha": with_settings("c3.activation", alpha=0.3),
-        "other activation in the head": put("head.activation5", nn.Tanh),
-        "average pooling": put("c3.pool", lambda: nn.AvgPool2d(2)),
-        "overlapping pooling": put("c1.pool", lambda: nn.MaxPool2d(3, 2, padding=1)),
-        "setting of the pooling": with_settings("c1.pool", kernel_size=3, padding=1),
+        "activation": put("c1.activation", nn.ReLU),
+        "alpha": with_attributes("c3.activation", alpha=0.3),
+        "activation in the head": put("head.activation5", nn.Tanh),
+        "average pooling": put("c3.pool", nn.AvgPool2d, 2),
+        "overlapping pooling": put("c1.pool", nn.MaxPool2d, 3, 2, padding=1),
+        "setting of the pooling": with_attributes("c1.pool", kernel_size=3, padding=1),
         "no norm": put("c1.norm", nn.Identity),
-        "group norm": put("c3.norm", lambda: nn.GroupNorm(4, 16)),
-        "evaluated norm": lambda net: net.c1.norm.eval(),
-        "other eps": with_settings("c1.norm", eps=0.5),
-        "cumulative average": with_settings("c3.norm", momentum=None),
-        "no running statistics": put(
-            "c1.norm", lambda: nn.BatchNorm2d(6, track_running_stats=False)
+        "group norm": put("c3.norm", nn.GroupNorm, 4, 16),
+        "evaluated norm": of_layer("c1.norm", nn.Module.eval),
+        "eps": with_attributes("c1.norm", eps=0.5),
+        "cumulative average": with_attributes("c3.norm", momentum=None),
+        "no statistics": put("c1.norm", nn.BatchNorm2d, 6, track_running_stats=False),
+        "norm without parameters": put("c1.norm", nn.BatchNorm2d, 6, affine=False),
+        "norm without a count": with_attributes("c3.norm", num_batches_tracked=None),
+        "parametrised norm": of_layer(
+            "c1.norm", parametrize.register_parametrization, "weight", Positive()
         ),
-        "norm without parameters": put(
-            "c1.norm", lambda: nn.BatchNorm2d(6, affine=False)
-        ),
-        "norm without a count": lambda net: setattr(
-            net.c3.norm, "num_batches_tracked", None
-        ),
-        "frozen convolution": frozen("c1.conv"),
-        "only the head is trained": frozen("c1", "c3"),
-        "dilated convolution": put(
-            "c1.conv", lambda: nn.Conv2d(1, 6, 5, padding=4, dilation=2)
-        ),
-        "grouped convolution": put("c3.conv", lambda: nn.Conv2d(6, 16, 5, groups=2)),
+        "frozen convolution": of_layer("c1.conv", nn.Module.requires_grad_, False),
+        "frozen block": of_layer("c3", nn.Module.requires_grad_, False),
+        "dilation": put("c1.conv", nn.Conv2d, 1, 6, 5, padding=4, dilation=2),
+        "groups": put("c3.conv", nn.Conv2d, 6, 16, 5, groups=2),
         "reflected padding": put(
-            "c1.conv", lambda: nn.Conv2d(1, 6, 5, padding=2, padding_mode="reflect")
+            "c1.conv", nn.Conv2d, 1, 6, 5, padding=2, padding_mode="reflect"
         ),
-        "named padding": put("c1.conv", lambda: nn.Conv2d(1, 6, 5, padding="same")),
-        "convolution without bias": put(
-            "c3.conv", lambda: nn.Conv2d(6, 16, 5, bias=False)
+        "named padding": put("c1.conv", nn.Conv2d, 1, 6, 5, padding="same"),
+        "convolution without bias": put("c3.conv", nn.Conv2d, 6, 16, 5, bias=False),
+        "kernels of another size": put("c1.conv", nn.Conv2d, 1, 6, 3, padding=1),
+        "pruned convolution": of_layer("c3.conv", *PRUNE),
+        "pruned head": of_layer("head.f6", *PRUNE),
+        "weight norm": of_layer("c1.conv", parametrizations.weight_norm),
+        "weight norm in the head": of_layer("head.f5", parametrizations.weight_norm),
+        "forward of a convolution": with_attributes(
+            "c1.conv", forward=lambda x: x.repeat(1, 6, 1, 1)
         ),
-        "kernels of another size": kernels_of_another_size,
-        "pruned convolution": pruned("c3.conv"),
-        "pruned head": pruned("head.f6"),
-        "weight norm of a convolution": lambda net: parametrizations.weight_norm(
-            net.c1.conv
+        "forward of a block": with_attributes(
+            "c3", forward=lambda x: x.flatten(1)[:, :16, None, None]
         ),
-        "weight norm in the head": lambda net: parametrizations.weight_norm(
-            net.head.f5
-        ),
-        "parametrised norm": parametrised_norm,
-        "own forward of a convolution": own_forward("c1.conv", _conv_times_two),
-        "own forward of a block": own_forward(
-            "c3", lambda block, x: block.conv(x[..., :5, :5])
-        ),
-        "own forward of a dropout": own_forward("head.dropout5", lambda _, x: x / 3),
-        "own forward of the network": own_forward(
-            "", lambda net, x: net.head(net.c3(net.c1(x)).flatten(1))
-        ),
+        "forward of a dropout": with_attributes("head.dropout5", forward=torch.neg),
         "head without an activation": lambda net: delattr(net.head, "activation6"),
-        "head without bias": put("head.out", lambda: nn.Linear(8, 10, bias=False)),
+        "head without bias": put("head.out", nn.Linear, 8, 10, bias=False),
         "shorter head": put("head.out", nn.Identity),
-        "other order of the convolution": lambda net: net.to(
-            memory_format=torch.channels_last
-        ),
+        "channels last": lambda net: net.to(memory_format=torch.channels_last),
+        "hook that replaces": of_layer("c3.norm", HOOK, lambda *args: args[2] * 0),
+        "hook in place of a block": of_layer("c1", HOOK, erase_a_channel),
     },
     MiniVGG: {
-        "strided convolution": put(
-            "features.conv1_1", lambda: nn.Conv2d(1, 4, 4, padding=11, stride=2)
+        "stride": put(FIRST, nn.Conv2d, 1, 4, 4, padding=11, stride=2),
+        "circular padding": put(
+            FIRST, nn.Conv2d, 1, 4, 3, padding=3, padding_mode="circular"
         ),
-        "circular padding": circular_padding,
-        "no bias": lambda net: setattr(net.features.conv1_1, "bias", None),
-        "padding by name": padding_by_name,
-        "oblong kernels": put(
-            "features.conv1_1", lambda: nn.Conv2d(1, 4, (3, 5), padding=(3, 4))
+        "no bias": with_attributes(FIRST, bias=None),
+        "padding by name": both(
+            put(FIRST, nn.Conv2d, 1, 4, 1, padding="valid"),
+            put("features.conv2_1", nn.Conv2d, 4, 5, 3, padding=2),
         ),
-        "pruned convolution": pruned("features.conv1_1"),
-        "spectral norm": lambda net: parametrizations.spectral_norm(
-            net.features.conv1_1
-        ).eval(),
-        "activation in place": activation_in_place,
-        "one activation twice": one_activation_twice,
-        "own forward": own_forward(
-            "features.conv1_1", lambda _, x: F.pad(x, (2,) * 4).repeat(1, 4, 1, 1)
+        "oblong kernels": put(FIRST, nn.Conv2d, 1, 4, (3, 5), padding=(3, 4)),
+        "pruned convolution": of_layer(FIRST, *PRUNE),
+        "spectral norm": both(
+            of_layer(FIRST, parametrizations.spectral_norm),
+            of_layer(FIRST, nn.Module.eval),
         ),
-        "own forward of the features": own_forward(
-            "features", lambda _, x: F.interpolate(x, 8).repeat(1, 5, 1, 1)
+        "activation in place": both(
+            put("features.pool1", nn.ReLU, inplace=True),
+            put("features.conv2_1", nn.Conv2d, 4, 5, 3, padding=1, stride=2),
         ),
-        "frozen convolution": frozen("features.conv1_1"),
+        "activation twice": lambda net: net.features.append(net.features.relu1_pooled),
+        "forward of a convolution": with_attributes(
+            FIRST, forward=lambda x: F.pad(x, (2,) * 4).repeat(1, 4, 1, 1)
+        ),
+        "forward of the features": with_attributes(
+            "features", forward=lambda x: F.interpolate(x, 8).repeat(1, 5, 1, 1)
+        ),
+        "frozen convolution": of_layer(FIRST, nn.Module.requires_grad_, False),
+        "hook that replaces": of_layer(FIRST, HOOK, lambda *args: args[2] * 0),
     },
 }
+for changes in CHANGES.values():
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        changes[str(dtype)] = of_layer("", nn.Module.to, dtype)
 
 
 @pytest.mark.parametrize(
@@ -296,19 +254,7 @@ def test_fused_forward_keeps_the_statistics_of_a_norm_in_evaluation(build, image
     assert net.c3.norm.num_batches_tracked == 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_fused_forward_in_another_precision(dtype, network, build, images, train):
-    ours = train(build(network).to(dtype), images, fused)
-    assert ours[0].dtype == dtype
-    torch.testing.assert_close(
-        ours, train(build(network).to(dtype), images), atol=0, rtol=0
-    )
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_fused_forward_ignores_the_default_precision(
-    dtype, network, build, images, train
-):
+def test_fused_forward_ignores_the_default_precision(network, build, images, train):
     def change(net):
         for layer in net.modules():
             if isinstance(layer, nn.BatchNorm2d):
@@ -319,7 +265,7 @@ def test_fused_forward_ignores_the_default_precision(
     expected = train(build(network, change), images, fused)
     net = build(network, change)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.bfloat16)
     try:
         ours = train(net, images, fused)
     finally:
@@ -362,7 +308,7 @@ def test_fused_forward_of_no_images(network, build):
 
 
 def test_fused_forward_refuses_layers_that_do_not_belong_together(build, images):
-    net = build(LeNet5, put("c1.norm", lambda: nn.BatchNorm2d(1)))
+    net = build(LeNet5, put("c1.norm", nn.BatchNorm2d, 1))
     for mode in (True, False):
         with torch.set_grad_enabled(mode), pytest.raises(RuntimeError, match="running"):
             fused(net.train(mode), images)
@@ -390,25 +336,15 @@ def test_fused_forward_cannot_be_differentiated_twice(network, build, images):
 # Hooks
 
 
-def leaves(net):
-    return {name: m for name, m in net.named_modules() if not list(m.children())}
-
-
 @pytest.mark.parametrize(
-    "register",
-    [
-        "register_forward_pre_hook",
-        "register_forward_hook",
-        "register_full_backward_pre_hook",
-        "register_full_backward_hook",
-    ],
+    "kind", ["forward_pre", "forward", "full_backward_pre", "full_backward"]
 )
-def test_hooks_of_each_module_are_called(register, network, build, images):
+def test_hooks_of_each_module_are_called(kind, network, build, images):
     images.requires_grad_()  # or scaling would have no gradient
     for name in dict(build(network).named_modules()):
         net, called = build(network), []
-        layer = net.get_submodule(name)
-        getattr(layer, register)(lambda *_, called=called: called.append(1))
+        register = getattr(net.get_submodule(name), f"register_{kind}_hook")
+        register(lambda *_, called=called: called.append(1))
         for mode in (True, False):
             fused(net.train(mode), images).sum().backward()
         assert len(called) == 2, name
@@ -429,46 +365,22 @@ def test_hooks_of_all_modules_are_called(kind, network, build, images):
         hook.remove()
 
 
-def test_hooks_may_replace_what_a_layer_returns(network, build, images, assert_close):
-    net = build(network)
-    last = leaves(net)["c3.norm" if network is LeNet5 else "features.conv1_1"]
-    last.register_forward_hook(lambda layer, inputs, y: torch.zeros_like(y))
-    for mode in (True, False):
-        with torch.set_grad_enabled(mode):
-            logits = fused(net.train(mode), images)
-        assert_close(logits, logits[:1].expand_as(logits))
-        assert fused(build(network).train(mode), images).std(0).min() > 1e-4
-
-
-def test_hooks_of_a_block_may_change_its_output_in_place(
-    build, images, train, assert_close
-):
-    def erase(layer, inputs, y):
-        y[:, 2] = 0
-
-    net, reference = build(LeNet5), build(LeNet5)
-    net.c1.register_forward_hook(erase)
-    reference.c1.activation.register_forward_hook(erase)
-    assert_close(train(net, images, fused), train(reference, images))
-
-
-@pytest.mark.parametrize("moment", ["on_batch_begin", "on_batch_end"])
-def test_hooks_set_in_the_middle_of_an_epoch_are_called(moment, X, y, quick):
+def test_hooks_set_in_the_middle_of_an_epoch_are_called(X, y, quick):
     class Hooks(Callback):
         n_steps, called = 0, 0
 
-    def count(hooks, net, training=False, **kwargs):
-        hooks.n_steps += training
-        if training and hooks.n_steps == 2:
-            net.module_.c1.pool.register_forward_hook(
-                lambda *_: setattr(hooks, "called", hooks.called + net.module_.training)
-            )
+        def on_batch_end(self, net, training=False, **kwargs):
+            self.n_steps += training
+            if self.n_steps == 2 and not self.called:
+                net.module_.c1.pool.register_forward_hook(self.hook)
 
-    setattr(Hooks, moment, count)
+        def hook(self, layer, inputs, y):
+            self.called += layer.training
+
     hooks = Hooks()
     settings = quick | {"max_epochs": 1, "device": "cpu"}
     LeNet5Classifier(**settings, callbacks=[("hooks", hooks)]).fit(X, y)
-    assert hooks.called == hooks.n_steps - (1 if moment == "on_batch_begin" else 2)
+    assert hooks.called == hooks.n_steps - 2 > 2
 
 
 def test_operations_of_a_prediction_are_counted_as_the_layers_are(lenet5, X):
