@@ -114,10 +114,6 @@ def _model_name(text: str) -> str:
     return find_model(text).name
 
 
-def _data(text: str) -> str | Path:
-    return text if text in ("auto", "full", "sample") else Path(text)
-
-
 MODEL = Kind("MODEL", "lenet5 or minivgg", _model_name)
 FILE = Kind("FILE", "a file", Path, complete=shtab.FILE)
 DIR = Kind("DIR", "a folder", Path, complete=shtab.DIRECTORY)
@@ -125,7 +121,7 @@ IMAGE = Kind("IMAGE", "a file", complete=shtab.FILE)
 DATA = Kind(
     "auto|full|sample|DIR",
     "auto, full, sample or an existing folder",
-    _data,
+    lambda text: text if text in ("auto", "full", "sample") else Path(text),
     lambda data: isinstance(data, str) or data.is_dir(),
 )
 RECIPE = _choice("fast", "accurate", "published")
@@ -197,8 +193,10 @@ class Parser(argparse.ArgumentParser):
         """
         args = sys.argv[1:] if args is None else list(args)
         # Arguments after the name of a command belong to the parser of the command.
-        own = takewhile(_is_option, args) if self._subparsers else args
-        for arg in takewhile("--".__ne__, own):
+        own = args
+        if self._subparsers:
+            own = takewhile(lambda arg: arg.startswith("-"), args)
+        for arg in takewhile(lambda arg: arg != "--", own):
             name = arg.partition("=")[0]
             if arg.startswith("--") and name not in self._option_string_actions:
                 near = get_close_matches(name, self._option_string_actions, n=1)
@@ -208,10 +206,6 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown
-
-
-def _is_option(arg: str) -> bool:
-    return arg.startswith("-")
 
 
 def make_parser() -> Parser:
