@@ -78,13 +78,13 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> None:
         training.run()
         return
     if _read_back(net, cache, key):
-        training.tell_of_earlier_run()
+        training.skip()
         return
     # No other process trains an equal fit meanwhile; one may have finished it while
     # this one waited.
     with cache.alone_with(key):
         if _read_back(net, cache, key, warn=False):
-            training.tell_of_earlier_run()
+            training.skip()
             return
         training.run()
         if not training.was_stopped:
@@ -220,7 +220,7 @@ def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
         "images": base.images,
         "targets": base.targets,
         "weights": base.weights,
-        "answers": base.answers,
+        "answers": base.soft_targets,
         "rows": rows,
     }
     if valid is not None:

@@ -17,7 +17,7 @@ from ..training import (
     resolve_precision,
     resolve_subset,
     soften,
-    with_answers,
+    with_soft_targets,
 )
 
 
@@ -112,7 +112,7 @@ def start_teaching(net: TrainingNet, train: Any) -> tuple[Any, Teaching]:
             soften(_probabilities(each, net, pixels), net.distillation_temperature)
             for each in others
         ]
-        train = with_answers(train, torch.stack(soft).sum(0).float())
+        train = with_soft_targets(train, torch.stack(soft).sum(0).float())
     return train, Teaching(
         tuple(networks),
         len(teachers),

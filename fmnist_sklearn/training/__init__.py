@@ -10,7 +10,7 @@ from .batches import (
     normalise_weights,
     resolve_subset,
     weights_as_float32,
-    with_answers,
+    with_soft_targets,
 )
 from .callbacks import SCHEDULES
 from .device import own_settings, resolve_device, resolve_precision
@@ -38,5 +38,5 @@ __all__ = [
     "soften",
     "split_rows",
     "weights_as_float32",
-    "with_answers",
+    "with_soft_targets",
 ]

@@ -27,7 +27,7 @@ class ImageDataset(Dataset):
         Class indices.
     weights : Tensor of shape (n,), float32, or None
         Sample weights, None for equal ones.
-    answers : Tensor of shape (n, n_classes), float32, or None
+    soft_targets : Tensor of shape (n, n_classes), float32, or None
         What teachers say of the rows: their probabilities, added up.
     """
 
@@ -36,27 +36,27 @@ class ImageDataset(Dataset):
         images: Tensor,
         targets: Tensor,
         weights: Tensor | None = None,
-        answers: Tensor | None = None,
+        soft_targets: Tensor | None = None,
     ) -> None:
         self.images = images
         self.targets = targets
         self.weights = weights
-        self.answers = answers
+        self.soft_targets = soft_targets
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.images)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        """Return image, target and, where there are some, weight and answers."""
+        """Return image, target and, where there are some, weight and soft targets."""
         items: tuple[Tensor, ...] = (self.images[index], self.targets[index])
         if self.weights is not None:
             items += (self.weights[index],)
-        if self.answers is not None:
-            answers = self.answers[index]
+        if self.soft_targets is not None:
+            soft_targets = self.soft_targets[index]
             if self.weights is None:
-                items += (torch.ones_like(answers[..., 0]),)
-            items += (answers,)
+                items += (torch.ones_like(soft_targets[..., 0]),)
+            items += (soft_targets,)
         return items
 
     def to(self, device: torch.device, *, shared: bool = False) -> ImageDataset:
@@ -84,7 +84,7 @@ class Batch(tuple):
     """A pair (images, targets), as skorch's callbacks expect, that carries more."""
 
     weights: Tensor | None
-    answers: Tensor | None  # of teachers, as in ImageDataset
+    soft_targets: Tensor | None  # of teachers, as in ImageDataset
     mixed_in: MixedIn | None = None
 
     def __new__(
@@ -92,12 +92,12 @@ class Batch(tuple):
         images: Any,
         targets: Any,
         weights: Tensor | None = None,
-        answers: Tensor | None = None,
+        soft_targets: Tensor | None = None,
     ):
         """Build the pair; all but images and targets are attributes, not elements."""
         batch = super().__new__(cls, (images, targets))
         batch.weights = weights
-        batch.answers = answers
+        batch.soft_targets = soft_targets
         return batch
 
     @property
@@ -135,19 +135,21 @@ class Batch(tuple):
         if augment is not None:
             images = augment(images, generator)
         if not mixup:
-            return Batch(images, targets, self.weights, self.answers)
+            return Batch(images, targets, self.weights, self.soft_targets)
         images, others, share = mix_up(images, mixup, generator, batch_size)
-        answers, weights = self.answers, self.weights
-        if answers is not None:
-            answers = torch.lerp(answers[others], answers, share[:, None])
-        batch = Batch(images, targets, weights, answers)
+        soft_targets, weights = self.soft_targets, self.weights
+        if soft_targets is not None:
+            soft_targets = torch.lerp(
+                soft_targets[others], soft_targets, share[:, None]
+            )
+        batch = Batch(images, targets, weights, soft_targets)
         weights = None if weights is None else weights[others]
         batch.mixed_in = MixedIn(targets[others], weights, share)
         return batch
 
     def tensors(self) -> list[Tensor]:
         """Return all that it carries, in an order that depends on nothing else."""
-        carried = (*self, self.weights, self.answers, *(self.mixed_in or ()))
+        carried = (*self, self.weights, self.soft_targets, *(self.mixed_in or ()))
         return [values for values in carried if values is not None]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -156,7 +158,7 @@ class Batch(tuple):
         def of(values: Tensor | None) -> Tensor | None:
             return None if values is None else function(values)
 
-        batch = Batch(*map(of, (*self, self.weights, self.answers)))
+        batch = Batch(*map(of, (*self, self.weights, self.soft_targets)))
         if self.mixed_in is not None:
             batch.mixed_in = MixedIn(*map(of, self.mixed_in))  # type: ignore[arg-type]
         return batch
@@ -251,7 +253,7 @@ class BatchIterator:
         for start in range(0, n_rows, block):
             rows = slice(start, min(start + block, n_rows))
             index = rows if indices is None else indices[rows]
-            tensors = (base.images, base.targets, base.weights, base.answers)
+            tensors = (base.images, base.targets, base.weights, base.soft_targets)
             batch = Batch(*(t if t is None else _take(t, index) for t in tensors))
             yield batch.augmented(
                 self.augment, self.mixup, self.generator, self.batch_size
@@ -277,7 +279,7 @@ class LoadedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
-        # Only data of this package hold answers of teachers, too.
+        # Only data of this package hold soft targets, too.
         most = 4 if is_resident(getattr(self.loader, "dataset", None)) else 3
         for batch in self.loader:
             if not isinstance(batch, list | tuple) or not 2 <= len(batch) <= most:
@@ -360,22 +362,22 @@ def normalise_weights(
     return scaled if indices is None else Subset(scaled, indices.numpy())  # type: ignore[arg-type]
 
 
-def with_answers(dataset: Any, answers: Tensor) -> Any:
+def with_soft_targets(dataset: Any, soft_targets: Tensor) -> Any:
     """Return the same rows with what teachers say of them.
 
     Parameters
     ----------
     dataset : ImageDataset or Subset of one
         The rows.
-    answers : Tensor of shape (len(dataset), n_classes)
+    soft_targets : Tensor of shape (len(dataset), n_classes)
         In their order.
     """
     base, rows = resolve_subset(dataset)
-    answers = answers.to(base.images.device)
+    soft_targets = soft_targets.to(base.images.device)
     if rows is None:
-        return ImageDataset(base.images, base.targets, base.weights, answers)
-    of_all = answers.new_zeros((len(base), answers.shape[1]))
-    of_all[rows.to(of_all.device)] = answers
+        return ImageDataset(base.images, base.targets, base.weights, soft_targets)
+    of_all = soft_targets.new_zeros((len(base), soft_targets.shape[1]))
+    of_all[rows.to(of_all.device)] = soft_targets
     told = ImageDataset(base.images, base.targets, base.weights, of_all)
     return Subset(told, rows.numpy())  # type: ignore[arg-type]
 

@@ -28,28 +28,28 @@ class _CallbackOfOneRun(Callback):
 class BestEpoch(NamedTuple):
     """The epoch with the lowest validation loss so far, and its weights if kept."""
 
-    loss: float
-    epoch: int | None
-    state: dict[str, Tensor] | None
+    loss: float = float("inf")
+    epoch: int | None = None  # counted from 1; None without validation
+    weights: dict[str, Tensor] | None = None
 
 
 class EarlyStopping(_CallbackOfOneRun):
     """Keep the weights of the epoch with the lowest validation loss; stop in time.
 
-    "Lowest" is the true minimum, without a tolerance. The weights are put back when
-    training ends, whatever ended it.
+    "Lowest" is the true minimum, without a tolerance. The training run puts the weights
+    back when it ends, whatever ended it.
 
     Parameters
     ----------
     patience : int or None
-        Stop after so many epochs in a row that did not lower the validation loss;
-        None never stops.
+        Stop after this number of epochs in a row that did not lower the validation
+        loss; None never stops.
     load_best : bool, default=True
         False leaves the weights of the last epoch, and only stops.
     """
 
     # As before a run.
-    best_ = BestEpoch(float("inf"), None, None)
+    best_ = BestEpoch()
     waited_ = 0
 
     def __init__(self, patience: int | None, load_best: bool = True) -> None:
@@ -58,34 +58,18 @@ class EarlyStopping(_CallbackOfOneRun):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
-        self.best_ = EarlyStopping.best_
-        self.waited_ = 0
-
-    @property
-    def best_loss_(self) -> float:
-        """The lowest validation loss."""
-        return self.best_.loss
-
-    @property
-    def best_epoch_(self) -> int | None:
-        """The epoch it was reached in, counted from 1; None without validation."""
-        return self.best_.epoch
-
-    @property
-    def best_state_(self) -> dict[str, Tensor] | None:
-        """A copy of that epoch's weights, if they are kept, until training ends."""
-        return self.best_.state
+        self.best_, self.waited_ = BestEpoch(), 0
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Copy the weights if they are the best so far, else count."""
         loss = net.history[-1].get("valid_loss")
         if loss is None:
             return
-        if loss < self.best_loss_:
+        if loss < self.best_.loss:
             # In one assignment, which no interrupt can leave half done.
             epoch = net.history[-1]["epoch"]
-            state = copy_state(net.module_) if self.load_best else None
-            self.best_ = BestEpoch(loss, epoch, state)
+            weights = copy_state(net.module_) if self.load_best else None
+            self.best_ = BestEpoch(loss, epoch, weights)
             self.waited_ = 0
         else:
             self.waited_ += 1
@@ -93,13 +77,17 @@ class EarlyStopping(_CallbackOfOneRun):
                 net.stop_training()
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Put the best weights back."""
-        if self.best_state_ is not None:
-            net.module_.load_state_dict(self.best_state_)
-            self.best_ = self.best_._replace(state=None)
+        """Release the copy of the weights."""
+        self.best_ = self.best_._replace(weights=None)
 
 
-SCHEDULES = ("one_cycle", "cosine")
+# Schedules that have a name in ``lr_schedule``.
+SCHEDULES: dict[str, Any] = {
+    "one_cycle": torch.optim.lr_scheduler.OneCycleLR,
+    "cosine": torch.optim.lr_scheduler.CosineAnnealingLR,
+}
+# What classes of torch.optim.lr_scheduler call the number of steps that they span.
+_SPANS = ("total_steps", "T_max", "total_iters")
 
 
 class LRSchedule(_CallbackOfOneRun):
@@ -134,34 +122,41 @@ class LRSchedule(_CallbackOfOneRun):
     def start(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> None:
         """Build the scheduler, once the number of steps is known."""
         total_steps = self.n_epochs * steps_per_epoch
-        schedulers = torch.optim.lr_scheduler
         self.scheduler_, self.steps_left_ = None, total_steps
-        if isinstance(self.policy, type):
-            scheduler = _make_scheduler(
-                self.policy, optimizer, total_steps, self.kwargs
-            )
-        elif callable(self.policy):
-            scheduler = self.policy(optimizer, total_steps, **self.kwargs)
-        elif total_steps == 1:
-            return  # one step has no course to follow: it is taken at the full rate
-        elif self.policy == "one_cycle":
-            has_momentum = {"momentum", "betas"} & optimizer.defaults.keys()
-            kwargs = {"cycle_momentum": bool(has_momentum), **self.kwargs}
-            max_lr = [group["lr"] for group in optimizer.param_groups]
-            try:
-                scheduler = schedulers.OneCycleLR(
-                    optimizer, max_lr, total_steps=total_steps, **kwargs
-                )
-            except ZeroDivisionError as error:
-                raise ValueError(
-                    f"lr_schedule='one_cycle' cannot divide {total_steps} steps with "
-                    f"{self.kwargs!r}; train longer or change lr_schedule__pct_start"
-                ) from error
+        policy: Any = self.policy
+        if isinstance(policy, str):
+            if total_steps == 1:
+                return  # a single step is taken at the full rate
+            policy = SCHEDULES[policy]
+        if isinstance(policy, type):
+            self.scheduler_ = self._make(policy, optimizer, total_steps)
         else:
-            scheduler = schedulers.CosineAnnealingLR(
-                optimizer, total_steps, **self.kwargs
+            self.scheduler_ = policy(optimizer, total_steps, **self.kwargs)
+
+    def _make(
+        self, cls: Any, optimizer: torch.optim.Optimizer, total_steps: int
+    ) -> Any:
+        """Build a scheduler of one of PyTorch's classes, for a number of steps."""
+        if issubclass(cls, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise ValueError(
+                "lr_schedule=ReduceLROnPlateau follows a metric and not the steps; use "
+                "skorch.callbacks.LRScheduler(policy='ReduceLROnPlateau', "
+                "monitor='valid_loss') in callbacks instead"
             )
-        self.scheduler_ = scheduler
+        parameters = inspect.signature(cls).parameters
+        kwargs: dict[str, Any] = {k: total_steps for k in _SPANS if k in parameters}
+        if "max_lr" in parameters:
+            kwargs["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+        if "cycle_momentum" in parameters:
+            has_momentum = {"momentum", "betas"} & optimizer.defaults.keys()
+            kwargs["cycle_momentum"] = bool(has_momentum)
+        try:
+            return cls(optimizer, **{**kwargs, **self.kwargs})
+        except ZeroDivisionError as error:
+            raise ValueError(
+                f"lr_schedule={self.policy!r} cannot divide {total_steps} steps with "
+                f"{self.kwargs!r}; train longer or change lr_schedule__pct_start"
+            ) from error
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move to the learning rate of the next step."""
@@ -171,29 +166,8 @@ class LRSchedule(_CallbackOfOneRun):
                 self.scheduler_.step()
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Let go of the optimizer."""
+        """Release the optimizer."""
         self.scheduler_ = None
-
-
-# What classes of torch.optim.lr_scheduler call the number of steps that they span.
-_SPANS = ("total_steps", "T_max", "total_iters")
-
-
-def _make_scheduler(
-    cls: Any, optimizer: torch.optim.Optimizer, total_steps: int, kwargs: dict
-) -> Any:
-    """Build a scheduler of a class of PyTorch's, told the number of steps it spans."""
-    if issubclass(cls, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise ValueError(
-            "lr_schedule=ReduceLROnPlateau follows a metric and not the steps; use "
-            "skorch.callbacks.LRScheduler(policy='ReduceLROnPlateau', "
-            "monitor='valid_loss') in callbacks instead"
-        )
-    parameters = inspect.signature(cls).parameters
-    spans: dict[str, Any] = {name: total_steps for name in _SPANS if name in parameters}
-    if "max_lr" in parameters:
-        spans["max_lr"] = [group["lr"] for group in optimizer.param_groups]
-    return cls(optimizer, **{**spans, **kwargs})
 
 
 class WeightAverage(_CallbackOfOneRun):
@@ -221,7 +195,9 @@ class WeightAverage(_CallbackOfOneRun):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Start from the weights as they are."""
-        self.tensors_ = _float_tensors(net.module_)
+        # Floating-point buffers too, batch normalisation's among them.
+        values = net.module_.state_dict().values()
+        self.tensors_ = tuple(v for v in values if v.is_floating_point())
         self.average_ = tuple(tensor.clone() for tensor in self.tensors_)
         self.n_steps_ = 0
 
@@ -229,6 +205,8 @@ class WeightAverage(_CallbackOfOneRun):
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move the average towards the weights."""
         if training and self.tensors_:
+            # One operation for all tensors; one for each would take longer than the
+            # optimizer's step.
             torch._foreach_lerp_(self.average_, self.tensors_, self.next_share())
 
     def next_share(self) -> float:
@@ -245,13 +223,8 @@ class WeightAverage(_CallbackOfOneRun):
         finally:
             self._swap()
 
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Leave the average as the net's weights."""
-        self._swap()
-        self.forget()
-
     def forget(self) -> None:
-        """Let go of the weights, whichever are in place."""
+        """Release the weights and their average."""
         self.tensors_, self.average_ = (), ()
 
     @torch.no_grad()
@@ -260,9 +233,3 @@ class WeightAverage(_CallbackOfOneRun):
             kept = tensor.clone()
             tensor.copy_(average)
             average.copy_(kept)
-
-
-def _float_tensors(module: nn.Module) -> tuple[Tensor, ...]:
-    """Parameters and floating-point buffers, batch normalisation's among them."""
-    values = module.state_dict().values()
-    return tuple(value for value in values if value.is_floating_point())

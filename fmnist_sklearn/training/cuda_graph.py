@@ -1,7 +1,7 @@
-"""Training steps that Python asks for once, and the device then repeats by itself.
+"""Training steps that Python queues once, and the GPU then repeats by itself.
 
-On a GPU a step of a small network takes Python longer to ask for than the GPU to
-compute. As a CUDA graph, many steps are asked for by one call. A graph repeats exactly
+On a GPU a step of a small network takes Python longer to queue than the GPU to
+compute. As a CUDA graph, many steps are queued by one call. A graph repeats exactly
 what was recorded, so all that differs from step to step lies in tensors that stay in
 place: the rows of the batches, and a table of learning rates and the like.
 """
@@ -25,23 +25,22 @@ from ..modules.fast import calls_forward_only
 from .batches import Batch, BatchIterator, CrossEntropy, EpochTotals, resolve_subset
 from .callbacks import LRSchedule, WeightAverage
 from .device import sent
-from .optimizer import step_is_torch_s
 
-# Recording ----
+# Recording ------------------------------------------------------------------------
 
 _capture_lock = threading.Lock()
-# What a capture that failed leaves in PyTorch's allocator refers to these.
+# PyTorch's allocator still refers to these after a capture that failed.
 _failed: list[Any] = []
 _MOST_QUEUED = 2
 
 
 class GraphRecorder:
-    """Records functions as CUDA graphs, on the stream of now.
+    """Records functions as CUDA graphs, on the current stream.
 
     Parameters
     ----------
     generator : torch.Generator
-        Of the device; what the functions draw comes from it, in each replay anew.
+        Of the device; the functions draw from it, new numbers in each replay.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -51,7 +50,7 @@ class GraphRecorder:
         self._queued: deque[torch.cuda.Event] = deque()
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Return what does again, on the device alone, what the function does.
+        """Return a function that repeats on the device what ``function`` does.
 
         The graphs of a recorder share their memory, so that none may rely on what
         another leaves there. ``torch.cuda.graph`` would wait for the whole device.
@@ -80,7 +79,7 @@ class GraphRecorder:
         return graph.replay
 
     def keep_queue_short(self) -> None:
-        """Wait, for this stream only, until little of what was asked for is left."""
+        """Wait, for this stream only, until at most two blocks of steps are queued."""
         event = torch.cuda.Event(blocking=True)
         event.record()
         self._queued.append(event)
@@ -88,7 +87,7 @@ class GraphRecorder:
             self._queued.popleft().synchronize()
 
     def close(self) -> None:
-        """Let go of the graphs and of their memory."""
+        """Release the graphs and their memory."""
         torch.cuda.current_stream().synchronize()
         with _capture_lock:
             while self._graphs:
@@ -96,36 +95,29 @@ class GraphRecorder:
             self._pool = None
 
 
-# How steps are recorded, by the type of the device; on others they are computed as
-# Python goes along.
+# How steps are recorded, by the type of the device; on others they are eager.
 RECORDERS: dict[str, Callable[[torch.Generator], Any]] = {"cuda": GraphRecorder}
 
 
-# Whether --
+# Whether steps may be captured ------------------------------------------------------
 
 # A recording takes about as long as the steps that are recorded, and some more.
 FEWEST_STEPS = 100
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-_OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _METHODS = (
+    "run_single_epoch",
     "train_step",
     "train_step_single",
     "get_train_step_accumulator",
     "get_loss",
     "infer",
-    "_training_loss",
-    "_training_precision",
-    "_set_training",
-    "_step_optimizer",
-    "_zero_grad_optimizer",
 )
-
-_METHODS_OF_TEACHERS = ("evaluation_step", "infer", "_training_precision")
+_METHODS_OF_TEACHERS = ("evaluation_step", "infer")
 
 
 def why_eager(run: Any, batches: Any) -> str | None:
-    """Tell why each step has to be computed as Python goes along.
+    """Say why each step of a run has to be computed as Python goes along.
 
     Parameters
     ----------
@@ -137,65 +129,38 @@ def why_eager(run: Any, batches: Any) -> str | None:
     Returns
     -------
     str or None
-        The reason, for people to read. None where replaying what Python once asked the
-        device for does all that Python would do.
+        The reason, for users to read. None where replaying what Python once queued
+        does all that Python would do.
     """
     net = run.net
-    if net.device_.type not in RECORDERS:
-        return f"the device is {net.device_}"
-    listeners = [owner for hook in _BATCH_HOOKS for owner in run.listeners_to(hook)]
-    own = [
-        callback
-        for callback in (run.schedule, run.average)
-        if type(callback) in (LRSchedule, WeightAverage)
-    ]
-    for listener in listeners:
-        if all(listener is not callback for callback in own):
+    for listener in (each for hook in _BATCH_HOOKS for each in run.listeners_to(hook)):
+        # What these two do after a batch, `Updates` does.
+        if type(listener) not in (LRSchedule, WeightAverage):
             return f"{type(listener).__name__} listens to batches"
-    overridden = _overridden(net, _METHODS)
-    if overridden is not None:
-        return overridden
-    if type(net.criterion_) is not CrossEntropy or not calls_forward_only(
-        net.criterion_
-    ):
+    if type(net.criterion_) is not CrossEntropy:
         return f"the criterion is a {type(net.criterion_).__name__}"
-    return (
-        _of_batches(net, batches, run.n_epochs)
-        or _of_module(net.module_)
-        or _of_teaching(run.teaching)
-        or _of_optimizer(net.optimizer_)
-        or _of_schedule(run.schedule, net.optimizer_)
-    )
-
-
-def _overridden(net: Any, methods: Iterable[str]) -> str | None:
-    for name in methods:
-        if not _is_known(getattr(type(net), name)) or name in vars(net):
-            return f"{name} is overridden"
-    return None
-
-
-def _is_known(function: Any) -> bool:
-    """Whether a function is this package's, skorch's or PyTorch's."""
-    package = getattr(function, "__module__", None) or ""
-    return package.partition(".")[0] in (__name__.partition(".")[0], "skorch", "torch")
-
-
-def _of_batches(net: Any, batches: Any, n_epochs: int) -> str | None:
     if type(batches) is not BatchIterator:
         return "iterator_train is given"
     if callable(net.augment):
         return "augment is a function"
-    base, _ = resolve_subset(batches.dataset)
-    if base.images.device.type != net.device_.type:
-        return "the images are not on the device"
-    if len(batches) * n_epochs < FEWEST_STEPS:
+    if len(batches) * run.n_epochs < FEWEST_STEPS:
         return f"there are fewer than {FEWEST_STEPS} steps"
-    return None
+    for teacher in () if run.teaching is None else run.teaching.networks:
+        reason = _why_eager_network(teacher, _METHODS_OF_TEACHERS)
+        if reason is not None:
+            return f"of a teacher, {reason}"
+    return (
+        _why_eager_network(net, _METHODS)
+        or _why_eager_optimizer(net.optimizer_)
+        or _why_eager_schedule(run.schedule, net.optimizer_)
+    )
 
 
-def _of_module(module: nn.Module) -> str | None:
-    for layer in module.modules():
+def _why_eager_network(net: Any, methods: Iterable[str]) -> str | None:
+    for name in methods:
+        if not _is_known(getattr(type(net), name)):
+            return f"{name} is overridden"
+    for layer in net.module_.modules():
         kind = type(layer)
         if not _is_known(kind.forward):
             return f"a layer is a {kind.__name__}"
@@ -203,150 +168,133 @@ def _of_module(module: nn.Module) -> str | None:
             return f"a {kind.__name__} has hooks or another forward"
         if isinstance(layer, nn.modules.dropout._DropoutNd):
             return f"a {kind.__name__} draws from PyTorch's global generator"
-    for name, parameter in module.named_parameters():
+    for name, parameter in net.module_.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             return f"{name} has hooks"
     return None
 
 
-def _of_teaching(teaching: Any) -> str | None:
-    """Look at the teachers that each step asks."""
-    for net in () if teaching is None else teaching.networks:
-        reason = _overridden(net, _METHODS_OF_TEACHERS) or _of_module(net.module_)
-        if reason is not None:
-            return f"of a teacher, {reason}"
-    return None
+def _is_known(function: Any) -> bool:
+    """Whether a function is this package's, skorch's or PyTorch's."""
+    package = getattr(function, "__module__", "").partition(".")[0]
+    return package in (__name__.partition(".")[0], "skorch", "torch")
 
 
-def _of_optimizer(optimizer: torch.optim.Optimizer) -> str | None:
+def _why_eager_optimizer(optimizer: torch.optim.Optimizer) -> str | None:
     name = type(optimizer).__name__
-    if type(optimizer) not in _OPTIMIZERS:
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
         return f"the optimizer is a {name}"
-    if not step_is_torch_s(optimizer):
-        return f"{name} has a step of its own, or hooks"
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return f"{name} has hooks"
     for group in optimizer.param_groups:
         if not group.get("fused"):
             return f"{name} is not fused"
         if group.get("dampening"):
             return f"{name} has dampening"
-        if isinstance(group["lr"], torch.Tensor):
+        if isinstance(group["lr"], Tensor):
             return f"the learning rate of {name} is a tensor"
     return None
 
 
-def _of_schedule(schedule: Any, optimizer: torch.optim.Optimizer) -> str | None:
-    scheduler = None if schedule is None else schedule.scheduler_
-    if scheduler is None:
-        return None
-    for each in _with_parts(scheduler):
+def _why_eager_schedule(schedule: Any, optimizer: torch.optim.Optimizer) -> str | None:
+    for each in _schedulers(schedule):
         if type(each).__module__ != "torch.optim.lr_scheduler":
             return f"lr_schedule gives a {type(each).__name__}"
-    if cycles_momentum(schedule) and not all(
-        map(_may_change_momentum, optimizer.param_groups)
-    ):
-        return f"{type(scheduler).__name__} changes the momentum"
+    if _cycles_momentum(schedule) and not all(
+        group.get("betas", (0,))[0] and not group["maximize"]
+        for group in optimizer.param_groups
+    ):  # `Updates` changes the momentum of Adam only
+        return f"{type(schedule.scheduler_).__name__} changes the momentum"
     return None
 
 
-def _with_parts(scheduler: Any) -> Iterable[Any]:
-    """Return a scheduler and those that it is made of."""
-    yield scheduler
-    for part in getattr(scheduler, "_schedulers", ()):
-        yield from _with_parts(part)
-
-
-def cycles_momentum(schedule: Any) -> bool:
-    """Whether a schedule changes the momentum from step to step."""
+def _schedulers(schedule: Any) -> list[Any]:
+    """Return the scheduler of a schedule, if any, and those that it is made of."""
     scheduler = None if schedule is None else schedule.scheduler_
-    return scheduler is not None and any(
-        getattr(each, "cycle_momentum", False) for each in _with_parts(scheduler)
-    )
+    found = [] if scheduler is None else [scheduler]
+    for each in found:  # which grows meanwhile
+        # Of SequentialLR and ChainedScheduler, which have no public name for them.
+        found += getattr(each, "_schedulers", ())
+    return found
 
 
-def _may_change_momentum(group: dict[str, Any]) -> bool:
-    """Whether ``Updates`` can change a group's momentum: Adam's, and not always."""
-    return bool(group.get("betas", (0,))[0]) and not group["maximize"]
+def _cycles_momentum(schedule: Any) -> bool:
+    """Whether a schedule changes the momentum from step to step."""
+    return any(getattr(s, "cycle_momentum", False) for s in _schedulers(schedule))
 
 
-# Steps --
+# The steps --------------------------------------------------------------------------
 
-# Images of a block take at most so many bytes.
+# Images of a block take at most this number of bytes.
 _LARGEST_BLOCK = 2**26
 _STEPS_AT_ONCE = 20
 
 
-def steps_at_once(dataset: Any, batch_size: int, device: torch.device) -> int:
-    """Choose how many steps are recorded together; 1 where none are."""
-    if device.type not in RECORDERS:
-        return 1
+def steps_at_once(dataset: Any, batch_size: int) -> int:
+    """Choose how many steps are recorded together."""
     base, _ = resolve_subset(dataset)
     n_bytes = base.images[0].nbytes * batch_size
     return min(max(_LARGEST_BLOCK // n_bytes, 1), _STEPS_AT_ONCE)
 
 
 class Capture:
-    """Whether the steps of a training run are captured, and if so, they themselves.
+    """Whether the steps of a training run are captured, and if so, the steps.
 
     Parameters
     ----------
     run : Training
         In progress.
+    batches : iterable
+        Of the training.
     generator : torch.Generator
         What dropout draws from.
     """
 
-    def __init__(self, run: Any, generator: torch.Generator) -> None:
-        self.run, self.generator = run, generator
+    def __init__(self, run: Any, batches: Any, generator: torch.Generator) -> None:
+        self.run, self.batches, self.generator = run, batches, generator
         self.steps: CapturedSteps | None = None
         self.eager_because: str | None = None
 
-    def steps_of_epoch(self, batches: Any) -> CapturedSteps | None:
-        """Return the steps to take; None where they are to be computed eagerly.
+    def steps_of_epoch(self) -> CapturedSteps | None:
+        """Return the steps to replay; None where they are to be computed eagerly.
 
         What was recorded before serves again. Once eager, a run stays so.
         """
-        run = self.run
+        net = self.run.net
         if self.eager_because is None:
-            self.eager_because = why_eager(run, batches)
+            self.eager_because = why_eager(self.run, self.batches)
         if self.eager_because is None:
-            drawn = self.generator.get_state()
-            try:
-                if self.steps is None:
-                    self.steps = CapturedSteps(
-                        run.net, batches, run.schedule, run.average, self.generator
-                    )
-                self.steps.record()
-            except Exception as error:
-                self.eager_because = "recording failed"
-                warnings.warn(
-                    f"the training steps could not be recorded ({error}); they are "
-                    "computed one by one, which takes longer",
-                    stacklevel=2,
-                )
-                self._renew_generator(drawn)
+            self._record()
         if self.eager_because is not None:
             self.end()
-        self._tell()
-        return self.steps
-
-    def _renew_generator(self, state: Tensor) -> None:
-        """Draw on from another generator: a failed recording may have spoilt this."""
-        generator = torch.Generator(self.generator.device).set_state(state)
-        for layer in self.run.net.module_.modules():
-            if isinstance(layer, Dropout) and layer.generator is self.generator:
-                layer.generator = generator
-
-    def _tell(self) -> None:
-        net = self.run.net
         before = vars(net).get("steps_")
         net.steps_ = "eager" if self.steps is None else "captured"
-        is_news = len(net.history_) == 1 or net.steps_ != before
-        if net.verbose and is_news and net.device_.type in RECORDERS:
+        if net.verbose and (len(net.history_) == 1 or net.steps_ != before):
             reason = f" ({self.eager_because})" if self.eager_because else ""
             print(f"training steps: {net.steps_}{reason}")
+        return self.steps
+
+    def _record(self) -> None:
+        drawn = self.generator.get_state()
+        try:
+            if self.steps is None:
+                self.steps = CapturedSteps(self.run, self.batches, self.generator)
+            self.steps.record()
+        except Exception as error:
+            self.eager_because = "recording failed"
+            warnings.warn(
+                f"the training steps could not be recorded ({error}); they are "
+                "computed one by one, which takes longer",
+                stacklevel=2,
+            )
+            # Draw on from another generator: the recording may have spoilt this one.
+            generator = torch.Generator(self.generator.device).set_state(drawn)
+            for layer in self.run.net.module_.modules():
+                if isinstance(layer, Dropout) and layer.generator is self.generator:
+                    layer.generator = generator
 
     def end(self) -> None:
-        """Let go of all that was recorded."""
+        """Release all that was recorded."""
         steps, self.steps = self.steps, None
         if steps is not None:
             steps.close()
@@ -357,26 +305,19 @@ class CapturedSteps:
 
     Parameters
     ----------
-    net : TrainingNet
-        Ready to train, its network in training mode.
+    run : Training
+        In progress, its network in training mode.
     batches : BatchIterator
         Of the training.
-    schedule, average : LRSchedule, WeightAverage or None
-        What changes the learning rate, and what averages the weights.
     generator : torch.Generator
         What dropout draws from.
     """
 
     def __init__(
-        self,
-        net: Any,
-        batches: BatchIterator,
-        schedule: LRSchedule | None,
-        average: WeightAverage | None,
-        generator: torch.Generator,
+        self, run: Any, batches: BatchIterator, generator: torch.Generator
     ) -> None:
-        self.net, self.batches, self.average = net, batches, average
-        self.generator = generator
+        self.net, self.average = run.net, run.average
+        self.batches, self.generator = batches, generator
         size = batches.batch_size
         n_full, rest = divmod(len(batches.dataset), size)
         n_steps = min(batches.block_size, max(n_full, 1))
@@ -388,9 +329,9 @@ class CapturedSteps:
             self._shapes.append((1, rest))
         self._n_steps = n_steps
         self._rows = _room_for(batches, min(n_steps * size, len(batches.dataset)))
-        self._updates = Updates(net, schedule, average, n_steps)
-        self._sums = torch.zeros(3, dtype=torch.float32, device=net.device_)
-        self._recorder = RECORDERS[net.device_.type](generator)
+        self._updates = Updates(run, n_steps)
+        self._sums = torch.zeros(3, dtype=torch.float32, device=self.net.device_)
+        self._recorder = RECORDERS[self.net.device_.type](generator)
         self._programs: dict[tuple[int, int], Callable[[], None]] = {}
         self._recorded_for: Any = None
 
@@ -405,14 +346,13 @@ class CapturedSteps:
             # PyTorch sets up much at first use, which may not be recorded.
             for _, n_rows in (self._shapes[0], *self._shapes):
                 self._step(0, n_rows)
-        self._sums.zero_()
         for n_steps, n_rows in self._shapes:
             program = partial(self._step_often, n_steps, n_rows)
             self._programs[n_steps, n_rows] = self._recorder.record(program)
         self._recorded_for = self._what_python_reads()
 
-    def epoch(self) -> Iterator[None]:
-        """Train for an epoch, and pause after each block of steps."""
+    def run_epoch(self) -> None:
+        """Train for an epoch."""
         self._sums.zero_()
         n_rows = self._n_steps * self.batches.batch_size
         for block in self.batches.blocks():
@@ -423,22 +363,21 @@ class CapturedSteps:
                 for batch in part.split(self.batches.batch_size):
                     self._run(batch, 1)
             self._recorder.keep_queue_short()
-            yield
 
-    def passed(self) -> EpochTotals:
-        """Return what the last epoch came to."""
+    def totals(self) -> EpochTotals:
+        """Return the sums of the last epoch."""
         n_batches = len(self.batches)
         n_rows = min(n_batches * self.batches.batch_size, len(self.batches.dataset))
-        return EpochTotals(self._sums.clone(), n_rows, n_batches)
+        return EpochTotals(self._sums, n_rows, n_batches)
 
     def close(self) -> None:
-        """Let go of all that was recorded, and of the memory it used."""
+        """Release all that was recorded, and the memory it used."""
         self._programs.clear()
         self.net.optimizer_.zero_grad(set_to_none=True)  # lies in that memory
         self._recorder.close()
 
     def _run(self, batches: Batch, n_steps: int) -> None:
-        """Take some steps, on as many batches."""
+        """Take some steps, on that number of batches."""
         n_rows = len(batches[0])
         here, there = self._rows.tensors(), batches.tensors()
         for place, values in zip(here, there, strict=True):
@@ -461,33 +400,30 @@ class CapturedSteps:
         self._sums[0].add_(step["loss"].detach(), alpha=n_rows)
 
     def _what_python_reads(self) -> Any:
-        """Tell what a step has of Python's: a recorded one does not see it change.
+        """Return what a step has of Python's: a recorded one does not see it change.
 
         Callbacks may freeze layers, replace them or set other numbers between epochs.
         """
         net, plain = self.net, (bool, int, float, str, tuple, type(None))
-        layers = [*net.module_.modules(), net.criterion_]
         tensors = [*net.module_.parameters(), *net.module_.buffers()]
         for state in net.optimizer_.state.values():
             tensors += [value for value in state.values() if isinstance(value, Tensor)]
-        fixed = [
-            {k: v for k, v in group.items() if k not in {"params", *self._updates.free}}
+        layers = [
+            (id(layer), {k: v for k, v in vars(layer).items() if type(v) in plain})
+            for layer in (*net.module_.modules(), net.criterion_)
+        ]
+        in_table = {"params", *self._updates.in_table}
+        groups = [
+            {k: v for k, v in group.items() if k not in in_table}
             for group in net.optimizer_.param_groups
         ]
-        return (
-            [
-                (id(layer), {k: v for k, v in vars(layer).items() if type(v) in plain})
-                for layer in layers
-            ],
-            [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors],
-            fixed,
-        )
+        return layers, groups, [(t.data_ptr(), t.requires_grad) for t in tensors]
 
 
 def _room_for(batches: BatchIterator, n_rows: int) -> Batch:
     """Make room for rows of a training as they are when they were augmented."""
     base, _ = resolve_subset(batches.dataset)
-    rows = Batch(base.images, base.targets, base.weights, base.answers)
+    rows = Batch(base.images, base.targets, base.weights, base.soft_targets)
     row = next(rows.split(1))
     row = row.augmented(batches.augment, batches.mixup, torch.Generator("cpu"))
     return row.map(lambda values: values.new_zeros((n_rows, *values.shape[1:])))
@@ -497,7 +433,7 @@ def _room_for(batches: BatchIterator, n_rows: int) -> Batch:
 def _nothing_learned(
     net: Any, average: WeightAverage | None, generator: torch.Generator
 ) -> Iterator[None]:
-    """Take back all that steps inside do to a training run."""
+    """Undo all that steps inside do to a training run."""
     optimizer = net.optimizer_
     averages = average.average_ if average is not None else ()
     tensors = [*net.module_.parameters(), *net.module_.buffers(), *averages]
@@ -526,44 +462,41 @@ def _nothing_learned(
                         value.zero_()
 
 
-_N_COLUMNS = 4
-
-
 class Updates:
     """The updates of the weights and of their averages, of some steps in a row.
 
     What differs between steps lies in a table on the device, a row for each step: for
-    each group of the optimizer the learning rate, two factors for the momentum and one
-    for the weights, and then the share by which the averages move.
+    each group of the optimizer the learning rate, the share by which its momentum moves
+    and a factor for its weights, and then the share by which the averages move.
 
     Parameters
     ----------
-    net, schedule, average
-        As for `CapturedSteps`.
+    run : Training
+        In progress.
     n_steps : int
-        At most so many in a row.
+        Maximum number of steps in a row.
     """
 
-    def __init__(
-        self,
-        net: Any,
-        schedule: LRSchedule | None,
-        average: WeightAverage | None,
-        n_steps: int,
-    ) -> None:
-        self.net, self.schedule, self.average = net, schedule, average
-        groups = net.optimizer_.param_groups
-        changes = cycles_momentum(schedule)
+    def __init__(self, run: Any, n_steps: int) -> None:
+        self.net, self.schedule, self.average = run.net, run.schedule, run.average
+        groups = self.net.optimizer_.param_groups
+        self._cycles = _cycles_momentum(run.schedule)
         # Options of the optimizer that may change from step to step.
-        self.free = {"lr", "betas"} if changes else {"lr"}
-        # Of each group what Adam is told for good, where the schedule changes beta1.
-        self._betas = [group["betas"][0] if changes else None for group in groups]
-        self._n_taken = [_steps_taken(net.optimizer_, group) for group in groups]
+        self.in_table = {"lr", "betas"} if self._cycles else {"lr"}
+        # Where the schedule changes Adam's beta1: the one that is recorded, and the
+        # number of steps taken, each for a group.
+        self._betas = [group["betas"][0] for group in groups] if self._cycles else []
+        self._n_taken = [self._steps_taken(group) for group in groups]
         self._table = torch.zeros(
-            (n_steps, _N_COLUMNS * len(groups) + 1),
+            (n_steps, 3 * len(groups) + 1),
             dtype=torch.float32,
-            device=net.device_,
+            device=self.net.device_,
         )
+
+    def _steps_taken(self, group: dict[str, Any]) -> int:
+        """Count the steps that the optimizer took before, where it counts them."""
+        states = (self.net.optimizer_.state.get(p, {}) for p in group["params"])
+        return max((int(s["step"]) for s in states if "step" in s), default=0)
 
     def prepare(self, n_steps: int) -> None:
         """Write the table for the next steps, and move the schedule past them."""
@@ -574,18 +507,19 @@ class Updates:
     def _next_row(self) -> list[float]:
         row: list[float] = []
         for index, group in enumerate(self.net.optimizer_.param_groups):
-            lr, beta = group["lr"], self._betas[index]
+            lr, move, shrink = group["lr"], 0.0, 1.0
             self._n_taken[index] += 1
-            if beta is None:
-                row += lr, 1, 0, 1
-                continue
-            # Adam moves its average a towards the gradient g, and divides the result by
-            # 1 - beta ** n. Told beta, it does as with the beta of now, where a is made
-            # such that beta a + (1 - beta) g is what it would be, and lr for the rest.
-            now, n = group["betas"][0], self._n_taken[index]
-            shrink = 1 - lr * group["weight_decay"]
-            rate = lr * (1 - beta**n) / (1 - now**n)
-            row += rate, now / beta, (beta - now) / beta, shrink
+            if self._cycles:
+                # Adam moves its average a of gradients g to beta a + (1 - beta) g, and
+                # divides it by 1 - beta ** n. The recorded step does so with the beta
+                # of the recording. It gives the same as with the beta of now where a
+                # was moved by 1 - now / beta towards g before, and lr corrects for the
+                # divisor; the decay of the weights takes lr as it is.
+                beta, now = self._betas[index], group["betas"][0]
+                shrink = 1 - lr * group["weight_decay"]
+                n = self._n_taken[index]
+                lr, move = lr * (1 - beta**n) / (1 - now**n), 1 - now / beta
+            row += lr, move, shrink
         row.append(self.average.next_share() if self.average else 0)
         if self.schedule is not None:
             self.schedule.on_batch_end(self.net, training=True)
@@ -596,21 +530,19 @@ class Updates:
         """Update weights and averages by a row of the table: what is recorded."""
         optimizer = self.net.optimizer_
         *columns, share = self._table[number].unbind()
-        rates, *others = (columns[i::_N_COLUMNS] for i in range(_N_COLUMNS))
-        groups = optimizer.param_groups
-        for group, beta, *factors in zip(groups, self._betas, *others, strict=True):
-            if beta is not None:
-                self._change_momentum(group, *factors)
-        with _told(optimizer, rates, self._betas):
+        rates, moves, shrinks = columns[::3], columns[1::3], columns[2::3]
+        if self._cycles:
+            for group, move, shrink in zip(
+                optimizer.param_groups, moves, shrinks, strict=True
+            ):
+                self._change_momentum(group, move, shrink)
+        with self._recordable_options(rates):
             optimizer.step()
         if self.average is not None:
-            averages, tensors = self.average.average_, self.average.tensors_
-            moves = torch._foreach_sub(tensors, averages)
-            torch._foreach_mul_(moves, share)
-            torch._foreach_add_(averages, moves)
+            _move(self.average.average_, self.average.tensors_, share)
 
     def _change_momentum(
-        self, group: dict[str, Any], kept: Tensor, added: Tensor, shrink: Tensor
+        self, group: dict[str, Any], move: Tensor, shrink: Tensor
     ) -> None:
         """Decay the weights of a group, and prepare its averages of gradients."""
         parameters = [p for p in group["params"] if p.grad is not None]
@@ -623,34 +555,37 @@ class Updates:
             torch._foreach_add_(grads, parameters, alpha=group["weight_decay"])
         states = [self.net.optimizer_.state[p] for p in parameters]
         if "exp_avg" in states[0]:  # not before the first step ever
-            averages = [state["exp_avg"] for state in states]
-            torch._foreach_mul_(averages, kept)
-            torch._foreach_add_(averages, torch._foreach_mul(grads, added))
+            _move([state["exp_avg"] for state in states], grads, move)
+
+    @contextmanager
+    def _recordable_options(self, rates: list[Tensor]) -> Iterator[None]:
+        """Have the optimizer read its learning rates from tensors for a while."""
+        groups = self.net.optimizer_.param_groups
+        before = [dict(group) for group in groups]
+        is_recording = rates[0].is_cuda and torch.cuda.is_current_stream_capturing()
+        for index, (group, rate) in enumerate(zip(groups, rates, strict=True)):
+            group["lr"] = rate
+            if "capturable" in group:
+                group["capturable"] = is_recording
+            if self._cycles:
+                group["betas"] = (self._betas[index], group["betas"][1])
+                group["weight_decay"] = 0  # done by then
+        try:
+            yield
+        finally:
+            for group, values in zip(groups, before, strict=True):
+                group.update(values)
 
 
-def _steps_taken(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> int:
-    """Count the steps that an optimizer took before, where it counts them."""
-    states = (optimizer.state.get(p, {}) for p in group["params"])
-    return max((int(state["step"]) for state in states if "step" in state), default=0)
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-@contextmanager
-def _told(
-    optimizer: torch.optim.Optimizer, rates: list[Tensor], betas: list[float | None]
-) -> Iterator[None]:
-    """Have an optimizer read its learning rates from tensors, as for recording."""
-    groups = optimizer.param_groups
-    before = [dict(group) for group in groups]
-    is_recording = rates[0].is_cuda and torch.cuda.is_current_stream_capturing()
-    for group, rate, beta in zip(groups, rates, betas, strict=True):
-        group["lr"] = rate
-        if "capturable" in group:
-            group["capturable"] = is_recording
-        if beta is not None:
-            group["betas"] = (beta, group["betas"][1])
-            group["weight_decay"] = 0
-    try:
-        yield
-    finally:
-        for group, values in zip(groups, before, strict=True):
-            group.update(values)
+def _move(tensors: _Tensors, targets: _Tensors, share: Tensor) -> None:
+    """Move tensors by a share of the way to others.
+
+    ``torch._foreach_lerp_`` would read the share on the CPU, which cannot be recorded;
+    one operation for each tensor would take as long as the optimizer's step.
+    """
+    moves = torch._foreach_sub(targets, tensors)
+    torch._foreach_mul_(moves, share)
+    torch._foreach_add_(tensors, moves)

@@ -21,7 +21,7 @@ class Teaching(NamedTuple):
     """
 
     networks: tuple[Any, ...]  # are asked about each batch, as it is trained on
-    n_teachers: int  # with those whose answers the batches carry
+    n_teachers: int  # with those whose soft targets the batches carry
     weight: float
     temperature: float
 
@@ -44,14 +44,14 @@ class Teaching(NamedTuple):
 
     def _soft_targets(self, batch: Batch) -> Tensor:
         """Return the mean of what the teachers say, of shape (n, n_classes)."""
-        answers = [] if batch.answers is None else [batch.answers]
+        soft_targets = [] if batch.soft_targets is None else [batch.soft_targets]
         images = torch.as_tensor(batch[0])
         for net in self.networks:
             laid_out = images.reshape(len(images), *net.image_shape_)
             with net._training_precision():
                 logits = net.evaluation_step((laid_out,))
-            answers.append((logits.float() / self.temperature).softmax(1))
-        return torch.stack(answers).sum(0) / self.n_teachers
+            soft_targets.append((logits.float() / self.temperature).softmax(1))
+        return torch.stack(soft_targets).sum(0) / self.n_teachers
 
 
 def soften(probabilities: Tensor, temperature: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -27,6 +28,7 @@ from .batches import (
     Batch,
     BatchIterator,
     CrossEntropy,
+    EpochTotals,
     ImageDataset,
     LoadedBatches,
     automatic_batch_size,
@@ -35,10 +37,9 @@ from .batches import (
     row_losses,
 )
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
-from .cuda_graph import steps_at_once
+from .cuda_graph import RECORDERS, steps_at_once
 from .device import evaluation_batch_size
 from .loop import Training
-from .optimizer import quick_step, takes_quick_step
 
 DEFAULT_PATIENCE = 10
 
@@ -118,7 +119,7 @@ class TrainingNet(NeuralNetClassifier):
     _is_partial_fit = False
     _training: Training | None = None  # the run in progress
 
-    # The run
+    # The run --------------------------------------------------------------------
 
     def stop_training(self) -> None:
         """End the training after the current epoch; for callbacks to call."""
@@ -126,7 +127,7 @@ class TrainingNet(NeuralNetClassifier):
             self._training.stop_requested = True
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call a hook on the net and its callbacks, and on who follows its training."""
+        """Call a hook on the net, its callbacks, and those of a run in progress."""
         if self._training is None:
             super().notify(method_name, **cb_kwargs)
         else:
@@ -145,7 +146,98 @@ class TrainingNet(NeuralNetClassifier):
             "epoch more"
         )
 
-    # Parts ---
+    def run_single_epoch(
+        self,
+        iterator: Any,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Tensor]],
+        **fit_params: Any,
+    ) -> None:
+        """Go once over batches, and record the mean of their losses.
+
+        Parameters
+        ----------
+        iterator : iterable of batches, or None
+            None does nothing.
+        training : bool
+            Passed to the hooks; accuracy is computed where False.
+        prefix : str
+            ``"train"`` or ``"valid"``, of the names in the history.
+        step_fn : callable
+            ``train_step`` or ``validation_step``.
+        **fit_params : dict
+            Further arguments of ``step_fn``.
+        """
+        if iterator is None:
+            return
+        # Sums stay on the device until the end, so that a GPU is not waited for.
+        sums = torch.zeros(3, device=self.device_, dtype=torch.float32)
+        loss, hits, total = sums.unbind()
+        n_rows, n_batches = 0, 0
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            n = len(step["y_pred"])
+            loss += step["loss"].detach() * n
+            if not training:
+                targets = torch.as_tensor(batch[1], device=self.device_)
+                hit = (step["y_pred"].argmax(1) == targets).float()
+                weights = getattr(batch, "weights", None)
+                hits += hit.sum() if weights is None else (hit * weights).sum()
+                total += n if weights is None else weights.sum()
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+            n_rows += n
+            n_batches += 1
+        self.record_totals(prefix, EpochTotals(sums, n_rows, n_batches))
+
+    def record_totals(self, prefix: str, totals: EpochTotals) -> None:
+        """Record the mean loss of an epoch, and the accuracy in validation.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not a finite number.
+        """
+        loss, hits, total = totals.sums.tolist()
+        loss /= totals.n_rows
+        self._record(f"{prefix}_loss", loss, operator.lt)
+        if prefix == "valid":
+            self._record("valid_acc", hits / total, operator.gt)
+        self.history_.record(f"{prefix}_batch_count", totals.n_batches)
+        if not math.isfinite(loss):
+            lr = self.get_params_for("optimizer").get("lr", self.lr)
+            raise ValueError(
+                f"{prefix}_loss became {loss} in epoch {self.history_[-1, 'epoch']}: "
+                f"the training diverged; try a smaller lr (now {lr!r})"
+            )
+
+    def _record(
+        self, name: str, value: float, is_better: Callable[[float, float], bool]
+    ) -> None:
+        """Record a value of this epoch and whether it is the best of all epochs."""
+        earlier = [row[name] for row in self.history_[:-1] if name in row]
+        self.history_.record(name, value)
+        is_best = all(is_better(value, other) for other in earlier)
+        self.history_.record(f"{name}_best", is_best)
+
+    # Parts ----------------------------------------------------------------------
+
+    def initialize(self) -> Any:
+        """Build callbacks, network, loss and optimizer, and start a new history.
+
+        skorch's method would print what it builds again, and register the optimizer's
+        parameters so that ``set_params`` changes a trained net.
+        """
+        self.check_training_readiness()
+        self._initialize_callbacks()
+        self.initialize_module()
+        self.initialize_criterion()
+        self.initialize_optimizer()
+        self.history_ = History()  # an earlier one may still be in use elsewhere
+        self._validate_params()
+        self.initialized_ = True
+        return self
 
     def initialize_module(self) -> Any:
         """Build the network without touching the global random state."""
@@ -220,40 +312,22 @@ class TrainingNet(NeuralNetClassifier):
                     split.append({**group, "params": params, "weight_decay": decay})
         return split
 
-    def initialize_history(self) -> Any:
-        """Start a new history; an earlier one may be in someone's hands."""
-        self.history_ = History()
-        return self
-
-    # skorch would print what it initializes anew, and register it.
-
-    def _initialize_module(self, reason: Any = None) -> Any:
-        return self.initialize_module()
-
-    def _initialize_criterion(self, reason: Any = None) -> Any:
-        return self.initialize_criterion()
-
-    def _initialize_optimizer(self, reason: Any = None) -> Any:
-        return self.initialize_optimizer()
-
     # Callbacks ------------------------------------------------------------------
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
         callbacks: list[tuple[str, Callback]] = [("epoch_timer", EpochTimer())]
-        if not self._is_partial_fit:
-            callbacks += self._callbacks_of_fit()
-        return [*callbacks, ("print_log", PrintLog())]
-
-    def _callbacks_of_fit(self) -> Iterator[tuple[str, Callback]]:
-        if self.lr_schedule is not None:
+        if self.lr_schedule is not None and not self._is_partial_fit:
             schedule = LRSchedule(
                 self.lr_schedule, self.max_epochs, self.get_params_for("lr_schedule")
             )
-            yield "lr_schedule", schedule
-        if self.ema_decay is not None:
-            yield "weight_average", WeightAverage(self.ema_decay)
-        yield "early_stopping", EarlyStopping(self._patience(), self.load_best)
+            callbacks.append(("lr_schedule", schedule))
+        if self.ema_decay is not None and not self._is_partial_fit:
+            callbacks.append(("weight_average", WeightAverage(self.ema_decay)))
+        if not self._is_partial_fit:
+            stopping = EarlyStopping(self._patience(), self.load_best)
+            callbacks.append(("early_stopping", stopping))
+        return [*callbacks, ("print_log", PrintLog())]
 
     def _patience(self) -> int | None:
         if self.patience != "auto":
@@ -283,46 +357,51 @@ class TrainingNet(NeuralNetClassifier):
             Whether to shuffle, augment and use ``iterator_train``'s parameters.
         """
         prefix = "iterator_train" if training else "iterator_valid"
-        kwargs = self.get_params_for(prefix)
         iterator = self.iterator_train if training else self.iterator_valid
         if iterator is None and not is_resident(dataset):
             iterator = DataLoader
+        kwargs = self.get_params_for(prefix)
         if training:
-            kwargs.setdefault("batch_size", self.batch_size)
-        elif "batch_size" not in kwargs:
-            n_pixels = math.prod(self.image_shape_)
-            kwargs["batch_size"] = evaluation_batch_size(self.device_, n_pixels)
-        kwargs["batch_size"] = _batch_size(prefix, kwargs["batch_size"], len(dataset))
-        if training:
-            kwargs.setdefault("shuffle", True)
+            kwargs = {"batch_size": self.batch_size, "shuffle": True, **kwargs}
         elif kwargs.get("shuffle"):
             raise ValueError(
                 "iterator_valid__shuffle=True would return predictions in another "
                 "order than that of X; leave it out"
             )
+        if "batch_size" not in kwargs:
+            n_pixels = math.prod(self.image_shape_)
+            kwargs["batch_size"] = evaluation_batch_size(self.device_, n_pixels)
+        kwargs["batch_size"] = _batch_size(prefix, kwargs["batch_size"], len(dataset))
         # Without one of its own a DataLoader reads the global generator.
         seed = self._seeds.order if training else 0
         generator = torch.Generator("cpu").manual_seed(seed)
         augment = make_augment(self.augment) if training else None
         mixup = mixup_strength(self.augment) if training else 0
-        if iterator is None:
-            _check_keywords(prefix, kwargs, {"batch_size", "shuffle", "drop_last"})
-            block_size = 1
-            if training and not callable(self.augment):
-                block_size = steps_at_once(dataset, kwargs["batch_size"], self.device_)
-            return BatchIterator(
-                dataset,
-                augment=augment,
-                mixup=mixup,
-                generator=generator,
-                block_size=block_size,
-                **kwargs,
+        if iterator is not None:
+            if isinstance(iterator, type) and issubclass(iterator, DataLoader):
+                kwargs.setdefault("generator", generator)
+            return LoadedBatches(iterator(dataset, **kwargs), augment, mixup, generator)
+        known = {"batch_size", "shuffle", "drop_last"}
+        unknown = sorted(kwargs.keys() - known)
+        if unknown:
+            raise ValueError(
+                f"{prefix}__{unknown[0]} is not known to the default iterator, which "
+                f"takes {', '.join(sorted(known))}; pass {prefix}="
+                "torch.utils.data.DataLoader to use the parameters of that"
             )
-        if isinstance(iterator, type) and issubclass(iterator, DataLoader):
-            kwargs.setdefault("generator", generator)
-        return LoadedBatches(iterator(dataset, **kwargs), augment, mixup, generator)
+        block_size = 1
+        if training and self.device_.type in RECORDERS and not callable(self.augment):
+            block_size = steps_at_once(dataset, kwargs["batch_size"])
+        return BatchIterator(
+            dataset,
+            augment=augment,
+            mixup=mixup,
+            generator=generator,
+            block_size=block_size,
+            **kwargs,
+        )
 
-    # Steps ----
+    # Steps ----------------------------------------------------------------------
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Return the logits of a batch of raw images."""
@@ -394,19 +473,10 @@ class TrainingNet(NeuralNetClassifier):
         Teachers belong to a run; a step outside of one learns from the labels alone.
         """
         batch = batch if isinstance(batch, Batch) else Batch(*batch)
-        images, targets = batch
-        loss = self.get_loss(
-            logits, targets, X=images, training=True, **_weights_of(batch)
-        )
-        if batch.mixed_in is not None:
-            mixed_in = batch.mixed_in
-            others = self.get_loss(
-                logits,
-                mixed_in.targets,
-                X=images,
-                training=True,
-                **_weights_of(mixed_in),
-            )
+        loss = self._label_loss(logits, batch, batch[1], batch.weights)
+        mixed_in = batch.mixed_in
+        if mixed_in is not None:
+            others = self._label_loss(logits, batch, mixed_in.targets, mixed_in.weights)
             loss = torch.lerp(others, loss, mixed_in.share[0].to(loss.dtype))
         if self._training is None or self._training.teaching is None:
             return loss
@@ -416,11 +486,23 @@ class TrainingNet(NeuralNetClassifier):
         """Compute the loss of a batch, as ``predict`` would see it."""
         if self.module_.training:
             self._set_training(False)
-        images, targets = batch
+        weights = getattr(batch, "weights", None)
         with torch.no_grad():
-            logits = self._infer_fused(images, **fit_params)
-            loss = self.get_loss(logits, targets, X=images, **_weights_of(batch))
+            logits = self._infer_fused(batch[0], **fit_params)
+            loss = self._label_loss(logits, batch, batch[1], weights, training=False)
         return {"loss": loss, "y_pred": logits}
+
+    def _label_loss(
+        self,
+        logits: Tensor,
+        batch: Any,
+        targets: Tensor,
+        weights: Tensor | None,
+        training: bool = True,
+    ) -> Tensor:
+        # skorch's get_loss, which a subclass may override, knows of no weights.
+        kwargs = {} if weights is None else {"weights": weights}
+        return self.get_loss(logits, targets, X=batch[0], training=training, **kwargs)
 
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         """Return the logits of a batch, in float32."""
@@ -442,14 +524,6 @@ class TrainingNet(NeuralNetClassifier):
         return torch.autocast(
             self.device_.type, dtype=torch.bfloat16, cache_enabled=cached
         )
-
-    def _step_optimizer(self, step_fn: Callable[[], Tensor]) -> None:
-        if takes_quick_step(self.optimizer_):
-            with torch.enable_grad():  # as the optimizer's own step does
-                step_fn()
-            quick_step(self.optimizer_)
-        else:
-            super()._step_optimizer(step_fn)
 
     def forward_iter(
         self, X: Any, training: bool = False, device: Any = "cpu"
@@ -484,19 +558,3 @@ def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:
             f'or "auto", got {size!r}'
         )
     return n_rows if size == -1 else size
-
-
-def _check_keywords(prefix: str, kwargs: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(kwargs.keys() - known)
-    if unknown:
-        raise ValueError(
-            f"{prefix}__{unknown[0]} is not known to the default iterator, which takes "
-            f"{', '.join(sorted(known))}; pass {prefix}=torch.utils.data.DataLoader to "
-            "use the parameters of that"
-        )
-
-
-def _weights_of(batch: Any) -> dict[str, Any]:
-    """Name a batch's weights, if it has any: skorch's ``get_loss`` knows of none."""
-    weights = getattr(batch, "weights", None)
-    return {} if weights is None else {"weights": weights}

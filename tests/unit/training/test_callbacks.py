@@ -12,7 +12,12 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.training.callbacks import EarlyStopping, WeightAverage, copy_state
+from fmnist_sklearn.training.callbacks import (
+    BestEpoch,
+    EarlyStopping,
+    WeightAverage,
+    copy_state,
+)
 from fmnist_sklearn.training.preparation import Seeds, split_rows
 
 # Early stopping, fed with losses by hand
@@ -36,11 +41,10 @@ def run(losses, patience, **kwargs):
     callback.on_train_begin(net)
     for epoch, loss in enumerate(losses, start=1):
         nn.init.constant_(net.module_.weight, epoch)
-        net.history.append({"epoch": epoch, "valid_loss": loss})
+        net.history.append({"epoch": epoch} | ({"valid_loss": loss} if loss else {}))
         callback.on_epoch_end(net)
         if net.stopped:
             break
-    callback.on_train_end(net)
     return net, callback
 
 
@@ -55,44 +59,30 @@ def run(losses, patience, **kwargs):
         ([3, 3 - 1e-9, 3 - 2e-9, 3 - 3e-9], 1, 4, 4),  # the smallest one is
         ([1, 2, 3, 4, 0.5], None, 5, 5),
         ([1, 2, 3, 4], None, 4, 1),
+        ([None, None, None], 1, 3, None),  # without validation
     ],
 )
 def test_early_stopping(losses, patience, n_epochs, best_epoch):
     net, callback = run(losses, patience)
 
     assert len(net.history) == n_epochs
-    assert callback.best_epoch_ == best_epoch
-    assert callback.best_loss_ == losses[best_epoch - 1]
-    assert float(net.module_.weight.detach()) == best_epoch
-
-
-def test_early_stopping_without_validation_keeps_the_last_weights():
-    net, callback = FakeNet(), EarlyStopping(1)
-    callback.on_train_begin(net)
-    for epoch in (1, 2, 3):
-        net.history.append({"epoch": epoch})
-        callback.on_epoch_end(net)
-    before = copy_state(net.module_)
+    assert callback.best_.epoch == best_epoch
+    if best_epoch is None:
+        assert callback.best_.weights is None
+    else:
+        assert callback.best_.loss == losses[best_epoch - 1]
+        assert callback.best_.weights["weight"].item() == best_epoch
     callback.on_train_end(net)
+    assert callback.best_.weights is None  # released
+    assert callback.best_.epoch == best_epoch
+    callback.on_train_begin(net)
+    assert callback.best_ == BestEpoch(float("inf"), None, None)
 
-    assert not net.stopped
-    assert callback.best_epoch_ is None
-    assert torch.equal(net.module_.weight, before["weight"])
 
-
-def test_early_stopping_may_keep_the_last_weights():
+def test_early_stopping_without_load_best_keeps_no_weights():
     net, callback = run([3, 1, 2, 4], 2, load_best=False)
     assert len(net.history) == 4  # it stops all the same
-    assert callback.best_epoch_ == 2
-    assert callback.best_loss_ == 1
-    assert float(net.module_.weight.detach()) == 4
-
-
-def test_early_stopping_forgets_an_earlier_fit():
-    _, callback = run([1, 2], 5)
-    callback.on_train_begin(None)
-    assert callback.best_loss_ == float("inf")
-    assert callback.best_epoch_ is callback.best_state_ is None
+    assert callback.best_ == BestEpoch(1, 2, None)
 
 
 def test_copies_do_not_follow_the_module():
@@ -468,5 +458,6 @@ def test_average_is_in_place_only_while_applied():
     with pytest.raises(ZeroDivisionError):
         fail_while_applied()
     assert float(module.weight.detach()) == 11
-    callback.on_train_end(net)
-    assert float(module.weight.detach()) == pytest.approx(9)
+    callback.forget()
+    with callback.applied():
+        assert float(module.weight.detach()) == 11

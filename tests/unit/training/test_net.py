@@ -88,3 +88,16 @@ def test_weight_decay_needs_an_optimizer_that_has_it(X, y, quick):
     net = LeNet5Classifier(weight_decay=0.1, optimizer=torch.optim.LBFGS, **quick)
     with pytest.raises(ValueError, match=r"weight_decay=0.1 needs .*LBFGS"):
         net.fit(X, y)
+
+
+def test_optimizer_s_own_zero_grad_is_called(X, y, quick):
+    class CountingAdam(torch.optim.Adam):
+        n_zeroed = 0
+
+        def zero_grad(self, set_to_none=True):
+            self.n_zeroed += 1
+            super().zero_grad(set_to_none)
+
+    settings = quick | {"max_epochs": 1, "validation_fraction": 0}
+    net = LeNet5Classifier(**settings, optimizer=CountingAdam).fit(X[:96], y[:96])
+    assert net.optimizer_.n_zeroed == 3
