@@ -76,15 +76,15 @@ def train(estimator: Any, images: Images) -> dict[str, Any]:
     estimator.set_params(callbacks=[reading])
     fit = fit_holdout(estimator, images)
     estimator.set_params(callbacks=None, teacher=None)
-    for epoch, accuracy in zip(fit.history, reading.accuracies, strict=True):
+    for epoch, accuracy in zip(fit["history"], reading.accuracies, strict=True):
         epoch["test_acc"] = accuracy
     estimator.set_params(predict_flip=True)
     with_mirror_images = float(estimator.score(images.X_test, images.y_test))
     estimator.set_params(predict_flip=False)
-    figures = {k: v for k, v in vars(fit).items() if k != "judgement"}
+    figures = {k: v for k, v in fit.items() if k != "judgement"}
     return {
         **figures,
-        "training_time_s": fit.training_time_s - reading.seconds,
+        "training_time_s": fit["training_time_s"] - reading.seconds,
         "test_accuracy_flip": with_mirror_images,
     }
 

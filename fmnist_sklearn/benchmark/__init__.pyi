@@ -14,4 +14,5 @@ from .run import run_benchmark as run_benchmark
 from .scoring import benchmark_scoring as benchmark_scoring
 from .search import run_search as run_search
 from .tables import benchmark_table as benchmark_table
+from .tables import format_table as format_table
 from .tables import table_to_markdown as table_to_markdown

@@ -1,4 +1,4 @@
-"""The images a run trains and tests on: Fashion-MNIST, its sample, or a user's own."""
+"""The images to train and test on: Fashion-MNIST, its sample, or the user's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from ..datasets import (
 
 Preparation = Literal["clothing", "resize"]
 
-_TEST_SHARE = 0.2  # of one's own pictures, where no folder to test on is given
+# X_train, y_train, X_test and y_test
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+_TEST_FRACTION = 0.2  # of user-supplied images that come without test images
 
 
 @dataclass(frozen=True)
@@ -59,31 +62,31 @@ def load_data(
     Returns
     -------
     images : Images
-        `data` itself where it is loaded; else pixels are uint8, of shape (n, 784).
+        `data` itself if it is already loaded; otherwise pixels are uint8, of shape
+        (n, 784).
     """
     if isinstance(data, Images):
         return data
-    fetched = None
+    name, subsets = "sample", ("train", "test")
     if data != "sample":
-        # Whoever insists on the full data waits for retries; "auto" has a way out.
+        # With "auto" there is the sample to fall back to, and no need to retry.
         retries = {"n_retries": 0} if data == "auto" else {}
         try:
-            fetched = [
+            train, test = (
                 fetch_fashion_mnist(subset=subset, data_home=data_home, **retries)
-                for subset in ("train", "test")
-            ]
+                for subset in subsets
+            )
+            name = "full"
         except OSError as error:
             if data == "full":
                 raise
             warnings.warn(
-                "The full Fashion-MNIST is out of reach, so the bundled sample of "
+                "The full Fashion-MNIST is not available, so the bundled sample of "
                 f"6,000 training and 1,000 test images is used. {error}",
                 stacklevel=4,  # past validate_params, to run_benchmark's caller
             )
-    name = "sample" if fetched is None else "full"
-    train, test = fetched or (
-        load_fashion_mnist_sample(subset=subset) for subset in ("train", "test")
-    )
+    if name == "sample":
+        train, test = (load_fashion_mnist_sample(subset=subset) for subset in subsets)
     return Images(name, train.source, train.data, train.target, test.data, test.target)
 
 
@@ -95,7 +98,7 @@ def load_pictures(
     prepare: Preparation = "resize",
     seed: int = 0,
 ) -> Images:
-    """Load pictures of one's own, in random order, and a part of them to test on.
+    """Load the pictures of a folder, in random order, and a part of them to test on.
 
     Parameters
     ----------
@@ -107,7 +110,7 @@ def load_pictures(
     image_shape, prepare
         As for :func:`~fmnist_sklearn.load_image_folder`.
     seed : int, default=0
-        Of order and split.
+        Seed of order and split.
 
     Returns
     -------
@@ -117,79 +120,36 @@ def load_pictures(
     Raises
     ------
     ValueError
-        If there are fewer than two pictures of a class to be split, or `test` has
-        classes that `folder` has not.
+        If a class has too few pictures to be split, or `test` has classes that are
+        not in `folder`.
     """
     settings: dict = {"image_shape": image_shape, "prepare": prepare}
     train = load_image_folder(folder, **settings)
     X, y = train.images, train.target_names[train.target]
+    source = os.fspath(folder)
     if test is None:
         remedy = "add pictures, or give a folder of others to test on"
-        X_train, X_test, y_train, y_test = keep_for_test(
-            X, y, seed, os.fspath(folder), remedy
-        )
+        arrays = _keep_for_test(X, y, seed, source, remedy)
     else:
         tested = load_image_folder(test, **settings)
         if unknown := sorted(set(tested.target_names) - set(train.target_names)):
             raise ValueError(
-                f"{os.fspath(test)} has the classes {', '.join(unknown)}, which "
-                f"{os.fspath(folder)} has not"
+                f"{os.fspath(test)} has the classes {', '.join(unknown)}, which are "
+                f"not in {source}"
             )
-        # In the order of the classes, leading rows would hold one of them only.
+        # In the order of the classes, the first rows would be of one class only.
         order = np.random.default_rng(seed).permutation(len(y))
-        X_train, y_train = X[order], y[order]
-        X_test, y_test = tested.images, tested.target_names[tested.target]
+        y_test = tested.target_names[tested.target]
+        arrays = X[order], y[order], tested.images, y_test
     # A folder may be called "sample"; with the slash it is not taken for ours.
     name = os.path.basename(os.path.abspath(folder)) + "/"
-    return Images(
-        name, os.fspath(folder), X_train, y_train, X_test, y_test, preparation=prepare
-    )
+    return Images(name, source, *arrays, preparation=prepare)
 
 
-def keep_for_test(
-    X: np.ndarray, y: np.ndarray, seed: int, name: str, remedy: str
-) -> list[np.ndarray]:
-    """Split images, a fifth of each class to test on.
-
-    Parameters
-    ----------
-    X, y : ndarray
-        The images and their labels.
-    seed : int
-        Of the split.
-    name, remedy : str
-        What an error calls the images, and what it tells to do.
-
-    Returns
-    -------
-    X_train, X_test, y_train, y_test : ndarray
-        In random order.
-
-    Raises
-    ------
-    ValueError
-        If there are too few of a class.
-    """
-    classes, counts = np.unique(y, return_counts=True)
-    if counts.min() < 2 or len(y) * _TEST_SHARE < len(classes):
-        raise ValueError(
-            f"{name} has {len(y)} images of {len(classes)} classes, the fewest "
-            f"({counts.min()}) of {str(classes[counts.argmin()])!r}: too few to keep a "
-            f"fifth of each class to test on; {remedy}."
-        )
-    return train_test_split(X, y, test_size=_TEST_SHARE, stratify=y, random_state=seed)
-
-
-def with_class_names(images: Images) -> Images:
-    """Return Fashion-MNIST with the names of its classes in the place of numbers."""
-    names = np.array(CLASS_NAMES)
-    return replace(images, y_train=names[images.y_train], y_test=names[images.y_test])
-
-
-def own_images(
+def take_arrays(
     X: Any, y: Any, X_test: Any, y_test: Any, data: Any, seed: int
 ) -> Images | None:
-    """Take the user's own images, and keep some of them to test on.
+    """Take images that users supply as arrays, and keep some of them to test on.
 
     Parameters
     ----------
@@ -199,13 +159,13 @@ def own_images(
     Returns
     -------
     images : Images or None
-        None where there are none: then `data` says which.
+        None where there are no arrays: then `data` names the images.
 
     Raises
     ------
     ValueError
-        If something is missing or too much, lengths differ, or a class is too small
-        to be split.
+        If an array is missing, `data` names other images, lengths differ, or a class
+        is too small to be split.
     """
     given = {"X": X, "y": y, "X_test": X_test, "y_test": y_test}
     names = [name for name, value in given.items() if value is not None]
@@ -219,18 +179,37 @@ def own_images(
     if data != "auto":
         raise ValueError(f"X and data exclude each other; got X and data={data!r}.")
     check_consistent_length(X, y)
-    arrays = {name: np.asarray(given[name]) for name in names}
+    check_consistent_length(X_test, y_test)
     if X_test is None:
         remedy = "give more, or X_test and y_test"
-        parts = keep_for_test(arrays["X"], arrays["y"], seed, "X", remedy)
-        arrays = dict(zip(("X", "X_test", "y", "y_test"), parts, strict=True))
+        arrays = _keep_for_test(np.asarray(X), np.asarray(y), seed, "X", remedy)
     else:
-        check_consistent_length(X_test, y_test)
-    return Images(
-        "your own images",
-        "X and y",
-        arrays["X"],
-        arrays["y"],
-        arrays["X_test"],
-        arrays["y_test"],
+        X, y, X_test, y_test = map(np.asarray, (X, y, X_test, y_test))
+        arrays = X, y, X_test, y_test
+    return Images("your own images", "X and y", *arrays)
+
+
+def _keep_for_test(
+    X: np.ndarray, y: np.ndarray, seed: int, name: str, remedy: str
+) -> Arrays:
+    """Split images, a fifth of each class to test on, in random order.
+
+    Errors call the images by their `name`, and end with the `remedy`.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    if counts.min() < 2 or len(y) * _TEST_FRACTION < len(classes):
+        raise ValueError(
+            f"{name} has {len(y)} images of {len(classes)} classes, the fewest "
+            f"({counts.min()}) of {str(classes[counts.argmin()])!r}: too few to keep a "
+            f"fifth of each class to test on; {remedy}."
+        )
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=_TEST_FRACTION, stratify=y, random_state=seed
     )
+    return X_train, y_train, X_test, y_test
+
+
+def with_class_names(images: Images) -> Images:
+    """Return Fashion-MNIST with the names of its classes in place of numbers."""
+    names = np.array(CLASS_NAMES)
+    return replace(images, y_train=names[images.y_train], y_test=names[images.y_test])

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin, is_classifier
 from sklearn.metrics import accuracy_score, get_scorer
-from sklearn.metrics._scorer import _PassthroughScorer
 
 from .._unwrap import fitted_model, last_step
 
@@ -19,22 +18,23 @@ from .._unwrap import fitted_model, last_step
 def benchmark_scoring() -> dict[str, Callable[..., float]]:
     """Return scorers of accuracy, training time, epochs and number of parameters.
 
-    Hand them to :func:`~sklearn.model_selection.cross_validate`, or to a search
-    together with ``refit="accuracy"``, and the results to :func:`benchmark_table`.
+    Use them in :func:`~sklearn.model_selection.cross_validate`, or in a search
+    together with ``refit="accuracy"``, and pass the results to
+    :func:`benchmark_table`.
 
     Returns
     -------
     scoring : dict of str to callable
-        ``"accuracy"`` is scikit-learn's own scorer. The others read what the
-        estimator (of a Pipeline, its last step) says about its fit:
+        ``"accuracy"`` is scikit-learn's own scorer. The others read attributes of
+        the fitted estimator (of a Pipeline, its last step):
 
         - ``"training_time_s"``: ``fit_time_``, in seconds;
         - ``"epochs"``: ``n_iter_``, the largest where it holds several;
         - ``"n_parameters"``: ``n_parameters_``, or the sizes of ``coefs_`` and
           ``intercepts_``, or of ``coef_`` and ``intercept_``.
 
-        They give nan for an estimator that does not say. A search then warns that
-        "scores are non-finite", as it does for any nan.
+        They give nan for an estimator without these attributes. A search then warns
+        that "scores are non-finite", as it does for any nan.
 
     Examples
     --------
@@ -60,11 +60,10 @@ def benchmark_scoring() -> dict[str, Callable[..., float]]:
 
 @dataclass(frozen=True)
 class _FitScorer:
-    """A scorer that asks the fitted estimator and leaves the data alone.
+    """A scorer that reads the fitted estimator and ignores the data.
 
-    A class, since scikit-learn asks the scorers of a dict for
-    ``_accept_sample_weight`` when a search is fitted with weights. Any weight is
-    right for a quantity that depends on none.
+    A class, since scikit-learn calls ``_accept_sample_weight`` of the scorers of a dict
+    when a search is fitted with weights. None of these quantities depends on weights.
     """
 
     read: Callable[[Any], float]
@@ -77,7 +76,7 @@ class _FitScorer:
 
 
 def _fit_time(estimator: Any) -> float:
-    # No further: the time of a search is not that of its one best estimator.
+    # Not fitted_model: the time of a search is not that of its best estimator.
     return float(getattr(last_step(estimator), "fit_time_", math.nan))
 
 
@@ -117,19 +116,18 @@ def search_scores_accuracy(search: Any, name: str) -> bool:
     name : str
         Name of a score, as in ``mean_test_<name>``: "score" where there is only one.
     """
-    scorer = _scorer_of(search, name)
-    if scorer is None or isinstance(scorer, _PassthroughScorer):
-        estimator = getattr(search, "estimator", None)
+    if getattr(search, "scoring", None) is None:
         candidates = search.cv_results_["params"]
-        models = (last_step(estimator, params) for params in candidates)
+        models = (last_step(search.estimator, params) for params in candidates)
         return all(map(_scores_accuracy, models))
+    scorer = _scorer_of(search, name)
     if name == "accuracy" and not hasattr(scorer, "_score_func"):
-        return True  # a function of the user's, who calls it so
+        return True  # a user's function, of that name
     return _is_accuracy(scorer)
 
 
 def describe_scoring(search: Any, name: str) -> str:
-    """Tell how a fitted search scored, for an error."""
+    """Name the scorer of a fitted search, for an error."""
     scoring = getattr(search, "scoring", None)
     return scoring if isinstance(scoring, str) else repr(_scorer_of(search, name))
 
@@ -143,6 +141,7 @@ def _scorer_of(search: Any, name: str) -> Any:
 
 def _is_accuracy(scorer: Any) -> bool:
     """Whether a scorer is scikit-learn's accuracy, in its usual direction and unit."""
+    # The function decides; of its scorers, normalize=False and others write that out.
     is_made_of_it = getattr(scorer, "_score_func", None) is accuracy_score
     return is_made_of_it and repr(scorer) == repr(get_scorer("accuracy"))
 
@@ -150,9 +149,9 @@ def _is_accuracy(scorer: Any) -> bool:
 def _scores_accuracy(estimator: Any) -> bool:
     """Whether an estimator's own ``score`` is known to be the accuracy.
 
-    It is where it comes from ``ClassifierMixin``, as it is or wrapped, and for
-    scikit-learn's classifiers, unless their ``scoring``, or what they hand the question
-    on to, says otherwise.
+    It is where ``score`` is that of ``ClassifierMixin``, as it is or wrapped, and for
+    scikit-learn's classifiers, unless their ``scoring``, or the estimator that they
+    wrap, scores otherwise.
     """
     classes = (cls for cls in type(estimator).__mro__ if "score" in vars(cls))
     source = next(classes, object)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from math import ceil, floor, log
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from joblib import effective_n_jobs
 from sklearn.model_selection import (
     GridSearchCV,
@@ -18,52 +19,43 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     StratifiedKFold,
 )
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    validate_params,
-)
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..displays.heatmap import searched_parameters
-from ..models import Model, find_model
-from ..recipes import RECIPES
-from ..storage import FitCache
-from .cluster import connected, running_on
-from .data import Images, load_data, own_images
-from .environment import describe_call, describe_hardware, describe_versions
-from .fits import judge, mean_epochs
-from .progress import ReportingScorer, SearchProgress, describe_params, following
-from .report import judged_row
-from .results import SearchResult, row_names
+from ..displays import SearchHeatmapDisplay
+from ..displays.heatmap import score_grid, searched_parameters
+from ..models import find_model
+from .cluster import Report, connected, following, running_on
+from .data import Images, load_data, take_arrays
+from .environment import describe_command
+from .fits import epoch_rows, evaluate, mean_epochs
+from .progress import RunProgress, Work
+from .report import judge_row
+from .results import (
+    SearchResult,
+    describe_params,
+    make_record,
+    prepare_folder,
+    row_names,
+)
+from .run import COMMON_PARAMETERS
+from .scoring import benchmark_scoring
 from .tables import benchmark_table
 
-_FACTOR = 3  # of halving: as many candidates go, and as many epochs come
+_FACTOR = 3  # of halving: candidates are divided by it, and epochs multiplied
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 
 
 @validate_params(
     {
+        **COMMON_PARAMETERS,
         "model": [str],
         "params": [Mapping],
-        "X": ["array-like", None],
-        "y": ["array-like", None],
-        "X_test": ["array-like", None],
-        "y_test": ["array-like", None],
         "strategy": [StrOptions({"grid", "random", "halving"})],
         "n_iter": [_AT_LEAST_1],
         "max_epochs": [_AT_LEAST_1, None],
-        "data": [StrOptions({"auto", "full", "sample"}), Images],
-        "recipe": [StrOptions(set(RECIPES))],
         "cv": [Interval(Integral, 2, None, closed="left")],
-        "n_jobs": [Integral, None],
-        "memory": [str, os.PathLike, FitCache, HasMethods("cache"), None],
         "scheduler": [str, None],
         "workers": [_AT_LEAST_1, None],
-        "seed": [Interval(Integral, 0, 2**32 - 1, closed="both")],
-        "out": [str, os.PathLike, None],
-        "progress": ["boolean"],
-        "data_home": [str, os.PathLike, None],
     },
     prefer_skip_nested_validation=True,
 )
@@ -100,7 +92,7 @@ def run_search(
         Parameters of the classifier and the values to try; for strategy="random" also
         distributions, such as ``scipy.stats.loguniform(1e-4, 1e-1)``.
     X, y, X_test, y_test : array-like, default=None
-        Images of your own and their labels, as for
+        Your images and their labels, as for
         :func:`~fmnist_sklearn.run_benchmark`. None: those of Fashion-MNIST.
     strategy : {"grid", "random", "halving"}, default="grid"
         "grid": all combinations. "random": `n_iter` of them, drawn. "halving": all
@@ -117,21 +109,20 @@ def run_search(
         Fits to run at a time on this machine, as in scikit-learn. They share the
         cores.
     memory : str, path-like, FitCache or joblib.Memory, default=None
-        Where to keep finished fits: a search that was ended before its time, and is
-        run again, then repeats none of them. On a cluster, a folder that all machines
-        share.
+        Where to keep finished fits: an interrupted search that is run again repeats
+        none of them. On a cluster, a folder that all machines share.
     scheduler : str, default=None
         Address of a Dask scheduler, such as "tcp://10.0.0.5:8786": the fits run on
         its workers, and `n_jobs` is not used.
     workers : int, default=None
-        So many Dask workers are started on this machine, and stopped at the end.
+        Number of Dask workers to start on this machine, and to stop at the end.
     seed : int, default=0
-        Of everything random.
+        Seed of everything random.
     out : str or path-like, default=None
         Folder for ``report.html``, ``search.csv``, ``search.md``, ``search.json`` and
         the heat map; see :meth:`SearchResult.write`. None: write nothing.
     progress : bool, default=True
-        Whether to tell the progress on stderr.
+        Whether to show the progress on stderr.
     data_home : str or path-like, default=None
         As for :func:`~fmnist_sklearn.run_benchmark`.
 
@@ -145,10 +136,10 @@ def run_search(
     ValueError
         For a parameter out of range, and for a training that diverges.
     OSError
-        If data="full" cannot be had, `out` not be written to, or `scheduler` not be
-        reached.
+        If data="full" is not available, `out` cannot be written to, or `scheduler`
+        cannot be reached.
     ImportError
-        If Dask is asked for and not installed.
+        If Dask is needed and not installed.
 
     Examples
     --------
@@ -164,12 +155,11 @@ def run_search(
     >>> result.search.best_params_["lr"]
     0.01
     """
-    commands = describe_call(run_search, locals())
-    own = own_images(X, y, X_test, y_test, data, seed)
+    own = take_arrays(X, y, X_test, y_test, data, seed)
     if scheduler is not None and workers is not None:
         raise ValueError(
-            "scheduler and workers exclude each other: a cluster that runs, or one to "
-            f"be started here; got scheduler={scheduler!r} and workers={workers!r}."
+            "scheduler and workers exclude each other: a running cluster, or one to "
+            f"start here; got scheduler={scheduler!r} and workers={workers!r}."
         )
     if not params:
         raise ValueError(
@@ -177,54 +167,127 @@ def run_search(
         )
     kind = find_model(model)
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    given = {} if max_epochs is None else {"max_epochs": max_epochs}
-    estimator = kind.make(
-        recipe, **given, random_state=seed, memory=_wherever_read(memory)
-    )
+        prepare_folder(out)
+    if isinstance(memory, str | os.PathLike):
+        # An absolute path, which processes that start in another folder find too.
+        memory = str(Path(memory).expanduser().resolve())
+    limits = {} if max_epochs is None else {"max_epochs": max_epochs}
+    estimator = kind.make(recipe, **limits, random_state=seed, memory=memory)
     scorer = ReportingScorer(list(params))
     search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
     images = own or load_data(data, data_home)
+    reports: Reports = {}
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
-        with running_on(client, [images.X_train, images.y_train]):
-            display = SearchProgress(
-                kind.name,
-                n_fits=cv * sum(rung.n_candidates for rung in rungs),
-                n_epochs=cv * sum(rung.n_candidates * rung.n_epochs for rung in rungs),
-                n_folds=cv,
-                n_jobs=effective_n_jobs(search.n_jobs),
-                enabled=progress,
-            )
-            with display, following(display.end_fit, client) as scorer.report:
-                search.fit(images.X_train, images.y_train)
+        n_epochs = cv * sum(n * epochs for n, epochs in rungs)
+        display = RunProgress([Work(kind.name, n_epochs)], enabled=progress)
+        n_fits = cv * sum(n for n, _ in rungs)
+        display.show(description=f"{kind.name}, fit 0 of {n_fits}")
+        n_jobs = effective_n_jobs(search.n_jobs)
+        receive = partial(_show_report, display, reports, n_fits, cv, n_jobs)
+        with (
+            running_on(client, [images.X_train, images.y_train]),
+            display,
+            following(receive, client) as scorer.report,
+        ):
+            search.fit(images.X_train, images.y_train)
     scorer.report = None
     settings = {
+        "model": kind.name,
         "strategy": strategy,
         "recipe": recipe,
         "cv": cv,
         "seed": seed,
-        "commands": commands,
+        "commands": describe_command(),
     }
-    curves = _curves(search, list(params), display.histories)
-    result = _summarize(search, kind, images, settings, curves)
+    result = _summarize(search, images, settings, reports)
     if out is not None:
         result.paths.extend(result.write(out))
     return result
 
 
-def _wherever_read(memory: Any) -> Any:
-    """Return a folder so that processes that started elsewhere find it too."""
-    if isinstance(memory, str | os.PathLike):
-        return str(Path(memory).expanduser().resolve())
-    return memory
+# Following the fits -----------------------------------------------------------------
+
+# (name of a candidate, epochs at most) -> the reports of its fits
+Reports = dict[tuple[str, int], list[Report]]
 
 
-class _Rung(NamedTuple):
-    """Candidates that are tried with so many epochs."""
+@dataclass
+class ReportingScorer:
+    """What ``benchmark_scoring`` measures, as one scorer that also reports it.
 
-    n_candidates: int
-    n_epochs: int
+    scikit-learn returns no fit to the searching process before all are done. The
+    scorer is called once a fit, in the process that ran it.
+
+    Parameters
+    ----------
+    names : list of str
+        Parameters to report.
+    report : callable, default=None
+        Takes a mapping that JSON can hold; None: do not report.
+    """
+
+    names: list[str]
+    report: Callable[[Report], None] | None = None
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
+        """Return the scores of a fit; halving needs a "score", which is accuracy."""
+        scorers = benchmark_scoring()
+        scores = {name: scorer(estimator, X, y) for name, scorer in scorers.items()}
+        if self.report is not None:
+            params = {name: getattr(estimator, name) for name in self.names}
+            self.report(
+                {
+                    "candidate": describe_params(params),
+                    "max_epochs": estimator.max_epochs,
+                    "history": epoch_rows(estimator),
+                    **{name: float(score) for name, score in scores.items()},
+                }
+            )
+        return {**scores, "score": scores["accuracy"]}
+
+
+def _show_report(
+    display: RunProgress,
+    reports: Reports,
+    n_fits: int,
+    n_folds: int,
+    n_jobs: int,
+    report: Report,
+) -> None:
+    """Keep the report of a fit, and show the fits done and the best candidate so far.
+
+    A line is printed for each candidate that is done. A cluster that loses a worker may
+    report a fit twice.
+    """
+    key = report["candidate"], report["max_epochs"]
+    fits = reports.setdefault(key, [])
+    fits.append(report)
+    means = {
+        candidate: float(np.mean([fit["accuracy"] for fit in of_candidate[:n_folds]]))
+        for candidate, of_candidate in reports.items()
+        if len(of_candidate) >= n_folds
+    }
+    if len(fits) == n_folds:
+        display.say(
+            f"{len(means)} of {n_fits // n_folds} {report['candidate']}, at most "
+            f"{report['max_epochs']} epochs: accuracy {means[key]:.4f}"
+        )
+    best = max(means, key=means.__getitem__, default=None)
+    done = [fit for of_candidate in reports.values() for fit in of_candidate]
+    n_epochs = sum(fit["max_epochs"] for fit in done)
+    # What the trainings took, also those whose results were read from a cache.
+    seconds = sum(fit["training_time_s"] for fit in done)
+    n_done = min(len(done), n_fits)
+    display.show(
+        description=f"{display.works[0].name}, fit {n_done} of {n_fits}",
+        epoch="" if best is None else f"best {means[best]:.4f} ({best[0]})",
+        completed=n_epochs,
+        pace=seconds / n_epochs / n_jobs,
+    )
+
+
+# The plan ---------------------------------------------------------------------------
 
 
 def _plan(
@@ -235,38 +298,35 @@ def _plan(
     cv: int,
     seed: int,
     scorer: ReportingScorer,
-) -> tuple[Any, list[_Rung]]:
-    """Make the search, and tell what it will fit."""
+) -> tuple[Any, list[tuple[int, int]]]:
+    """Make the search, and count what it will fit: candidates, and epochs of each."""
     common = {
         "scoring": scorer,
         "refit": "score",
         "cv": StratifiedKFold(cv, shuffle=True, random_state=seed),
         "error_score": "raise",
     }
+    params = dict(params)
     n_epochs = estimator.max_epochs
     if strategy == "random":
-        search = RandomizedSearchCV(
-            estimator, dict(params), n_iter=n_iter, random_state=seed, **common
-        )
         if all(isinstance(values, list | tuple) for values in params.values()):
-            n_iter = min(n_iter, len(ParameterGrid(dict(params))))
-            search.n_iter = n_iter
-        return search, [_Rung(n_iter, n_epochs)]
-    n_candidates = len(ParameterGrid(dict(params)))
-    if strategy == "grid":
-        return (
-            GridSearchCV(estimator, dict(params), **common),
-            [_Rung(n_candidates, n_epochs)],
+            n_iter = min(n_iter, len(ParameterGrid(params)))
+        search = RandomizedSearchCV(
+            estimator, params, n_iter=n_iter, random_state=seed, **common
         )
+        return search, [(n_iter, n_epochs)]
+    n_candidates = len(ParameterGrid(params))
+    if strategy == "grid":
+        return GridSearchCV(estimator, params, **common), [(n_candidates, n_epochs)]
     from sklearn.experimental import enable_halving_search_cv  # noqa: F401
     from sklearn.model_selection import HalvingGridSearchCV
 
-    rungs = _rungs(n_candidates, n_epochs)
+    rungs = plan_halving(n_candidates, n_epochs)
     search = HalvingGridSearchCV(
         estimator,
-        dict(params),
+        params,
         resource="max_epochs",
-        min_resources=rungs[0].n_epochs,
+        min_resources=rungs[0][1],
         max_resources=n_epochs,
         factor=_FACTOR,
         return_train_score=False,
@@ -275,72 +335,65 @@ def _plan(
     return search, rungs
 
 
-def _rungs(n_candidates: int, max_epochs: int) -> list[_Rung]:
-    """Plan a halving search that ends near `max_epochs` with a few candidates."""
+def plan_halving(n_candidates: int, max_epochs: int) -> list[tuple[int, int]]:
+    """Plan a halving search that ends near `max_epochs` with a few candidates.
+
+    Returns
+    -------
+    rungs : list of (int, int)
+        Candidates of each iteration, and their epochs, as scikit-learn counts them.
+    """
     n_wanted = 1 + floor(log(n_candidates, _FACTOR))
     n_epochs = max(max_epochs // _FACTOR ** (n_wanted - 1), 1)
     n_possible = 1 + floor(log(max_epochs // n_epochs, _FACTOR))
     rungs = []
     for _ in range(min(n_wanted, n_possible)):
-        rungs.append(_Rung(n_candidates, n_epochs))
+        rungs.append((n_candidates, n_epochs))
         n_candidates = ceil(n_candidates / _FACTOR)
         n_epochs *= _FACTOR
     return rungs
 
 
-def _curves(search: Any, names: list[str], histories: Mapping[Any, Any]) -> list[Any]:
-    """Average the epochs of each candidate over its fits, in the search's order."""
-    curves = []
-    for params in search.cv_results_["params"]:
-        candidate = describe_params({name: params[name] for name in names})
-        n_epochs = params.get("max_epochs", search.estimator.max_epochs)
-        curves.append(mean_epochs(histories.get((candidate, n_epochs), [])))
-    return curves
-
-
 def _summarize(
-    search: Any,
-    kind: Model,
-    images: Any,
-    settings: Mapping[str, Any],
-    curves: list[Any],
+    search: Any, images: Images, settings: Mapping[str, Any], reports: Reports
 ) -> SearchResult:
+    """Tabulate a fitted search, test its best network, and record all about them."""
     table = benchmark_table(search)
-    measured = {
-        name: values
-        for name, values in search.cv_results_.items()
-        if not name.startswith(("param", "rank_test_", "mean_score_", "std_score_"))
-    }
+    found = search.cv_results_
+    varied = searched_parameters(found)
+    names = row_names(table, varied)
     best = search.best_estimator_
-    judgement = judge(best, images.X_test, images.y_test)
-    record = {
-        "model": kind.name,
-        **settings,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {
-            "name": images.name,
-            "source": images.source,
-            "n_train": images.n_train,
-            "n_test": images.n_test,
-        },
-        "varied": searched_parameters(search.cv_results_),
+    tested = evaluate(best, images.X_test, images.y_test)
+    findings = {
+        "varied": varied,
         "best_params": search.best_params_,
         "best_accuracy": float(search.best_score_),
-        "test_accuracy": judgement.accuracy,
-        "judgement": asdict(judgement),
+        "test_accuracy": tested["accuracy"],
+        "judgement": tested,
         "devices": [f"{best.device_} in {best.precision_}"],
-        "candidates": search.cv_results_["params"],
-        "measured": measured,
+        "candidates": found["params"],
+        "measured": {
+            name: values
+            for name, values in found.items()
+            if not name.startswith(("param", "rank_test_", "mean_score_", "std_score_"))
+        },
         "parameters": best.get_params(),
-        "hardware": describe_hardware(),
-        "versions": describe_versions(),
     }
-    names = row_names(table, record["varied"])
+    record = make_record(settings, images, findings)
     name = names[search.best_index_]
-    return SearchResult(
-        search,
-        table,
-        record,
-        curves={row: curve for row, curve in zip(names, curves, strict=True) if curve},
-        judged=[judged_row(name, record, [judgement], images.X_test)],
+    result = SearchResult(
+        search=search,
+        table=table,
+        best=name,
+        record=record,
+        judged=[judge_row(name, record, [tested], images.X_test)],
+        heat_map=SearchHeatmapDisplay(**score_grid(found, y=varied[0], x=varied[1]))
+        if len(varied) > 1
+        else None,
     )
+    for name, params in zip(names, found["params"], strict=True):
+        searched = {key: params[key] for key in search.scoring.names}
+        n_epochs = params.get("max_epochs", search.estimator.max_epochs)
+        if fits := reports.get((describe_params(searched), n_epochs)):
+            result.curves[name] = mean_epochs([fit["history"] for fit in fits])
+    return result

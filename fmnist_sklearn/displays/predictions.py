@@ -116,7 +116,7 @@ class PredictionsDisplay:
         cells = grid_of_axes(ax, n, n_columns, text=0.27)
         if not cells:
             ax.text(0.5, 0.5, "no mistakes", ha="center", va="center")
-        low, high = _range(self.images)
+        low, high = pixel_range(self.images)
         for i, cell in enumerate(cells):
             image = (self.images[i] - low) / (high - low)
             # (C, H, W) -> (H, W, 3), or (H, W)
@@ -313,7 +313,7 @@ def _as_images(X: np.ndarray, image_shape: tuple[int, int, int] | None) -> np.nd
     return X.reshape(len(X), 1, side, side)
 
 
-def _range(images: np.ndarray) -> tuple[float, float]:
+def pixel_range(images: np.ndarray) -> tuple[float, float]:
     """Choose the values of black and white: 0..255, 0..1, or the images' own range."""
     low, high = (float(images.min()), float(images.max())) if images.size else (0, 1)
     if low < 0 or high > 255:

@@ -13,8 +13,8 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import FitCache, LeNet5Classifier
-from fmnist_sklearn.benchmark.cluster import connected, running_on
-from fmnist_sklearn.benchmark.progress import ReportingScorer, following
+from fmnist_sklearn.benchmark.cluster import connected, following, running_on
+from fmnist_sklearn.benchmark.search import ReportingScorer
 
 pytest.importorskip("distributed")
 

@@ -1,10 +1,9 @@
-"""What the benchmark's tests share: few images, and fits that nobody trained."""
+"""What the benchmark's tests share: few images, and fits without a training."""
 
 import pytest
 
 from fmnist_sklearn import load_fashion_mnist_sample
-from fmnist_sklearn.benchmark.data import Images
-from fmnist_sklearn.benchmark.fits import Fit
+from fmnist_sklearn.benchmark import Images
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +22,10 @@ def few_images():
 
 @pytest.fixture
 def make_fit():
-    """Return a function that makes a Fit of two epochs with these accuracies."""
+    """Return a function that makes the results of a fit of two epochs."""
 
-    def make_fit(validation_accuracy, test_accuracy=0.5, **kwargs):
-        history = [
+    def make_fit(validation_accuracy, test_accuracy=0.5, **results):
+        epochs = [
             {
                 "epoch": epoch,
                 "train_loss": 1 / epoch,
@@ -36,19 +35,23 @@ def make_fit():
             }
             for epoch in (1, 2)
         ]
-        return Fit(
-            **{
-                "validation_accuracy": validation_accuracy,
-                "test_accuracy": test_accuracy,
-                "training_time_s": 2.0,
-                "epochs": 2,
-                "best_epoch": 2,
-                "n_parameters": 61750,
-                "device": "cpu",
-                "precision": "float32",
-                "history": history,
-                **kwargs,
-            }
-        )
+        return {
+            "validation_accuracy": validation_accuracy,
+            "test_accuracy": test_accuracy,
+            "training_time_s": 2.0,
+            "epochs": 2,
+            "best_epoch": 2,
+            "n_parameters": 61750,
+            "device": "cpu",
+            "precision": "float32",
+            "history": epochs,
+            "judgement": {
+                "labels": [0, 1],
+                "confusion": [[1, 0], [0, 1]],
+                "mistakes": [],
+                "image_shape": (1, 28, 28),
+            },
+            **results,
+        }
 
     return make_fit

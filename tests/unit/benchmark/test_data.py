@@ -6,7 +6,7 @@ from PIL import Image
 
 from fmnist_sklearn import load_fashion_mnist_sample
 from fmnist_sklearn.benchmark import data as benchmark_data
-from fmnist_sklearn.benchmark.data import load_data, load_pictures
+from fmnist_sklearn.benchmark import load_data, load_pictures
 
 
 @pytest.fixture
@@ -17,39 +17,33 @@ def no_full_data(monkeypatch):
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fail)
 
 
-def test_auto_says_how_to_get_the_full_data_and_uses_the_sample(no_full_data):
+def test_load_data_without_the_full_data(no_full_data):
     with pytest.warns(UserWarning, match="bundled sample .*To get the data, install"):
         images = load_data("auto")
     assert (images.name, images.n_train, images.n_test) == ("sample", 6000, 1000)
-
-
-def test_full_insists(no_full_data):
     with pytest.raises(OSError, match="To get the data, install"):
         load_data("full")
-
-
-def test_sample_asks_for_nothing(no_full_data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_data("sample").X_train.shape == (6000, 784)
 
 
 @pytest.mark.parametrize("data", ["auto", "full"])
-def test_full_data_where_it_can_be_had(monkeypatch, tmp_path, data):
-    asked = []
+def test_load_data_prefers_the_full_data(monkeypatch, tmp_path, data):
+    fetched = []
 
     def fetch(subset, data_home, **kwargs):
-        asked.append((subset, data_home))
+        fetched.append((subset, data_home))
         return load_fashion_mnist_sample(subset=subset)
 
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fetch)
     assert load_data(data, tmp_path).name == "full"
-    assert asked == [("train", tmp_path), ("test", tmp_path)]
+    assert fetched == [("train", tmp_path), ("test", tmp_path)]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of pictures, each of one shade that tells which it is."""
+    """A folder of pictures, each of a shade of its own."""
 
     def make(name, **counts):
         shade = 0
@@ -64,7 +58,7 @@ def folder(tmp_path):
     return make
 
 
-def test_a_fifth_of_each_class_is_kept(folder):
+def test_load_pictures_keeps_a_fifth_of_each_class(folder):
     path = folder("photos", a=20, b=10)
     images = load_pictures(path, image_shape=(1, 4, 4), seed=1)
     assert (images.name, images.source) == ("photos/", str(path))
@@ -77,17 +71,17 @@ def test_a_fifth_of_each_class_is_kept(folder):
     assert np.array_equal(images.X_train, again.X_train)
 
 
-def test_a_folder_to_test_on(folder):
+def test_load_pictures_with_a_folder_to_test_on(folder):
     train, test = folder("train", a=20, b=20), folder("test", b=3)
     images = load_pictures(train, test=test, image_shape=(1, 4, 4))
     assert (images.n_train, images.n_test) == (40, 3)
     assert set(images.y_train[:10]) == {"a", "b"}  # in no order of the classes
     assert np.array_equal(images.X_train[:, 0, 0, 0] <= 20, images.y_train == "a")
-    with pytest.raises(ValueError, match="the classes c, which"):
+    with pytest.raises(ValueError, match="the classes c, which are not in"):
         load_pictures(train, test=folder("other", c=3), image_shape=(1, 4, 4))
 
 
 @pytest.mark.parametrize("counts", [{"a": 20, "b": 1}, {"a": 2, "b": 2}])
-def test_too_few_to_keep_some(folder, counts):
+def test_load_pictures_of_too_small_a_class(folder, counts):
     with pytest.raises(ValueError, match=r"too few to keep a fifth .* test on"):
         load_pictures(folder("photos", **counts), image_shape=(1, 4, 4))

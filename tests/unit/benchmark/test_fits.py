@@ -4,33 +4,36 @@ from sklearn.base import BaseEstimator
 
 from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.benchmark.fits import (
-    Folds,
-    Holdout,
     Trial,
-    choose_validation,
-    mean_history,
+    evaluate,
+    mean_epochs,
     table_row,
+    train_trials,
 )
 from fmnist_sklearn.models import MODELS
 
 
+def make_trial(estimator):
+    return Trial("LeNet5 (lr=0.01)", MODELS["LeNet5"], estimator)
+
+
 @pytest.fixture
 def trial(quick):
-    estimator = LeNet5Classifier(**quick)
-    return Trial("LeNet5 (lr=0.01)", MODELS["LeNet5"], 0.01, 32, estimator)
+    return make_trial(LeNet5Classifier(**quick))
 
 
-def test_holdout_or_folds():
-    assert isinstance(choose_validation("holdout", 3), Holdout)
-    folds = choose_validation(4, 3)
-    assert (folds.n_fits, folds.seed, folds.in_words) == (4, 3, "4 folds")
-    assert choose_validation(np.int64(4), 3) == folds
+# What all rows of the table below have.
+SAME = {
+    "model": "LeNet5 (lr=0.01)",
+    "n_parameters": 61750,
+    "lr": 0.01,
+    "batch_size": 32,
+}
 
 
-def test_a_row_of_holdout_has_the_standard_error(trial, make_fit, few_images):
-    row = table_row(trial, [make_fit(0.8, 0.9)], few_images, Holdout())
-    assert row == {
-        "model": "LeNet5 (lr=0.01)",
+def test_table_row_of_one_fit_has_the_standard_error(trial, make_fit, few_images):
+    assert table_row(trial, [make_fit(0.8, 0.9)], few_images) == {
+        **SAME,
         "validation_accuracy": 0.8,
         "validation_accuracy_se": pytest.approx((0.8 * 0.2 / 120) ** 0.5),
         "test_accuracy": 0.9,
@@ -38,17 +41,13 @@ def test_a_row_of_holdout_has_the_standard_error(trial, make_fit, few_images):
         "training_time_s": 2.0,
         "epochs": 2,
         "best_epoch": 2,
-        "n_parameters": 61750,
-        "lr": 0.01,
-        "batch_size": 32,
     }
 
 
-def test_a_row_of_folds_has_means_and_deviations(trial, make_fit, few_images):
+def test_table_row_of_folds_has_means_and_deviations(trial, make_fit, few_images):
     fits = [make_fit(0.7, 0.5), make_fit(0.9, 0.6, training_time_s=4.0, epochs=5)]
-    row = table_row(trial, fits, few_images, Folds(2, seed=0))
-    assert row == {
-        "model": "LeNet5 (lr=0.01)",
+    assert table_row(trial, fits, few_images) == {
+        **SAME,
         "validation_accuracy": pytest.approx(0.8),
         "validation_accuracy_std": pytest.approx(0.1),
         "test_accuracy": pytest.approx(0.55),
@@ -57,42 +56,58 @@ def test_a_row_of_folds_has_means_and_deviations(trial, make_fit, few_images):
         "training_time_std": 1.0,
         "epochs": 3.5,
         "best_epoch": 2.0,
-        "n_parameters": 61750,
-        "lr": 0.01,
-        "batch_size": 32,
     }
 
 
-def test_holdout_fits_when_asked(trial, few_images):
-    unasked = BaseEstimator()  # which has no fit
-    trained = Holdout().train([trial.estimator, unasked], few_images, n_jobs=None)
+def test_train_trials_fits_when_the_next_is_requested(trial, few_images):
+    trials = [trial, make_trial(BaseEstimator())]  # which has no fit
+    trained = train_trials(trials, few_images, "holdout", 0, n_jobs=None)
     (fit,) = next(trained)
-    assert fit.epochs == len(fit.history) == 2
+    assert fit["epochs"] == len(fit["history"]) == 2
     with pytest.raises(AttributeError, match="fit"):
         next(trained)
 
 
-def test_a_fit_tells_the_accuracy_of_the_epoch_that_it_kept(quick, few_images):
+def test_train_trials_reports_the_accuracy_of_the_epoch_kept(quick, few_images):
     rough = {"max_epochs": 6, "lr": 0.05, "ema_decay": None}
-    worsening = LeNet5Classifier(**quick | rough)
-    [(fit,)] = Holdout().train([worsening], few_images, n_jobs=None)
-    accuracies = [row["valid_acc"] for row in fit.history]
-    assert fit.best_epoch < fit.epochs
-    assert fit.validation_accuracy == accuracies[fit.best_epoch - 1] != accuracies[-1]
+    worsening = make_trial(LeNet5Classifier(**quick | rough))
+    [(fit,)] = train_trials([worsening], few_images, "holdout", 0, n_jobs=None)
+    accuracies = [row["valid_acc"] for row in fit["history"]]
+    assert fit["best_epoch"] < fit["epochs"]
+    kept = accuracies[fit["best_epoch"] - 1]
+    assert fit["validation_accuracy"] == kept != accuracies[-1]
 
 
-def test_folds_leave_the_estimator_as_it_was_and_depend_on_the_seed(trial, few_images):
+def test_train_trials_in_folds_depends_on_the_seed_only(trial, few_images):
     def accuracies(seed):
-        trained = Folds(2, seed).train([trial.estimator], few_images, n_jobs=None)
-        return [fit.validation_accuracy for fit in next(trained)]
+        trained = train_trials([trial], few_images, 2, seed, n_jobs=None)
+        return [fit["validation_accuracy"] for fit in next(trained)]
 
     assert accuracies(0) == accuracies(0) != accuracies(1)
     assert not hasattr(trial.estimator, "classes_")
 
 
-def test_curves_of_folds_are_averaged_as_far_as_all_trained(make_fit):
-    long, short = make_fit(0.5), make_fit(0.7)
-    short.history.pop()
-    (epoch,) = mean_history([long, short])
+def test_evaluate(lenet5, X_test, y_test):
+    result = evaluate(lenet5, X_test, y_test)
+    assert result["accuracy"] == lenet5.score(X_test, y_test)
+    assert np.trace(result["confusion"]) == (lenet5.predict(X_test) == y_test).sum()
+    losses = [mistake["loss"] for mistake in result["mistakes"]]
+    assert losses == sorted(losses, reverse=True)
+    worst = result["mistakes"][0]
+    row = lenet5.predict_proba(X_test[[worst["index"]]])[0]
+    assert worst["true"] == y_test[worst["index"]]
+    assert worst["true"] != worst["predicted"] == row.argmax()
+    assert worst["confidence"] == pytest.approx(row.max())
+    assert worst["loss"] == pytest.approx(-np.log(row[worst["true"]]))
+    # A label that was never trained on is a mistake.
+    result = evaluate(lenet5, X_test[:3], [11, 11, 11])
+    assert result["accuracy"] == 0
+    assert result["labels"] == [*range(10), 11]
+    assert len(result["mistakes"]) == 3
+
+
+def test_mean_epochs_ends_with_the_shortest_history(make_fit):
+    long, short = make_fit(0.5)["history"], make_fit(0.7)["history"][:1]
+    (epoch,) = mean_epochs([long, short])
     assert epoch["epoch"] == 1
     assert epoch["valid_acc"] == pytest.approx(0.6)

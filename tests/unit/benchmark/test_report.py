@@ -1,54 +1,55 @@
 import base64
 import io
-import sys
-from dataclasses import replace
 from html.parser import HTMLParser
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
-from scipy.stats import loguniform
 
-from fmnist_sklearn.benchmark.environment import describe_call
-from fmnist_sklearn.benchmark.fits import judge
+from fmnist_sklearn import SearchHeatmapDisplay
+from fmnist_sklearn.benchmark.fits import evaluate
 from fmnist_sklearn.benchmark.report import (
-    HEIGHT,
-    WIDTH,
-    Page,
+    SIZE,
+    benchmark_figures,
     class_names,
     data_uri,
-    judged_row,
+    judge_row,
     make_charts,
     render,
-    score_matrix,
 )
 
 EVIL = "</title><script>alert(1)</script>\"'&"
+EPOCHS = [
+    {"epoch": 1, "train_loss": 2.0, "valid_loss": 1.5, "valid_acc": 0.5},
+    {"epoch": 2, "train_loss": 1.0, "valid_loss": 1.2, "valid_acc": 0.7},
+]
+DIVERGED = [EPOCHS[0], {**EPOCHS[1], "valid_loss": float("nan")}]
 
 
 @pytest.fixture(scope="module")
-def judgement(lenet5, X_test, y_test):
-    return judge(lenet5, X_test, y_test)
+def tested(lenet5, X_test, y_test):
+    """The test of a network: confusions and mistakes."""
+    return evaluate(lenet5, X_test, y_test)
 
 
 @pytest.fixture
-def page(judgement, X_test):
+def page(tested, X_test):
     record = {"data": {"name": "sample"}}
-    epochs = [
-        {"epoch": 1, "train_loss": 2.0, "valid_loss": 1.5, "valid_acc": 0.5},
-        {"epoch": 2, "train_loss": 1.0, "valid_loss": float("nan"), "valid_acc": 0.7},
-    ]
-    return Page(
-        title="A page",
-        table=pd.DataFrame({"model": ["one", "two"], "accuracy": ["0.7 ± 0.1", ""]}),
-        best="one",
-        notes=["A note."],
-        curves={"one": epochs},
-        facts={"Data": "some"},
-        commands=["run()"],
-        judged=[judged_row("one", record, [judgement], X_test)],
-    )
+    return {
+        "title": "A page",
+        "table": pd.DataFrame({"model": ["one", "two"], "accuracy": ["0.7 ± 0.1", ""]}),
+        "best": "one",
+        "notes": ["A note."],
+        "curves": {"one": DIVERGED},
+        "facts": {"Data": "some"},
+        "commands": ["run"],
+        "judged": [judge_row("one", record, [tested], X_test)],
+        "heat_map": None,
+    }
 
 
 class Reader(HTMLParser):
@@ -63,86 +64,78 @@ class Reader(HTMLParser):
         self.elements.append(tag)
         for name, value in attributes:
             assert not name.startswith("on")
-            assert name != "style"  # which the page's policy would not let in
+            assert name != "style"  # which the page's policy forbids
             if name in ("src", "href"):
                 self.addresses.append(value)
 
 
-def test_the_page_holds_all_and_fetches_nothing(page):
-    html = render(page)
+def test_render_is_complete_and_fetches_nothing(page):
+    html = render(**page)
     read = Reader(html)
     assert all(address.startswith(("data:", "#")) for address in read.addresses)
     assert read.elements.count("script") == 1
     assert read.elements.count("svg") == 3 + 2  # charts, and samples of the curve
-    assert read.elements.count("img") == len(page.judged[0].mistakes)
+    assert read.elements.count("img") == len(page["judged"][0].mistakes)
     assert 'data-value="0.7"' in html
     assert "default-src 'none'" in html
+    assert "one: 0.7000 after 2 epochs, best 0.7000" in html
 
 
-def test_what_users_name_is_text(page, judgement, X_test):
-    evil = replace(
-        judgement,
-        labels=[EVIL, *map(str, judgement.labels[1:])],
-        mistakes=[replace(judgement.mistakes[0], true=EVIL, predicted=EVIL)],
-    )
+def test_render_escapes_names_of_users(page, tested, X_test):
+    evil = {
+        **tested,
+        "labels": [EVIL, *map(str, tested["labels"][1:])],
+        "mistakes": [{**tested["mistakes"][0], "true": EVIL, "predicted": EVIL}],
+    }
     html = render(
-        replace(
-            page,
-            title=EVIL,
-            table=page.table.assign(model=EVIL).rename(columns={"accuracy": EVIL}),
-            notes=[EVIL],
-            facts={EVIL: EVIL},
-            commands=[EVIL],
-            curves={EVIL: page.curves["one"]},
-            judged=[judged_row(EVIL, {"data": {"name": EVIL}}, [evil], X_test)],
-            heat_maps=[score_matrix(np.ones((1, 1)), EVIL, EVIL, [EVIL], [EVIL])],
-        )
+        title=EVIL,
+        table=page["table"].assign(model=EVIL).rename(columns={"accuracy": EVIL}),
+        best=EVIL,
+        notes=[EVIL],
+        facts={EVIL: EVIL},
+        commands=[EVIL],
+        curves={EVIL: DIVERGED},
+        judged=[judge_row(EVIL, {"data": {"name": EVIL}}, [evil], X_test)],
+        heat_map=SearchHeatmapDisplay(
+            scores=np.ones((1, 1)), x=EVIL, y=EVIL, x_values=[EVIL], y_values=[EVIL]
+        ),
     )
     assert EVIL not in html
     assert "<script>alert" not in html
     assert Reader(html).elements.count("script") == 1
 
 
-def test_judgement_of_the_test_images(judgement, lenet5, X_test, y_test):
-    assert judgement.accuracy == lenet5.score(X_test, y_test)
-    assert np.trace(judgement.confusion) == (lenet5.predict(X_test) == y_test).sum()
-    losses = [mistake.loss for mistake in judgement.mistakes]
-    assert losses == sorted(losses, reverse=True)
-    worst = judgement.mistakes[0]
-    row = lenet5.predict_proba(X_test[[worst.index]])[0]
-    assert worst.true == y_test[worst.index] != worst.predicted == row.argmax()
-    assert worst.confidence == pytest.approx(row.max())
-    assert worst.loss == pytest.approx(-np.log(row[worst.true]))
-
-
-def test_a_label_that_was_never_trained_on_is_a_mistake(lenet5, X_test):
-    judged = judge(lenet5, X_test[:3], [11, 11, 11])
-    assert judged.accuracy == 0
-    assert judged.labels == [*range(10), 11]
-    assert len(judged.mistakes) == 3
-
-
-def test_many_classes_have_pairs_and_no_matrix(judgement, X_test):
-    many = replace(
-        judgement,
-        labels=list(range(40)),
-        confusion=(np.eye(40, dtype=int) + np.eye(40, k=1, dtype=int)).tolist(),
+def test_render_shades_a_heat_map(page):
+    scores = np.array([[0.5, 0.75], [np.nan, 1.0]])
+    display = SearchHeatmapDisplay(
+        scores=scores, x="lr", y="size", x_values=[0.001, 0.01], y_values=[32, 64]
     )
-    judged = judged_row("row", {"data": {"name": "own"}}, [many], X_test)
-    assert judged.confusion is None
-    assert judged.pairs[0] == "0 taken for 1: 1"
+    html = render(**page | {"heat_map": display})
+    assert "Accuracy over size and lr; rows: size, columns: lr" in html
+    for cell in ("s1>0.5000", "s6>0.7500", "s0>", "s10>1.0000"):
+        assert f'<td class="{cell}</td>'.replace(">", '">', 1) in html
 
 
-def test_charts_stay_in_their_frames_and_leave_out_what_is_not_known(page):
-    assert make_charts({}) == []
-    loss, _, accuracy = make_charts(page.curves)
-    (curve,) = loss.curves
-    assert [point.epoch for point in curve.points] == [1]
-    for chart in (loss, accuracy):
-        for point in chart.curves[0].points:
-            assert 0 < point.x < WIDTH
-            assert 0 < point.y < HEIGHT
-    assert "one: 0.7000 after 2 epochs, best 0.7000" in accuracy.summary
+def test_judge_row_of_many_classes_has_pairs_and_no_matrix(page, tested, X_test):
+    many = {
+        **tested,
+        "labels": list(range(40)),
+        "confusion": (np.eye(40, dtype=int) + np.eye(40, k=1, dtype=int)).tolist(),
+    }
+    judged = judge_row("row", {"data": {"name": "own"}}, [many, many], X_test)
+    assert judged.pairs[0] == "0 taken for 1: 2"
+    html = render(**page | {"judged": [judged]})
+    assert "0 taken for 1: 2" in html
+    assert "Test images, over 2 models" not in html
+    few = judge_row("row", {"data": {"name": "own"}}, [tested, tested], X_test)
+    assert "Test images, over 2 models" in render(**page | {"judged": [few]})
+
+
+def test_class_names():
+    record = {"data": {"name": "sample"}}
+    assert class_names(record, ["cat", "dog"]) == ["cat", "dog"]
+    assert class_names(record, [0, 9]) == ["T-shirt/top", "Ankle boot"]
+    assert class_names({"data": {"name": "sample/"}}, [0, 9]) == ["0", "9"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +147,7 @@ def test_charts_stay_in_their_frames_and_leave_out_what_is_not_known(page):
         (np.array([-1.0, 0, 0, 1]), (1, 2, 2), 0),
     ],
 )
-def test_images_of_any_range_become_pictures(image, shape, pixel):
+def test_data_uri_of_any_range(image, shape, pixel):
     kind, _, data = data_uri(image, shape).partition(",")
     assert kind == "data:image/png;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
@@ -162,23 +155,58 @@ def test_images_of_any_range_become_pictures(image, shape, pixel):
     assert picture.getpixel((0, 0)) == pixel
 
 
-def test_a_folder_that_is_called_as_the_sample_keeps_its_names():
-    record = {"data": {"name": "sample"}}
-    assert class_names(record, ["cat", "dog"]) == ["cat", "dog"]
-    assert class_names(record, [0, 9]) == ["T-shirt/top", "Ankle boot"]
+# Curves
 
 
-def test_the_command_and_the_call(monkeypatch, few_images):
-    def run(X=None, *, params=None, out=None, seed=0): ...
+def test_make_charts_stay_in_their_frames_and_leave_out_what_is_unknown():
+    assert make_charts({}) == []
+    loss, _, accuracy = make_charts({"one": DIVERGED})
+    assert [epoch for _, _, epoch, _ in loss["curves"][0]["points"]] == [1]
+    for chart in (loss, accuracy):
+        for x, y, _, _ in chart["curves"][0]["points"]:
+            assert 0 < x < SIZE["WIDTH"]
+            assert 0 < y < SIZE["HEIGHT"]
 
-    given = {"X": np.ones(2), "params": {"lr": loguniform(0.1, 1)}, "seed": 0}
-    monkeypatch.setattr(sys, "argv", ["/bin/fmnist-sklearn", "benchmark", "a b"])
-    assert describe_call(run, given) == [
-        "fmnist-sklearn benchmark 'a b'",
-        "run(X, params={'lr': loguniform(0.1, 1)})",
-    ]
-    monkeypatch.setattr(sys, "argv", ["/x/fmnist_sklearn/__main__.py", "search"])
-    assert describe_call(run, {})[0] == "python -m fmnist_sklearn search"
-    monkeypatch.setattr(sys, "argv", ["script.py"])
-    assert describe_call(run, {"seed": 3}) == ["run(seed=3)"]
-    assert describe_call(run, {"params": few_images}) == ["run(params=params)"]
+
+@pytest.mark.parametrize(
+    ("key", "title", "ylabel", "metric"),
+    [
+        ("train_loss", "Training loss", "cross-entropy loss", "train_loss"),
+        ("valid_loss", "Validation loss", "cross-entropy loss", "valid_loss"),
+        ("accuracy", "Validation accuracy", "accuracy", "valid_acc"),
+    ],
+)
+def test_benchmark_figures(key, title, ylabel, metric):
+    figures = benchmark_figures({"a": EPOCHS, "b": EPOCHS[:1]})
+    assert list(figures) == ["train_loss", "valid_loss", "accuracy"]
+    (ax,) = figures[key].axes
+    labels = ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
+    assert labels == (title, "epoch", ylabel)
+    a, b = ax.get_lines()
+    assert a.get_ydata().tolist() == [row[metric] for row in EPOCHS]
+    assert b.get_xdata().tolist() == [1]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_benchmark_figures_are_blue_rose_green_and_grey():
+    figure = benchmark_figures(dict.fromkeys("abcdef", EPOCHS))["accuracy"]
+    colors = [to_hex(line.get_color()) for line in figure.axes[0].get_lines()]
+    assert colors[:4] == ["#2563a8", "#ee7f97", "#1f7a4d", "#8c9199"]
+    assert len(set(colors)) == 6
+    # More rows than colours: the legend leaves the axes.
+    assert figure.axes[0].get_legend() is None
+    assert len(figure.legends[0].get_texts()) == 6
+
+
+def test_benchmark_figures_leave_pyplot_alone():
+    before = dict(matplotlib.rcParams)
+    benchmark_figures({"a": EPOCHS})
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_benchmark_figures_without_curves():
+    with pytest.raises(ValueError, match="curves is empty"):
+        benchmark_figures({})
+    with pytest.raises(ValueError, match="'valid_loss' is not recorded by 'a'"):
+        benchmark_figures({"a": [{"epoch": 1, "train_loss": 0.9, "dur": 1.0}]})

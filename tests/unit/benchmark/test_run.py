@@ -6,12 +6,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from fmnist_sklearn import models
 from fmnist_sklearn.benchmark import fits as fits_module
 from fmnist_sklearn.benchmark import progress as progress_module
-from fmnist_sklearn.benchmark import run as benchmark
+from fmnist_sklearn.benchmark import run as run_module
 from fmnist_sklearn.benchmark import run_benchmark
 from fmnist_sklearn.models import find_model
 from fmnist_sklearn.recipes import RECIPES
@@ -46,7 +47,7 @@ def small(monkeypatch, tmp_path_factory, few_images):
     recipes["fast"]["LeNet5Classifier"]["lr"] = 0.01
     recipes["fast"]["MiniVGGClassifier"]["lr"] = 0.003
     monkeypatch.setattr(models, "RECIPES", recipes)
-    monkeypatch.setattr(benchmark, "load_data", lambda *args: few_images)
+    monkeypatch.setattr(run_module, "load_data", lambda *args: few_images)
     working_folder = tmp_path_factory.mktemp("working_folder")
     monkeypatch.chdir(working_folder)
     yield
@@ -67,12 +68,12 @@ def fake_fits(monkeypatch):
             return fit
 
         monkeypatch.setattr(fits_module, "fit_holdout", fit_holdout)
-        monkeypatch.setattr(benchmark, "_warm_up", lambda *args: None)
+        monkeypatch.setattr(run_module, "_warm_up", lambda *args: None)
 
     return use
 
 
-def test_default_rows_and_files(tmp_path):
+def test_run_benchmark_default_rows_and_files(tmp_path):
     out = tmp_path / "deep" / "out"
     result = run_benchmark(data="sample", out=out, progress=False)
     assert list(result.table["model"]) == ROWS
@@ -123,7 +124,7 @@ def test_default_rows_and_files(tmp_path):
         assert row["parameters"]["random_state"] == 0
 
 
-def test_validation_and_test_accuracy_are_those_of_the_estimator(few_images):
+def test_run_benchmark_accuracies_are_those_of_the_estimator(few_images):
     run = partial(run_benchmark, models="LeNet5", batch_size=32, progress=False)
     images = few_images
     estimator = find_model("lenet5").make("fast", batch_size=32, random_state=3)
@@ -136,7 +137,7 @@ def test_validation_and_test_accuracy_are_those_of_the_estimator(few_images):
     assert run(seed=4).curves != run(seed=3).curves
 
 
-def test_cross_validation_gives_means_and_deviations_over_folds(tmp_path):
+def test_run_benchmark_in_folds(tmp_path):
     result = run_benchmark(
         models="LeNet5", batch_size=32, cv=3, out=tmp_path, progress=False
     )
@@ -154,7 +155,7 @@ def test_cross_validation_gives_means_and_deviations_over_folds(tmp_path):
 
 
 @pytest.mark.parametrize("cv", ["holdout", 2])
-def test_jobs_change_the_time_only(cv):
+def test_run_benchmark_jobs_change_the_time_only(cv):
     run = partial(run_benchmark, models="LeNet5", cv=cv, progress=False)
     alone, together = run(), run(n_jobs=2)
     # Another number of threads adds up in another order.
@@ -166,7 +167,7 @@ def test_jobs_change_the_time_only(cv):
     )
 
 
-def test_the_best_row_is_chosen_by_validation_accuracy(fake_fits, tmp_path, make_fit):
+def test_run_benchmark_best_row_by_validation_accuracy(fake_fits, tmp_path, make_fit):
     fake_fits(make_fit(0.7, 0.9), make_fit(0.9, 0.6), make_fit(0.8, 0.95))
     result = run_benchmark(
         models="minivgg", batch_size=[8, 16, 32], out=tmp_path, progress=False
@@ -176,7 +177,7 @@ def test_the_best_row_is_chosen_by_validation_accuracy(fake_fits, tmp_path, make
     assert "Best row, by validation accuracy: MiniVGG (lr=0.003, batch_size=16)" in text
 
 
-def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits, make_fit):
+def test_run_benchmark_rows_are_models_by_rates_by_sizes_each_once(fake_fits, make_fit):
     fake_fits(*[make_fit(0.5)] * 8)
     result = run_benchmark(
         models=["MiniVGGClassifier", "lenet5", "minivgg"],
@@ -192,8 +193,8 @@ def test_rows_are_models_by_rates_by_sizes_each_once(fake_fits, make_fit):
     ]
 
 
-def test_images_of_ones_own():
-    """Of colours, with names as labels, and a test part that is kept or given."""
+def test_run_benchmark_on_arrays():
+    """Colour images, with names as labels, and a test part that is kept or given."""
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (60, 3, 8, 8), dtype=np.uint8)
     y = np.array(["cat", "dog"])[np.arange(60) % 2]
@@ -206,9 +207,6 @@ def test_images_of_ones_own():
     assert first["labels"] == ["cat", "dog"]
     assert np.sum(first["confusion"]) == 12
     assert first["image_shape"] == (3, 8, 8)
-    assert result.record["commands"] == [
-        "run_benchmark(X, y, models='lenet5', batch_size=[8, 16], progress=False)"
-    ]
     assert "Benchmark on your own images" in result.to_markdown()
     assert "As published" not in result.to_markdown()
     given = run(X[:40].tolist(), list(y[:40]), X_test=X[40:], y_test=y[40:])
@@ -228,12 +226,12 @@ def test_images_of_ones_own():
         ({"X": np.ones((9, 4)), "y": [0] * 8 + [1]}, r"fewest \(1\) of .*1.*too few"),
     ],
 )
-def test_images_of_ones_own_that_do_not_do(kwargs, message):
+def test_run_benchmark_on_arrays_that_are_incomplete(kwargs, message):
     with pytest.raises(ValueError, match=message):
         run_benchmark(**kwargs, progress=False)
 
 
-def test_a_result_in_one_line_and_as_a_table(fake_fits, make_fit):
+def test_benchmark_result_repr(fake_fits, make_fit):
     fake_fits(make_fit(0.7), make_fit(0.8))
     result = run_benchmark(models="lenet5", progress=False)
     assert repr(result) == (
@@ -244,7 +242,30 @@ def test_a_result_in_one_line_and_as_a_table(fake_fits, make_fit):
     assert f"<li>Best row, by validation accuracy: {ROWS[1]}.</li>" in html
 
 
-def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path, make_fit):
+def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
+    fake_fits(make_fit(0.7))
+    result = run_benchmark(models="lenet5", batch_size=8, progress=False)
+    assert result.paths == []
+    paths = result.write(tmp_path / "new" / "folder")
+    first = {path: path.read_bytes() for path in paths}
+    figures = [path.name for path in paths[4:]]
+    assert figures[:3] == ["train_loss.svg", "train_loss.png", "valid_loss.svg"]
+    assert first[paths[4]].startswith(b"<?xml")
+    assert first[paths[5]].startswith(b"\x89PNG")
+    result.write(tmp_path / "new" / "folder")
+    assert {path: path.read_bytes() for path in paths} == first
+
+    def fail(self, file, **kwargs):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        result.write(tmp_path / "full")
+    assert len(os.listdir(tmp_path / "full")) == 4  # the texts, and nothing half
+
+
+def test_run_benchmark_interrupted_keeps_finished_rows(fake_fits, tmp_path, make_fit):
     fake_fits(make_fit(0.7), make_fit(0.8), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run_benchmark(out=tmp_path, progress=False)
@@ -261,15 +282,13 @@ def test_an_interrupted_run_keeps_the_finished_rows(fake_fits, tmp_path, make_fi
     assert set(os.listdir(tmp_path)) == FILES
 
 
-def test_a_training_that_diverges_names_its_row(fake_fits, make_fit):
+def test_run_benchmark_names_the_row_that_diverges(fake_fits, make_fit):
     fake_fits(make_fit(0.7), ValueError("train_loss became nan in epoch 1"))
     with pytest.raises(ValueError, match=r"batch_size=128\): train_loss became nan"):
         run_benchmark(progress=False)
 
 
-def test_progress_is_a_line_a_row_on_stderr_where_there_is_no_terminal(
-    fake_fits, capsys, make_fit
-):
+def test_run_benchmark_prints_a_line_a_row_on_stderr(fake_fits, capsys, make_fit):
     fake_fits(make_fit(0.7, 0.6), make_fit(0.8))
     run_benchmark(data="sample", models="lenet5")
     captured = capsys.readouterr()
@@ -279,9 +298,6 @@ def test_progress_is_a_line_a_row_on_stderr_where_there_is_no_terminal(
         f"1 of 2 {ROWS[0]}: validation 0.7000, test 0.6000, 2.0 s",
         f"2 of 2 {ROWS[1]}: validation 0.8000, test 0.5000, 2.0 s",
     ]
-
-
-def test_progress_false_is_silent(fake_fits, capsys, make_fit):
     fake_fits(make_fit(0.7))
     run_benchmark(models="lenet5", batch_size=8, progress=False)
     assert capsys.readouterr() == ("", "")
@@ -307,20 +323,20 @@ def test_progress_false_is_silent(fake_fits, capsys, make_fit):
         ({"seed": -1}, "The 'seed' parameter of run_benchmark must be"),
     ],
 )
-def test_bad_parameters_are_named(kwargs, message, fake_fits):
+def test_run_benchmark_names_bad_parameters(kwargs, message, fake_fits):
     fake_fits()
     with pytest.raises(ValueError, match=message):
         run_benchmark(**kwargs, progress=False)
 
 
-def test_out_is_checked_before_the_training(fake_fits, tmp_path):
+def test_run_benchmark_checks_out_before_the_training(fake_fits, tmp_path):
     fake_fits()
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError):
         run_benchmark(out=tmp_path / "file", progress=False)
 
 
-def test_a_bar_changes_nothing_of_what_is_trained_and_recorded(monkeypatch):
+def test_run_benchmark_is_the_same_with_a_bar(monkeypatch):
     run = partial(run_benchmark, models="lenet5", batch_size=32, seed=5)
     unseen = run(progress=False)
     console = Console(file=io.StringIO(), force_terminal=True, force_interactive=True)

@@ -39,16 +39,17 @@ from fmnist_sklearn.benchmark.scoring import (
     search_scores_accuracy,
 )
 
-from .toys import Net
+from ..toys import Net
 
 X, y = load_iris(return_X_y=True)
+WEIGHT = np.where(y == 0, 8.0, 1.0)
 
 
 def score(name, estimator):
     return benchmark_scoring()[name](estimator, X, y)
 
 
-def test_scoring_reads_the_fit():
+def test_benchmark_scoring_reads_the_fit():
     net = Net(width=2).fit(X, y)
     assert score("training_time_s", net) == 200
     assert score("epochs", net) == 7
@@ -66,12 +67,12 @@ def test_scoring_reads_the_fit():
         (DummyClassifier(), math.nan),
     ],
 )
-def test_n_parameters_of_any_estimator(estimator, expected):
+def test_benchmark_scoring_n_parameters_of_any_estimator(estimator, expected):
     found = score("n_parameters", estimator.fit(X, y))
     assert found == pytest.approx(expected, nan_ok=True)
 
 
-def test_scoring_of_a_multilayer_perceptron():
+def test_benchmark_scoring_of_a_multilayer_perceptron():
     mlp = MLPClassifier((5,), max_iter=3, random_state=0)
     with pytest.warns(ConvergenceWarning):
         mlp.fit(X, y)
@@ -84,30 +85,35 @@ def test_scoring_of_a_multilayer_perceptron():
     ("n_iter", "expected"),
     [(np.array([3, 5, 4]), 5), (None, math.nan), (np.array([]), math.nan)],
 )
-def test_epochs_from_any_n_iter(n_iter, expected):
+def test_benchmark_scoring_epochs_from_any_n_iter(n_iter, expected):
     net = Net().fit(X, y)
     net.n_iter_ = n_iter
     assert score("epochs", net) == pytest.approx(expected, nan_ok=True)
 
 
-def test_scoring_looks_inside_pipelines_and_searches():
+def test_benchmark_scoring_inside_pipelines_and_searches():
     search = GridSearchCV(make_pipeline(StandardScaler(), Net()), {"net__width": [3]})
     pipeline = make_pipeline("passthrough", search).fit(X, y)
     assert score("n_parameters", pipeline) == 30
     assert score("epochs", pipeline) == 7
-    # What the search took is not what its best estimator took.
+    # The time of the search is not that of its best estimator.
     assert math.isnan(score("training_time_s", pipeline))
     assert score("training_time_s", search.best_estimator_) == 300
 
 
-def test_cross_validate_takes_unknown_values_without_a_warning():
+def test_benchmark_scoring_does_not_warn_of_unknown_values_or_weights():
+    search = GridSearchCV(
+        Net(), {"width": [1]}, scoring=benchmark_scoring(), refit="accuracy", cv=3
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = cross_validate(DummyClassifier(), X, y, scoring=benchmark_scoring())
+        search.fit(X, y, sample_weight=WEIGHT)
     assert np.isnan(result["test_epochs"]).all()
+    assert search.cv_results_["mean_test_epochs"].tolist() == [7]
 
 
-def test_scorers_travel_to_other_processes(two_processes):
+def test_benchmark_scoring_in_other_processes(two_processes):
     for scorer in pickle.loads(pickle.dumps(benchmark_scoring())).values():
         assert scorer(Net().fit(X, y), X, y) > 0
     search = GridSearchCV(
@@ -118,31 +124,19 @@ def test_scorers_travel_to_other_processes(two_processes):
         cv=3,
         n_jobs=2,
     )
-    # scikit-learn warns of the training time, which the estimator does not say.
+    # scikit-learn warns of the training time, which this estimator does not record.
     with pytest.warns(UserWarning, match="non-finite"):
         search.fit(X, y)
     assert search.cv_results_["mean_test_n_parameters"].tolist() == [15, 15]
 
 
-def test_a_weighted_search_takes_the_scorers_without_a_warning():
-    search = GridSearchCV(
-        Net(), {"width": [1]}, scoring=benchmark_scoring(), refit="accuracy", cv=3
-    )
-    weight = np.where(y == 0, 8.0, 1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        search.fit(X, y, sample_weight=weight)
-    assert search.cv_results_["mean_test_epochs"].tolist() == [7]
-
-
-def test_scoring_under_metadata_routing():
-    weight = np.where(y == 0, 8.0, 1.0)
+def test_benchmark_scoring_under_metadata_routing():
     with config_context(enable_metadata_routing=True):
         scoring = benchmark_scoring()
         scoring["accuracy"].set_score_request(sample_weight=True)
         net = Net().set_fit_request(sample_weight=True)
         result = cross_validate(
-            net, X, y, scoring=scoring, cv=3, params={"sample_weight": weight}
+            net, X, y, scoring=scoring, cv=3, params={"sample_weight": WEIGHT}
         )
         # The request above was one caller's.
         request = benchmark_scoring()["accuracy"].get_metadata_routing()
@@ -168,58 +162,51 @@ def searched(estimator, scoring=None, grid=None):
     ).fit(X, y)
 
 
-def unfitted_search(estimator):
-    """What is asked of a search with the default scoring, without the fits."""
-    return SimpleNamespace(
-        estimator=estimator,
-        scorer_=check_scoring(estimator),
-        cv_results_={"params": [{}]},
-    )
-
-
 def share_right(estimator, X, y):
     return (estimator.predict(X) == y).mean()
 
 
 @pytest.mark.parametrize(
-    "estimator",
+    ("estimator", "expected"),
     [
-        Net(),
-        LeNet5Classifier(),
-        KNeighborsClassifier(),  # with a `score` of its own, which calls the mixin's
-        HistGradientBoostingClassifier(),  # whose `scoring` is for something else
-        LogisticRegressionCV(scoring="accuracy"),
-        make_pipeline(StandardScaler(), Net()),
-        make_pipeline("passthrough", make_pipeline("passthrough", DummyClassifier())),
-        GridSearchCV(make_pipeline(Net()), {}),
-        SelfTrainingClassifier(DummyClassifier()),
+        (Net(), True),
+        (LeNet5Classifier(), True),
+        (KNeighborsClassifier(), True),  # its own `score` calls the mixin's
+        (HistGradientBoostingClassifier(), True),  # its `scoring` is for something else
+        (LogisticRegressionCV(scoring="accuracy"), True),
+        (make_pipeline(StandardScaler(), Net()), True),
+        (
+            make_pipeline(
+                "passthrough", make_pipeline("passthrough", DummyClassifier())
+            ),
+            True,
+        ),
+        (GridSearchCV(make_pipeline(Net()), {}), True),
+        (SelfTrainingClassifier(DummyClassifier()), True),
+        (Ridge(), False),
+        (OwnScore(), False),
+        (make_pipeline(StandardScaler(), OwnScore()), False),
+        (make_pipeline("passthrough", Ridge()), False),
+        (LogisticRegressionCV(scoring="neg_log_loss"), False),
+        (GridSearchCV(Net(), {}, scoring="f1_macro"), False),
+        (GridSearchCV(make_pipeline(OwnScore()), {}), False),
+        (SelfTrainingClassifier(OwnScore()), False),
+        (KMeans(2), False),
     ],
 )
-def test_default_score_that_is_the_accuracy(estimator):
-    assert search_scores_accuracy(unfitted_search(estimator), "score")
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        Ridge(),
-        OwnScore(),
-        make_pipeline(StandardScaler(), OwnScore()),
-        make_pipeline("passthrough", Ridge()),
-        LogisticRegressionCV(scoring="neg_log_loss"),
-        GridSearchCV(Net(), {}, scoring="f1_macro"),
-        GridSearchCV(make_pipeline(OwnScore()), {}),
-        SelfTrainingClassifier(OwnScore()),
-        KMeans(2),
-    ],
-)
-def test_default_score_that_may_be_something_else(estimator):
-    search = unfitted_search(estimator)
-    assert not search_scores_accuracy(search, "score")
+def test_search_scores_accuracy_by_default(estimator, expected):
+    # What is read of a search with the default scoring, without the fits.
+    search = SimpleNamespace(
+        estimator=estimator,
+        scoring=None,
+        scorer_=check_scoring(estimator),
+        cv_results_={"params": [{}]},
+    )
+    assert search_scores_accuracy(search, "score") is expected
     assert describe_scoring(search, "score").endswith(".score")
 
 
-def test_default_score_of_every_candidate_counts():
+def test_search_scores_accuracy_if_every_candidate_does():
     pipeline = Pipeline([("net", Net())])
     same = searched(pipeline, grid={"net": [Net(1), DummyClassifier()]})
     mixed = searched(pipeline, grid={"net": [Net(), OwnScore()]})
@@ -228,60 +215,46 @@ def test_default_score_of_every_candidate_counts():
 
 
 @pytest.mark.parametrize(
-    "scoring",
+    ("scoring", "name", "expected"),
     [
-        "accuracy",
-        get_scorer("accuracy"),
-        make_scorer(accuracy_score),
-        {"score": "accuracy", "f1": "f1_macro"},
+        ("accuracy", "score", True),
+        (get_scorer("accuracy"), "score", True),
+        (make_scorer(accuracy_score), "score", True),
+        ({"score": "accuracy", "f1": "f1_macro"}, "score", True),
+        ("balanced_accuracy", "score", False),
+        ("f1_macro", "score", False),
+        (get_scorer("balanced_accuracy"), "score", False),
+        (make_scorer(f1_score, average="macro"), "score", False),
+        (make_scorer(accuracy_score, normalize=False), "score", False),
+        (make_scorer(accuracy_score, greater_is_better=False), "score", False),
+        (share_right, "score", False),  # of an unknown meaning
+        (lambda estimator, X, y: {"score": 0.5}, "score", False),
+        (
+            {"score": "f1_macro", "time": benchmark_scoring()["training_time_s"]},
+            "score",
+            False,
+        ),
+        # The name is trusted, unless the scorer is known to be another.
+        (["accuracy", "f1_macro"], "accuracy", True),
+        ({"accuracy": "accuracy"}, "accuracy", True),
+        ({"accuracy": share_right}, "accuracy", True),
+        (lambda estimator, X, y: {"accuracy": 0.5}, "accuracy", True),
+        ({"accuracy": "balanced_accuracy"}, "accuracy", False),
+        ({"accuracy": make_scorer(f1_score, average="micro")}, "accuracy", False),
     ],
 )
-def test_scorer_that_is_the_accuracy(scoring):
-    assert search_scores_accuracy(searched(Net(), scoring), "score")
+def test_search_scores_accuracy_by_its_scorer(scoring, name, expected):
+    assert search_scores_accuracy(searched(Net(), scoring), name) is expected
 
 
-@pytest.mark.parametrize(
-    "scoring",
-    [
-        "balanced_accuracy",
-        "f1_macro",
-        get_scorer("balanced_accuracy"),
-        make_scorer(f1_score, average="macro"),
-        make_scorer(accuracy_score, normalize=False),
-        make_scorer(accuracy_score, greater_is_better=False),
-        share_right,  # who knows?
-        lambda estimator, X, y: {"score": 0.5},
-        {"score": "f1_macro", "time": benchmark_scoring()["training_time_s"]},
-    ],
-)
-def test_scorer_that_is_not_the_accuracy(scoring):
-    assert not search_scores_accuracy(searched(Net(), scoring), "score")
-
-
-@pytest.mark.parametrize(
-    ("scoring", "trusted"),
-    [
-        (["accuracy", "f1_macro"], True),
-        ({"accuracy": "accuracy"}, True),
-        ({"accuracy": share_right}, True),
-        (lambda estimator, X, y: {"accuracy": 0.5}, True),
-        ({"accuracy": "balanced_accuracy"}, False),
-        ({"accuracy": make_scorer(f1_score, average="micro")}, False),
-    ],
-)
-def test_a_name_is_trusted_unless_the_scorer_is_another(scoring, trusted):
-    search = searched(Net(), scoring)
-    assert search_scores_accuracy(search, "accuracy") is trusted
-
-
-def test_a_request_for_weights_leaves_the_scorer_the_accuracy():
+def test_search_scores_accuracy_with_a_request_for_weights():
     with config_context(enable_metadata_routing=True):
         scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
         search = searched(Net().set_fit_request(sample_weight=True), scorer)
         assert search_scores_accuracy(search, "score")
 
 
-def test_scoring_is_told_by_its_name_or_else_by_its_scorer():
+def test_describe_scoring():
     assert describe_scoring(searched(Net(), "f1_macro"), "score") == "f1_macro"
     scorer = make_scorer(f1_score, average="macro")
     assert "make_scorer(f1_score" in describe_scoring(searched(Net(), scorer), "score")

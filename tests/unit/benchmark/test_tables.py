@@ -1,6 +1,5 @@
 import json
 import math
-import pickle
 import warnings
 
 import numpy as np
@@ -26,10 +25,11 @@ from sklearn.svm import SVC
 from fmnist_sklearn.benchmark import (
     benchmark_scoring,
     benchmark_table,
+    format_table,
     table_to_markdown,
 )
 
-from .toys import Net
+from ..toys import Net
 
 X, y = load_iris(return_X_y=True)
 MEASURED = [
@@ -39,6 +39,7 @@ MEASURED = [
     "training_time_s",
     "training_time_std",
 ]
+SIZES = ["epochs", "n_parameters"]
 
 
 def grid_search(estimator, grid, **kwargs):
@@ -46,13 +47,19 @@ def grid_search(estimator, grid, **kwargs):
     return GridSearchCV(estimator, grid, **kwargs).fit(X, y)
 
 
-# benchmark_table
+@pytest.fixture(scope="module")
+def net_search():
+    """A grid over the width, with our scorers."""
+    return grid_search(Net(), {"width": [2, 1], "fail": [False]})
 
 
-def test_table_of_a_grid_search():
-    search = grid_search(Net(), {"width": [2, 1], "fail": [False]})
-    table = benchmark_table(search)
-    assert list(table) == [*MEASURED, "epochs", "n_parameters", "width"]
+# Searches
+
+
+def test_benchmark_table_of_a_grid_search(net_search):
+    table = benchmark_table(net_search)
+    assert type(table) is pd.DataFrame
+    assert list(table) == [*MEASURED, *SIZES, "width"]
     assert table.index.tolist() == [0, 1]
     assert table["model"].tolist() == ["Net", "Net"]
     assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3])
@@ -64,20 +71,18 @@ def test_table_of_a_grid_search():
     assert table["width"].tolist() == [2, 1]
 
 
-def test_table_of_a_search_scored_otherwise():
+def test_benchmark_table_of_a_search_without_our_scorers():
     search = RandomizedSearchCV(
         LogisticRegression(max_iter=1000), {"C": [0.1, 1, 10]}, n_iter=2, random_state=0
     ).fit(X, y)
     table = benchmark_table(search)
     assert list(table) == [*MEASURED, "C"]
-    results = search.cv_results_
-    assert table["accuracy"].tolist() == results["mean_test_score"].tolist()
-    assert table["accuracy_std"].tolist() == results["std_test_score"].tolist()
-    assert table["training_time_s"].tolist() == results["mean_fit_time"].tolist()
-    assert table["training_time_std"].tolist() == results["std_fit_time"].tolist()
+    keys = ["mean_test_score", "std_test_score", "mean_fit_time", "std_fit_time"]
+    for column, key in zip(MEASURED[1:], keys, strict=True):
+        assert table[column].tolist() == search.cv_results_[key].tolist()
 
 
-def test_table_of_a_halving_search_keeps_every_iteration():
+def test_benchmark_table_of_a_halving_search_keeps_every_iteration():
     search = HalvingGridSearchCV(
         Net(), {"width": [1, 2, 3]}, cv=3, random_state=0, min_resources=30
     ).fit(X, y)
@@ -87,26 +92,19 @@ def test_table_of_a_halving_search_keeps_every_iteration():
     assert table["n_resources"].tolist() == [30, 30, 30, 90]
 
 
-def test_table_of_cv_results():
-    search = grid_search(Net(), {"width": [1, 2]})
-    table = benchmark_table(search.cv_results_)
+def test_benchmark_table_of_cv_results(net_search):
+    results = net_search.cv_results_
+    table = benchmark_table(results)
     assert table["model"].tolist() == ["model", "model"]
-    whole = benchmark_table(search)
+    whole = benchmark_table(net_search)
     pd.testing.assert_frame_equal(table.drop(columns="model"), whole.iloc[:, 1:])
-
-
-def test_table_of_cv_results_read_back_from_json():
-    results = grid_search(Net(), {"width": [1, 2]}).cv_results_
-    kept = {
-        key: list(value)
-        for key, value in results.items()
-        if not key.startswith("param_")
-    }
+    # Read from JSON, too.
+    kept = {k: list(v) for k, v in results.items() if not k.startswith("param_")}
     read = json.loads(json.dumps(kept, default=lambda number: number.item()))
-    pd.testing.assert_frame_equal(benchmark_table(read), benchmark_table(results))
+    pd.testing.assert_frame_equal(benchmark_table(read), table)
 
 
-def test_table_of_a_search_over_estimators():
+def test_benchmark_table_of_a_search_over_estimators():
     pipeline = Pipeline([("scale", StandardScaler()), ("clf", Net())])
     grid = [
         {"clf": [LogisticRegression()], "clf__C": [1, 2]},
@@ -117,21 +115,19 @@ def test_table_of_a_search_over_estimators():
     table = benchmark_table(search)
     models = ["LogisticRegression", "LogisticRegression", "Net", "Net"]
     assert table["model"].tolist() == models
-    # The column "clf" would say the same as "model".
+    # A column "clf" would repeat "model".
     assert list(table)[7:] == ["C", "scale"]
     assert table["C"].tolist()[:2] == [1, 2]
     assert table["C"][2:].isna().all()
     assert table["scale"].tolist()[2:] == ["StandardScaler", "MinMaxScaler"]
     # Each row has the training time that is known.
-    assert table["training_time_s"].tolist()[2:] == [100, 100]
     fit_time = search.cv_results_["mean_fit_time"][:2]
-    assert table["training_time_s"].tolist()[:2] == fit_time.tolist()
-    # Without the search, its parameters tell the models; a scaler is none.
-    bare = benchmark_table(search.cv_results_)
-    assert bare["model"].tolist() == models
+    assert table["training_time_s"].tolist() == [*fit_time, 100, 100]
+    # Without the search, its parameters name the models; a scaler is not a model.
+    assert benchmark_table(search.cv_results_)["model"].tolist() == models
 
 
-def test_model_is_the_wrapper_whose_inner_estimator_varies():
+def test_benchmark_table_model_is_the_wrapper_whose_inner_estimator_varies():
     search = GridSearchCV(
         CalibratedClassifierCV(cv=2),
         {"estimator": [LogisticRegression(max_iter=1000), RidgeClassifier()]},
@@ -167,50 +163,96 @@ def results_of(*candidates):
         ([{"schedule": None}, {"schedule": 5}], "schedule", [None, 5]),
     ],
 )
-def test_hyper_parameter_columns(candidates, column, values):
+def test_benchmark_table_hyper_parameters(candidates, column, values):
     table = benchmark_table(results_of(*candidates))
     assert list(table) == [*MEASURED, column]
     assert table[column].tolist() == values
 
 
-def test_array_valued_hyper_parameters():
+def test_benchmark_table_hyper_parameters_that_are_arrays():
     table = benchmark_table(results_of({"w": np.ones(2)}, {"w": np.zeros(2)}))
     assert [list(w) for w in table["w"]] == [[1, 1], [0, 0]]
 
 
-def test_a_failed_fit_is_nan():
+def test_benchmark_table_of_a_failed_fit_has_nan():
     with (
         pytest.warns(FitFailedWarning, match="told to fail"),
         pytest.warns(UserWarning, match="non-finite"),
     ):
         search = grid_search(Net(), {"fail": [False, True]}, error_score=math.nan)
     table = benchmark_table(search)
-    measured = [*MEASURED[1:], "epochs", "n_parameters"]
-    assert table.loc[0, measured].notna().all()
-    assert table.loc[1, measured].isna().all()
+    measured = table[[*MEASURED[1:], *SIZES]]
+    assert measured.loc[0].notna().all()
+    assert measured.loc[1].isna().all()
     assert table["fail"].tolist() == [False, True]
 
 
-def test_table_of_cross_validate_results():
+def test_benchmark_table_keeps_every_metric():
+    scoring = {**benchmark_scoring(), "f1": get_scorer("f1_macro")}
+    search = grid_search(Net(), {"width": [1, 2], "optimizer": [dict]}, scoring=scoring)
+    table = benchmark_table(search)
+    assert list(table)[5:] == [*SIZES, "f1", "f1_std", "width"]
+    assert table["f1"].tolist() == search.cv_results_["mean_test_f1"].tolist()
+    other = cross_validate(
+        DummyClassifier(), X, y, scoring=["accuracy", "recall_macro"], cv=3
+    )
+    both = benchmark_table({"search": search, "dummy": other})
+    assert both["f1"].notna().tolist() == [True, True, False]
+    assert both["recall_macro"][2] == other["test_recall_macro"].mean()
+    # The accuracy is tabulated also where another metric refits.
+    metrics = ["f1_macro", "accuracy"]
+    search = grid_search(Net(), {"width": [1]}, scoring=metrics, refit="f1_macro")
+    expected = search.cv_results_["mean_test_accuracy"].tolist()
+    assert benchmark_table(search)["accuracy"].tolist() == expected
+
+
+# Cross-validations, and several results at once
+
+
+def test_benchmark_table_of_cross_validate_results():
     ours = cross_validate(Net(width=2), X, y, scoring=benchmark_scoring(), cv=3)
     other = cross_validate(DummyClassifier(strategy="constant", constant=0), X, y, cv=3)
     table = benchmark_table({"net, 2 wide": ours, "baseline": other})
-    assert list(table) == [*MEASURED, "epochs", "n_parameters"]
+    assert list(table) == [*MEASURED, *SIZES]
     assert table["model"].tolist() == ["net, 2 wide", "baseline"]
     assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3])
     assert table["training_time_s"].tolist() == [200, other["fit_time"].mean()]
     assert table["training_time_std"].tolist() == [0, other["fit_time"].std()]
     assert table["epochs"][0] == 7
-    assert table.loc[1, ["epochs", "n_parameters"]].isna().all()
+    assert table.loc[1, SIZES].isna().all()
 
 
-def test_table_does_not_change_the_results():
-    result = {"fit_time": [1.0, 3.0], "test_score": [0.5, 0.7]}
-    benchmark_table({"row": result})
-    assert result == {"fit_time": [1.0, 3.0], "test_score": [0.5, 0.7]}
+def test_benchmark_table_does_not_change_the_results():
+    result = {"fit_time": [1.0, 3.0], "test_score": [math.nan, 0.7]}
+    assert benchmark_table({"row": result})["accuracy"].isna().all()
+    assert result == {"fit_time": [1.0, 3.0], "test_score": [math.nan, 0.7]}
 
 
-def test_results_without_accuracy():
+def test_benchmark_table_of_several_searches_and_results():
+    pipeline = Pipeline([("scale", StandardScaler()), ("clf", Net())])
+    wide = grid_search(pipeline, {"clf__width": [2, 3]})
+    bare = grid_search(Net(), {"fail": [False], "optimizer": [dict, list]})
+    validated = cross_validate(DummyClassifier(), X, y, cv=3)
+    table = benchmark_table({"wide": wide, "bare": bare, "dummy": validated})
+    assert table["model"].tolist() == ["wide", "wide", "bare", "bare", "dummy"]
+    assert list(table)[7:] == ["width", "optimizer"]
+    # What a search did not vary is what its estimator has.
+    assert table["width"].tolist()[:4] == [2, 3, 1, 1]
+    assert table["optimizer"].tolist()[:4] == ["dict", "dict", "dict", "list"]
+    assert table.loc[4, ["width", "optimizer", "epochs"]].isna().all()
+    listed = benchmark_table([wide, bare.cv_results_])
+    assert listed["model"].tolist() == ["Net", "Net", "model", "model"]
+    assert listed["n_parameters"].tolist() == [20, 30, 10, 10]
+    with pytest.raises(TypeError, match=r"results must be .*; got"):
+        benchmark_table([validated])
+    with pytest.raises(ValueError, match="'b' must hold an accuracy"):
+        benchmark_table({"a": wide, "b": {"test_r2": [0.5]}})
+
+
+# What is refused
+
+
+def test_benchmark_table_without_accuracy():
     with pytest.raises(ValueError, match=r"got \['roc_auc_ovr'\].*benchmark_scoring"):
         benchmark_table(
             grid_search(DummyClassifier(), {}, scoring="roc_auc_ovr", refit=True)
@@ -252,7 +294,7 @@ def test_results_without_accuracy():
         ),
     ],
 )
-def test_a_search_by_another_score_is_refused(search, got):
+def test_benchmark_table_of_a_search_by_another_score(search, got):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some scores are for two classes
         search.fit(X, y)
@@ -260,16 +302,7 @@ def test_a_search_by_another_score_is_refused(search, got):
         benchmark_table(search)
 
 
-def test_accuracy_is_tabulated_where_another_score_refits():
-    search = grid_search(
-        Net(), {"width": [1, 2]}, scoring=["f1_macro", "accuracy"], refit="f1_macro"
-    )
-    table = benchmark_table(search)
-    expected = search.cv_results_["mean_test_accuracy"].tolist()
-    assert table["accuracy"].tolist() == expected
-
-
-def test_an_only_score_of_unknown_origin_must_be_able_to_be_an_accuracy():
+def test_benchmark_table_of_a_score_that_cannot_be_the_accuracy():
     dummy = DummyClassifier()
     losses = cross_validate(dummy, X, y, scoring="neg_log_loss", cv=3)
     with pytest.raises(ValueError, match=r"'row' must .*with values such as -1\.1"):
@@ -280,16 +313,10 @@ def test_an_only_score_of_unknown_origin_must_be_able_to_be_an_accuracy():
     # "score" among several is a name of the caller's.
     several = {"score": "f1_macro", "recall": "recall_macro"}
     named = cross_validate(dummy, X, y, scoring=several, cv=3)
-    with pytest.raises(ValueError, match=r"got \['test_score', 'test_recall'\]"):
-        benchmark_table({"row": named})
     searched = grid_search(dummy, {}, scoring=several, refit="score").cv_results_
-    with pytest.raises(ValueError, match=r"got \['test_score', 'test_recall'\]"):
-        benchmark_table(searched)
-
-
-def test_failed_fits_leave_an_only_score_possible():
-    result = {"fit_time": [1.0, 1.0], "test_score": [math.nan, 0.5]}
-    assert benchmark_table({"row": result})["accuracy"].isna().all()
+    for results in ({"row": named}, searched):
+        with pytest.raises(ValueError, match=r"got \['test_score', 'test_recall'\]"):
+            benchmark_table(results)
 
 
 @pytest.mark.parametrize(
@@ -303,106 +330,32 @@ def test_failed_fits_leave_an_only_score_possible():
         (LogisticRegression(C=3), r"got LogisticRegression\(C=3\)"),
     ],
 )
-def test_what_is_no_result(results, got):
+def test_benchmark_table_of_other_objects(results, got):
     with pytest.raises(TypeError, match=f"results must be a fitted search.*{got}"):
         benchmark_table(results)
 
 
-def test_a_search_that_is_not_fitted():
+def test_benchmark_table_of_an_unfitted_search():
     with pytest.raises(NotFittedError, match="GridSearchCV instance is not fitted"):
         benchmark_table(GridSearchCV(Net(), {}))
 
 
-# Several at once, further metrics, and how it prints
+# Tables as texts
 
 
-def pipelines_search():
-    pipeline = Pipeline([("scale", StandardScaler()), ("clf", Net())])
-    return grid_search(pipeline, {"clf__width": [2, 3]})
-
-
-def test_several_searches_and_results_at_once():
-    wide = pipelines_search()
-    bare = grid_search(Net(), {"fail": [False], "optimizer": [dict, list]})
-    validated = cross_validate(DummyClassifier(), X, y, cv=3)
-    table = benchmark_table({"wide": wide, "bare": bare, "dummy": validated})
-    assert table["model"].tolist() == ["wide", "wide", "bare", "bare", "dummy"]
-    assert list(table)[7:] == ["width", "optimizer"]
-    # What a search did not vary is what its estimator has.
-    assert table["width"].tolist()[:4] == [2, 3, 1, 1]
-    assert table["optimizer"].tolist()[:4] == ["dict", "dict", "dict", "list"]
-    assert table.loc[4, ["width", "optimizer", "epochs"]].isna().all()
-    listed = benchmark_table([wide, bare.cv_results_])
-    assert listed["model"].tolist() == ["Net", "Net", "model", "model"]
-    assert listed["n_parameters"].tolist() == [20, 30, 10, 10]
-    with pytest.raises(TypeError, match=r"results must be .*; got"):
-        benchmark_table([validated])
-    with pytest.raises(ValueError, match="'b' must hold an accuracy"):
-        benchmark_table({"a": wide, "b": {"test_r2": [0.5]}})
-
-
-def test_every_metric_that_was_scored_is_kept():
-    scoring = {**benchmark_scoring(), "f1": get_scorer("f1_macro")}
-    search = grid_search(Net(), {"width": [1, 2], "optimizer": [dict]}, scoring=scoring)
-    table = benchmark_table(search)
-    assert list(table)[5:] == ["epochs", "n_parameters", "f1", "f1_std", "width"]
-    assert table["f1"].tolist() == search.cv_results_["mean_test_f1"].tolist()
-    other = cross_validate(
-        DummyClassifier(), X, y, scoring=["accuracy", "recall_macro"], cv=3
-    )
-    both = benchmark_table({"search": search, "dummy": other})
-    assert both["f1"].notna().tolist() == [True, True, False]
-    assert both["recall_macro"][2] == other["test_recall_macro"].mean()
-
-
-def test_it_prints_whole_within_80_columns():
-    first = {
-        "batch_size": "auto",
-        "optimizer__weight_decay": 0.01,
-        "augment__horizontal_flip": True,
-        "module__hidden_units": (128, 64),
-        "a_parameter_with_a_very_long_name_of_the_users": None,
-    }
-    values = (64, 0.0001, False, (1024, 1024), 5)
-    second = dict(zip(first, values, strict=True))
-    table = benchmark_table(results_of(first, second)).assign(
-        epochs=[7, 12.5], n_parameters=[61750, 2167786]
-    )
-    text = repr(table)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 80
-    words = text.split()
-    for word in ("auto", "64", "61750", "2167786", "7", "12.5", "None", "0.0001"):
-        assert word in words
-    assert "..." not in text
-    assert "0.1000 ± 0.1000" in text
-
-
-def test_header_and_columns_line_up():
+def test_format_table_has_spreads_behind_means():
     table = benchmark_table(results_of({"lr": 0.01, "size": 8}, {"lr": 1, "size": 16}))
-    assert repr(table) == (
-        "   model         accuracy  training_time_s    lr  size\n"
-        "0  model  0.1000 ± 0.1000      0.10 ± 0.10  0.01     8\n"
-        "1  model  0.9000 ± 0.9000      0.90 ± 0.90     1    16"
-    )
-    assert str(table.sort_values("lr", ascending=False)).splitlines()[1][0] == "1"
-    html = table._repr_html_()
-    assert "<td>0.1000 ± 0.1000</td>" in html
-    assert html.count("<tr") == 3
-    assert repr(table.iloc[:0]).split() == [
-        "model", "accuracy", "training_time_s", "lr", "size",
-    ]  # fmt: skip
-
-
-def test_the_table_is_a_data_frame_for_all_else():
-    table = benchmark_table(results_of({"lr": 0.01}, {"lr": 1}))
-    assert isinstance(table, pd.DataFrame)
-    assert table.to_csv().count("accuracy_std") == 1
-    assert isinstance(pickle.loads(pickle.dumps(table)), type(table))
-    assert isinstance(table["accuracy"], pd.Series)
-
-
-# table_to_markdown
+    table = table.assign(epochs=[7, 12.5], n_parameters=[61750, 2167786])
+    table.loc[0, ["accuracy", "accuracy_std"]] = math.nan
+    texts = format_table(table.sort_values("lr", ascending=False))
+    columns = ["model", "accuracy", "training_time_s", "lr", "size", *SIZES]
+    assert list(texts) == columns
+    assert texts.index.tolist() == [1, 0]
+    assert texts.to_numpy().tolist() == [
+        ["model", "0.9000 ± 0.9000", "0.90 ± 0.90", "1", "16", "12.5", "2167786"],
+        ["model", "", "0.10 ± 0.10", "0.01", "8", "7", "61750"],
+    ]
+    assert list(format_table(table.iloc[:0])) == columns
 
 
 def test_table_to_markdown():
