@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
 )
 from skorch.utils import is_dataset, params_for
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from ..modules import Dropout
@@ -41,14 +42,6 @@ from ..training import (
     resolve_precision,
     split_rows,
     weights_as_float32,
-)
-from .continuing import (
-    Snapshot,
-    load_state,
-    on_cpu,
-    same_options,
-    same_parameters,
-    same_value,
 )
 from .memory import fit_with_cache
 from .parameters import (
@@ -99,6 +92,52 @@ _SHOWN_ATTRIBUTES = (
 # Marks a method as ClassifierMixin's score, by which benchmark_table recognises it.
 # Typed as Any: the type of what wraps returns does not bind self.
 _as_accuracy: Any = wraps(ClassifierMixin.score, assigned=())
+
+
+class Snapshot:
+    """An estimator as it was before a call, to restore if the call fails.
+
+    Parameters
+    ----------
+    net : ImageClassifier
+        The estimator.
+    in_place : bool
+        Whether the call continues with its network, whose weights are then copied.
+        Otherwise the call makes a new one and leaves the old unchanged.
+
+    Attributes
+    ----------
+    attributes : dict
+        The estimator's attributes.
+    in_place : bool
+        As given.
+    run : Training or None
+        The run of the call, once there is one.
+    """
+
+    def __init__(self, net: TrainingNet, *, in_place: bool) -> None:
+        self.attributes = vars(net).copy()
+        self.in_place = in_place
+        self.run: Training | None = None
+        if in_place:
+            self._module, self._history = net.module_, net.history_
+            self._n_epochs = len(net.history_)
+            self._weights = copy.deepcopy(net.module_.state_dict())
+            self._dropouts = [(m, m.p) for m in _dropouts_of(net.module_)]
+            self._optimizer = self.attributes.get("optimizer_")
+            if self._optimizer is not None:
+                self._optimizer_state = copy.deepcopy(self._optimizer.state_dict())
+
+    def restore(self) -> None:
+        """Restore what the call changed in place."""
+        if not self.in_place:
+            return
+        self._module.load_state_dict(self._weights)
+        for layer, p in self._dropouts:
+            layer.p = p
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(self._optimizer_state)
+        del self._history[self._n_epochs :]
 
 
 class ImageClassifier(CallbackSupportMixin, TrainingNet):
@@ -164,10 +203,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     f"{type(self).__name__}() got an unexpected keyword argument "
                     f"{name!r}{self._likely_name(name)}"
                 )
-        own = arguments.keys() - {"self", "skorch__params", "__class__"}
-        plain = {name: arguments[name] for name in arguments if name in own}
-        for name, value in {**plain, **nested}.items():
-            setattr(self, name, value)
+        for name, value in {**arguments, **nested}.items():
+            if name not in ("self", "skorch__params", "__class__"):
+                setattr(self, name, value)
 
     @classmethod
     def _constructor_names(cls) -> list[str]:
@@ -603,7 +641,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if self.image_shape is not None:
             values["image_shape"] = self.image_shape_, self.image_shape
         for name, (before, after) in values.items():
-            if not same_value(before, after):
+            if _as_lists(before) != _as_lists(after):
                 raise ValueError(
                     f"{name} was {before!r} when the network was built and is "
                     f"{after!r} now, but warm_start and partial_fit continue with the "
@@ -630,9 +668,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         self._built_with = self._building_parameters()
         dropout = self._built_with["module__dropout"]
         if built_with.get("module__dropout") != dropout:
-            for layer in self.module_.modules():
-                if isinstance(layer, Dropout):
-                    layer.p = dropout
+            for layer in _dropouts_of(self.module_):
+                layer.p = dropout
         self._renew_optimizer()
 
     def _renew_optimizer(self) -> None:
@@ -645,12 +682,12 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         new = self.optimizer_
         if (
             kind is type(new)
-            and same_options(state, new.state_dict())
-            and (kept is None or same_parameters(kept, new))
+            and _options(state) == _options(new.state_dict())
+            and (kept is None or _ids_of_weights(kept) == _ids_of_weights(new))
         ):
             # The same object where possible, since hooks may be registered on it.
             self.optimizer_ = new if kept is None else kept
-            load_state(self.optimizer_, state, new.state_dict()["param_groups"])
+            _load_state(self.optimizer_, state, new.state_dict()["param_groups"])
         for group in self.optimizer_.param_groups:
             group.setdefault("initial_lr", group["lr"])  # for schedulers that continue
 
@@ -994,7 +1031,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     state[name] = copy.deepcopy(state[name]).cpu()
             if "_optimizer_state" in state:
                 kind, values = state["_optimizer_state"]
-                state["_optimizer_state"] = kind, on_cpu(values)
+                state["_optimizer_state"] = kind, _on_cpu(values)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1068,3 +1105,62 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     def _best_validation_accuracy(self) -> float | None:
         """Return the validation accuracy of the epoch whose weights are kept."""
         return self.history_[self.best_epoch_ - 1].get("valid_acc")
+
+
+def _dropouts_of(module: nn.Module) -> list[Dropout]:
+    return [layer for layer in module.modules() if isinstance(layer, Dropout)]
+
+
+def _as_lists(value: Any) -> Any:
+    """Turn tuples and arrays into lists, so that equal parameters compare equal."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_as_lists(item) for item in value]
+    return value
+
+
+def _ids_of_weights(optimizer: Optimizer) -> list[list[int]]:
+    return [[id(p) for p in group["params"]] for group in optimizer.param_groups]
+
+
+def _options(state: dict[str, Any]) -> list[list[Any]]:
+    """Return what decides which values an optimizer stores for each weight.
+
+    These are options such as ``amsgrad``, and whether there is momentum; not rates.
+    """
+    return [
+        [len(group["params"])]
+        + [
+            (name, bool(value))
+            for name, value in sorted(group.items())
+            if isinstance(value, bool) or name == "momentum"
+        ]
+        for group in state["param_groups"]
+    ]
+
+
+def _load_state(
+    optimizer: Optimizer, state: dict[str, Any], groups: list[dict[str, Any]]
+) -> None:
+    """Load an optimizer's state for each weight, with other hyper-parameters."""
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    # A fused step visits weights and state in the order of memory, which the cache of
+    # fits does not keep.
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            is_for_each_weight = (
+                isinstance(value, Tensor) and value.shape == parameter.shape
+            )
+            if is_for_each_weight and value.stride() != parameter.stride():
+                laid_out = torch.empty_like(parameter, dtype=value.dtype)
+                values[name] = laid_out.copy_(value)
+
+
+def _on_cpu(value: Any) -> Any:
+    """Copy the tensors in an optimizer's state to the CPU."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value
