@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import numpy as np
 import torch
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 from skorch.history import History
 from torch import nn
 
@@ -31,19 +31,10 @@ MAX_LABEL_BYTES = 2**24  # all labels together, as NumPy stores them
 
 _RNG = "rng/key"  # names of weights have no slash
 
-# What an earlier fit may have left, and the next one does not always set.
-_OPTIONAL = (
-    "best_epoch_",
-    "feature_names_in_",
-    "optimizer_",
-    "steps_",
-    "_built_with",
-    "_fit_ended",
-    "_optimizer_state",
-)
-
 Width = Annotated[int, Meta(ge=1, le=MAX_VALUES)]
+Widths = Annotated[list[Width | Literal["M"]], Meta(max_length=MAX_LAYERS)]
 Seed = Annotated[int, Meta(ge=0, lt=2**31)]
+SeedName = Literal["weights", "split", "order", "dropout"]  # the parts of a fit
 NotNegative = Annotated[float, Meta(ge=0)]
 Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")]
 Text = Annotated[str, Meta(max_length=10_000)]
@@ -52,16 +43,13 @@ Dtype = Annotated[str, Meta(pattern=r"^[<>|=]?([biuf][1248]|U[1-9][0-9]{0,7}|O)$
 BuiltWith = Annotated[str, Meta(pattern="^(module__[a-z_]{1,50}|pixel_scaling)$")]
 
 
-class Architecture(Struct, forbid_unknown_fields=True):
+class Architecture(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The arguments of LeNet5 or MiniVGG, but for ``image_shape``."""
 
     n_classes: Width
     dropout: Annotated[float, Meta(ge=0, lt=1)]
-    hidden_units: Width | Annotated[list[Width], Meta(max_length=MAX_LAYERS)]
-    widths: (
-        Annotated[list[Width | Literal["M"]], Meta(min_length=1, max_length=MAX_LAYERS)]
-        | UnsetType
-    ) = UNSET
+    hidden_units: Width | Widths
+    widths: Widths | None = None  # of MiniVGG
 
 
 class Labels(Struct, forbid_unknown_fields=True):
@@ -71,24 +59,15 @@ class Labels(Struct, forbid_unknown_fields=True):
     labels: list[bool | int | float | Text]
 
 
-class Fitted(Struct, forbid_unknown_fields=True):
+class Fitted(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Attributes that are numbers and strings."""
 
     n_features_in_: Width
     precision_: Literal["float32", "bfloat16"]
-    best_epoch_: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    fit_time_: NotNegative | UnsetType = UNSET
-    steps_: Literal["eager", "captured"] | UnsetType = UNSET
-    _fit_ended: Date | UnsetType = UNSET
-
-
-class RandomSeeds(Struct, forbid_unknown_fields=True):
-    """Seeds of the parts of a fit."""
-
-    weights: Seed
-    split: Seed
-    order: Seed
-    dropout: Seed
+    best_epoch_: Annotated[int, Meta(ge=1)] | None = None
+    fit_time_: NotNegative | None = None
+    steps_: Literal["eager", "captured"] | None = None
+    _fit_ended: Date | None = None
 
 
 class Generator(Struct, forbid_unknown_fields=True):
@@ -99,17 +78,7 @@ class Generator(Struct, forbid_unknown_fields=True):
     cached_gaussian: float
 
 
-class Epoch(Struct):
-    """A row of the history; callbacks may add columns."""
-
-    epoch: int
-    train_loss: float
-    valid_loss: float | UnsetType = UNSET
-    valid_acc: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
-    dur: NotNegative | UnsetType = UNSET
-
-
-class State(Struct, forbid_unknown_fields=True):
+class State(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """All that a fit left behind and is not an array."""
 
     module: Architecture
@@ -119,11 +88,11 @@ class State(Struct, forbid_unknown_fields=True):
     fitted: Fitted
     partial_fit: bool
     history: Annotated[list[dict[str, Any]], Meta(max_length=MAX_EPOCHS)]
-    seeds: RandomSeeds
+    seeds: Annotated[dict[SeedName, Seed], Meta(min_length=4)]
     rng: Generator
-    built_with: dict[BuiltWith, Any] | UnsetType = UNSET
-    feature_names: list[Text] | UnsetType = UNSET
-    optimizer: dict[str, Any] | UnsetType | None = UNSET
+    built_with: dict[BuiltWith, Any] | None = None
+    feature_names: list[Text] | None = None
+    optimizer: dict[str, Any] | None = None
 
 
 def get_state(
@@ -154,7 +123,10 @@ def get_state(
         layers were changed.
     """
     architecture = architecture_of(net.module, net.module_, net.image_shape_)
-    arrays = {name: _to_numpy(t) for name, t in net.module_.state_dict().items()}
+    arrays = {
+        name: tensor.numpy(force=True)
+        for name, tensor in net.module_.state_dict().items()
+    }
     _, key, *rng = _mersenne_twister(net._seeds.rng).get_state(legacy=True)
     arrays[_RNG] = np.asarray(key)
     history, left_out = [], set()
@@ -174,9 +146,7 @@ def get_state(
         fitted=Fitted(**fitted),
         partial_fit=bool(net._is_partial_fit),
         history=history,
-        seeds=RandomSeeds(
-            *(int(getattr(net._seeds, name)) for name in RandomSeeds.__struct_fields__)
-        ),
+        seeds={name: int(getattr(net._seeds, name)) for name in get_args(SeedName)},
         rng=Generator(*rng),
     )
     if hasattr(net, "_built_with"):
@@ -211,7 +181,11 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
     weights = {name: array for name, array in arrays.items() if "/" not in name}
     others = {name: arrays[name] for name in arrays.keys() - weights.keys()}
     classes = _read_labels(state.classes, state.module.n_classes)
-    _check_columns(state)
+    n_columns, names = state.fitted.n_features_in_, state.feature_names
+    # Rows may be shorter than an image, which is padded.
+    fits = n_columns <= math.prod(state.image_shape)
+    if not fits or (names is not None and len(names) != n_columns):
+        raise ValueError(f"its {n_columns} columns do not fit its images or names")
     module = _build(net.module, state, weights)
     for name in state.frozen:
         module.get_parameter(name).requires_grad_(False)
@@ -225,15 +199,17 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         "module_": module,
         "initialized_": True,
     }
-    if state.built_with is not UNSET:
+    if state.built_with is not None:
         attributes["_built_with"] = decode_items(state.built_with)
-    if state.feature_names is not UNSET:
-        attributes["feature_names_in_"] = np.array(state.feature_names, dtype=object)
-    if isinstance(state.optimizer, dict):
+    if names is not None:
+        attributes["feature_names_in_"] = np.array(names, dtype=object)
+    if state.optimizer is not None:
         attributes["_optimizer_state"] = _read_optimizer(state.optimizer, others)
     if others:
         raise ValueError(f"it has arrays that are not used: {', '.join(others)}")
-    for name in _OPTIONAL:
+    # What an earlier fit may have left, and this one may not have set.
+    optional = ("feature_names_in_", "optimizer_", "_built_with", "_optimizer_state")
+    for name in (*Fitted.__struct_fields__, *optional):
         vars(net).pop(name, None)
     net.__setstate__(attributes)
     net.initialize_criterion()
@@ -254,7 +230,8 @@ def architecture_of(cls: Any, module: Any, image_shape: Any) -> Architecture:
     """
     dropout = [layer.p for layer in module.modules() if isinstance(layer, Dropout)]
     n_classes = module.head.out.out_features
-    widths: Any = UNSET
+    hidden_units: Any
+    widths: Any = None
     if isinstance(module, LeNet5):
         dense = [layer for layer in module.head if isinstance(layer, nn.Linear)]
         hidden_units = [layer.out_features for layer in dense[:-1]]
@@ -278,20 +255,14 @@ def architecture_of(cls: Any, module: Any, image_shape: Any) -> Architecture:
 
 
 def _arguments(architecture: Architecture, image_shape: Any) -> dict[str, Any]:
-    # Converted to builtins, a struct has no fields that are unset.
     return {**msgspec.to_builtins(architecture), "image_shape": tuple(image_shape)}
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
 
 
 def _build(
     cls: type[nn.Module], state: State, arrays: dict[str, np.ndarray]
 ) -> nn.Module:
     """Build a network around arrays, if they are exactly its weights, and sound."""
-    widths = [6] if state.module.widths is UNSET else state.module.widths
-    largest = _largest_layer(state.image_shape, widths)
+    largest = _largest_layer(state.image_shape, state.module.widths or [6])
     if largest > MAX_VALUES:
         raise ValueError(
             f"its network computes {largest:,} values for one image of shape "
@@ -305,13 +276,9 @@ def _build(
     if expected != found:
         names = sorted({name for name, *_ in expected ^ found})
         raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
-    # Variances and deviations are divided by.
-    tiny = torch.finfo(torch.float32).tiny
-    lowest = {"running_var": 0.0, "num_batches_tracked": 0, "std": tiny}
     for name, tensor in tensors.items():
-        low = lowest.get(name.rpartition(".")[2], -torch.inf)
-        if not (torch.isfinite(tensor) & (tensor >= low)).all():
-            raise ValueError(f"{name} holds NaN or other numbers out of range")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinity")
     module.load_state_dict(tensors, assign=True)
     return module.eval()
 
@@ -334,7 +301,7 @@ def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:
     return largest
 
 
-# Labels, columns, history, seeds --------------------------------------------------
+# Labels, history, seeds -----------------------------------------------------------
 
 
 def _encode_labels(classes: np.ndarray) -> Labels:
@@ -362,26 +329,15 @@ def _read_labels(stored: Labels, n_classes: int) -> np.ndarray:
     return classes
 
 
-def _check_columns(state: State) -> None:
-    """Check that the columns of X fit into an image, and have a name each or none."""
-    n_columns, shape = state.fitted.n_features_in_, state.image_shape
-    # Rows may be shorter than an image, which is padded.
-    if n_columns > math.prod(shape):
-        raise ValueError(f"its {n_columns} columns do not fit images of shape {shape}")
-    names = state.feature_names
-    if names is not UNSET and len(names) != n_columns:
-        raise ValueError(f"it has {len(names)} feature names for {n_columns} columns")
-
-
 def _read_history(state: State) -> History:
     rows = [decode_items(row) for row in state.history]
-    for number, row in enumerate(msgspec.convert(rows, list[Epoch]), start=1):
-        if row.epoch != number:
+    for number, row in enumerate(rows, start=1):
+        if row["epoch"] != number:
             raise ValueError(
-                f"history row {number} has epoch={row.epoch}, expected {number}"
+                f"history row {number} has epoch={row['epoch']!r}, expected {number}"
             )
     best = state.fitted.best_epoch_
-    if best is not UNSET and best > len(rows):
+    if best is not None and best > len(rows):
         raise ValueError(f"best_epoch_={best} is beyond the {len(rows)} epochs")
     return History({**row, "batches": [{}]} for row in rows)
 
@@ -399,7 +355,9 @@ def _read_seeds(state: State, key: np.ndarray | None, source: Any) -> Seeds:
     seeds = Seeds(0)
     rng = state.rng
     seeds.rng.set_state(("MT19937", key, rng.pos, rng.has_gauss, rng.cached_gaussian))
-    vars(seeds).update(msgspec.structs.asdict(state.seeds), source=source)
+    seeds.source = source
+    for name, seed in state.seeds.items():
+        setattr(seeds, name, seed)
     return seeds
 
 
@@ -421,7 +379,7 @@ def _encode_optimizer(net: Any) -> tuple[dict[str, Any] | None, dict[str, np.nda
         for index, buffers in state["state"].items():
             for name, value in buffers.items():
                 if isinstance(value, torch.Tensor):
-                    tensors[f"optimizer/{index}/{name}"] = _to_numpy(value)
+                    tensors[f"optimizer/{index}/{name}"] = value.numpy(force=True)
                 else:
                     plain.append([index, name, encode(value)])
         groups = encode(state["param_groups"])

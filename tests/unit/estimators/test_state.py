@@ -80,7 +80,7 @@ def test_the_optimizer_outlives_a_pickle_in_between(small_X, same_predictions):
 def test_without_its_optimizer_a_net_takes_no_room_for_it(small_X):
     state, arrays, _ = get_state(fitted(small_X))
     assert not any(name.startswith("optimizer") for name in arrays)
-    assert state.optimizer is msgspec.UNSET
+    assert state.optimizer is None
 
 
 def test_what_changed_since_the_fit_is_refused_as_before(small_X):
@@ -110,7 +110,7 @@ def test_a_generator_of_another_kind_seeds_one_of_the_usual(small_X, same_predic
         (lambda a, v: v.update(more=1), "unknown field `more`"),
         (
             lambda a, v: v["history"].append({}),
-            r"missing required field `epoch` - at `\$\[2\]`",
+            "epoch",
         ),
         (lambda a, v: a.update({"more": a["rng/key"]}), "do not fit the network: more"),
         (lambda a, v: a.update({"x/y": a["rng/key"]}), "that are not used: x/y"),

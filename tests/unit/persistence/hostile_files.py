@@ -62,8 +62,8 @@ class Parts:
 
 # Places in the JSON, and values that must be refused there.
 DEEP = json.loads("[" * 400 + "]" * 400)
-COUNTS = [0, -1, 2**24 + 1, 2**63, 10**30, 1.5, True, None, "3", [], DEEP]
-NUMBERS = ["1", None, [], {}, {"float": "nan"}, DEEP]
+COUNTS = [0, -1, 2**24 + 1, 2**63, 10**30, 1.5, True, "3", [], DEEP]
+NUMBERS = ["1", [], {}, {"float": "nan"}, DEEP]
 CODE = [
     pickle.dumps(Payload(), protocol=0).decode("latin1"),
     {"py/object": "os.system"},
@@ -122,7 +122,6 @@ VALUES = [
     ("state.classes", [{"dtype": "|i1", "labels": [1, 2, 300]}]),
     ("state.classes", [{"dtype": "|O", "labels": [[1], 2, 3]}]),
     ("state.history", [3, [1], [{}], [{"epoch": 2, "train_loss": 1.0}]]),
-    ("state.history", [[{"epoch": 1, "train_loss": "low"}]]),
     ("state.seeds.weights", [-1, 2**31, 10**30, 1.5, "1", None]),
     ("state.rng.pos", [-1, 625, 10**30, 1.5]),
     ("state.rng.has_gauss", [2, -1, "0"]),
@@ -176,11 +175,10 @@ def forge(content, other):
         parts = Parts(content)
         del parts.layout[name]
         yield f"no array {name}", parts.pack()
-    for name, value in [("c1.conv.bias", np.nan), ("c1.norm.running_var", -1)]:
-        parts = Parts(content)
-        start = parts.layout[name]["data_offsets"][0]
-        parts.data[start : start + 4] = np.float32(value).tobytes()
-        yield f"{name} with {value}", parts.pack()
+    parts = Parts(content)
+    start = parts.layout["c1.conv.bias"]["data_offsets"][0]
+    parts.data[start : start + 4] = np.float32(np.nan).tobytes()
+    yield "NaN as a weight", parts.pack()
     for text in (
         "[" * 10**5 + "]" * 10**5,
         '{"a":' * 10**5 + "1" + "}" * 10**5,
