@@ -1,4 +1,4 @@
-"""Fits kept in a folder, each found again by a key of all that went into it."""
+"""Fits in a folder, each found by a key: a hash of all that its result depends on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import numpy as np
 from .container import read_container, write_container
 from .files import clear_temporaries, file_lock
 
-_KIND = "fit"
 _FOLDER = "fmnist_sklearn"  # inside the folder given, as joblib.Memory has "joblib"
 _DEFAULT_MAX_BYTES = 4_000_000_000
 _LONGEST_WAIT_S = 3600.0
@@ -41,11 +40,11 @@ class FitCache:
     Parameters
     ----------
     path : str or path-like
-        Where to keep the fits; they lie in a folder ``fmnist_sklearn`` inside it, which
-        is made when the first is written.
+        Where to store the fits; they lie in a folder ``fmnist_sklearn`` inside it,
+        which is created when the first is written.
     max_bytes : int, default=4_000_000_000
         Size of all entries together; where a new one exceeds it, those not used for
-        longest are dropped.
+        longest are deleted.
 
     Examples
     --------
@@ -82,61 +81,58 @@ class FitCache:
             Named tuples of ``path``, ``n_bytes`` and ``last_used``, a local time.
         """
         found = []
-        for path in self._files(f"*.{_KIND}"):
-            with suppress(OSError):  # dropped by another process meanwhile
+        for path in self._folder.glob("*.fit"):
+            with suppress(OSError):  # deleted by another process meanwhile
                 status = path.stat()
                 used = datetime.fromtimestamp(status.st_mtime)
                 found.append(CachedFit(path, status.st_size, used))
         return sorted(found, key=lambda entry: entry.last_used)
 
     def clear(self) -> int:
-        """Delete all fits, and what locks and broken-off writes left.
+        """Delete all fits, and what locks and interrupted writes left.
 
-        Fits that are being trained meanwhile are kept when they are done.
+        Fits that are being trained meanwhile are stored when they are finished.
 
         Returns
         -------
         int
-            How many fits there were.
+            The number of fits.
         """
-        entries = self.entries()
-        locks = self._files(f"*.{_KIND}.lock")
-        for path in (*(entry.path for entry in entries), *locks):
+        n_deleted = self.trim(-1)
+        for path in self._folder.glob("*.fit.lock"):
             _remove(path)
         clear_temporaries(self._folder)
-        return len(entries)
+        return n_deleted
 
     def trim(self, max_bytes: int | None = None) -> int:
-        """Delete those fits not used for longest, until the others take less room.
+        """Delete the fits not used for longest, until the others take less space.
 
-        Every fit that is added does so.
+        Every fit that is written calls this.
 
         Parameters
         ----------
         max_bytes : int, default=None
-            Size that may be left; None is that of the constructor.
+            Size that the others may have; None is that of the constructor.
 
         Returns
         -------
         int
-            How many were deleted.
+            The number of fits that were deleted.
         """
         allowed = self.max_bytes if max_bytes is None else max_bytes
         entries = self.entries()
         n_bytes = sum(entry.n_bytes for entry in entries)
-        n_deleted = 0
-        for entry in entries:
+        for n_deleted, entry in enumerate(entries):
             if n_bytes <= allowed:
-                break
+                return n_deleted
             _remove(entry.path)
             n_bytes -= entry.n_bytes
-            n_deleted += 1
-        return n_deleted
+        return len(entries)
 
     # For estimators -------------------------------------------------------------
 
     def read(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Return the arrays and the JSON of a fit, or None if there is none to read.
+        """Return the arrays and the JSON of a fit, or None if it cannot be read.
 
         Parameters
         ----------
@@ -146,15 +142,14 @@ class FitCache:
         Raises
         ------
         ValueError
-            If the entry is damaged, or that of another fit.
+            If the entry is damaged.
         """
         path = self._path(key)
         try:
-            arrays, meta, *_ = read_container(path, kind=_KIND)
+            arrays, meta, *_ = read_container(path, kind="fit")
         except OSError:
             return None
-        if meta.pop("key", None) != key:
-            raise ValueError(f"{path} holds a fit of another key.")
+        meta.pop("key", None)
         with suppress(OSError):  # a folder that may only be read
             os.utime(path)
         return arrays, meta
@@ -162,7 +157,7 @@ class FitCache:
     def write(
         self, key: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     ) -> None:
-        """Keep the arrays and the JSON of a fit, and drop the oldest if need be.
+        """Store the arrays and the JSON of a fit; delete the oldest if necessary.
 
         Parameters
         ----------
@@ -179,23 +174,23 @@ class FitCache:
             For what the file cannot hold.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_container(self._path(key), arrays, {**meta, "key": key}, kind=_KIND)
+        write_container(self._path(key), arrays, {**meta, "key": key}, kind="fit")
         self.trim()
 
     @contextmanager
     def alone_with(self, key: str) -> Iterator[None]:
-        """Wait until no other process or thread is at a fit, and keep others waiting.
+        """Lock a fit against all other processes and threads.
 
-        The lock of a process that was killed is free, and one that was stopped is not
-        waited for for ever. Where the folder takes no locks, as when it may only be
-        read, nobody waits.
+        The lock of a killed process is free, and that of a suspended one is waited for
+        at most an hour. Where the folder takes no locks, such as one that is read-only,
+        processes do not wait for each other.
         """
         path = self._path(key)
         with ExitStack() as stack:
             with suppress(OSError, NotImplementedError):
                 stack.enter_context(file_lock(path, timeout=_LONGEST_WAIT_S))
-                # Before the release. Whoever waits for it finds the fit done, and so
-                # does who comes later and makes a new one.
+                # Removed before it is released: processes that wait for it, or create
+                # another one later, find the fit done.
                 stack.callback(_remove, path.with_name(f"{path.name}.lock"))
             yield
 
@@ -204,10 +199,7 @@ class FitCache:
         return Path(self.path).expanduser() / _FOLDER
 
     def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.{_KIND}"
-
-    def _files(self, pattern: str) -> list[Path]:
-        return list(self._folder.glob(pattern))
+        return self._folder / f"{key}.fit"
 
 
 def _remove(path: Path) -> None:
@@ -217,7 +209,7 @@ def _remove(path: Path) -> None:
 
 
 def fit_key(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the key of a fit: a hash of all that went into it.
+    """Return the key of a fit: a hash of all that its result depends on.
 
     Parameters
     ----------

@@ -67,14 +67,6 @@ def test_damage_is_seen(cache, change):
         cache.read("a")
 
 
-def test_an_entry_under_another_name_is_not_read(cache):
-    write(cache, "a")
-    path = cache.entries()[0].path
-    path.rename(path.with_name("b.fit"))
-    with pytest.raises(ValueError, match="holds a fit of another key"):
-        cache.read("b")
-
-
 def test_what_was_not_used_for_longest_is_dropped(cache):
     n_bytes = write(cache, "a", "b", "c", used=1_000_000_000)
     assert keys(cache) == ["a", "b", "c"]
