@@ -41,6 +41,16 @@ def fitted_model(estimator: Any) -> Any:
     return estimator
 
 
+def wrong_estimator(function: str, estimator: Any) -> TypeError:
+    """Return the error of a function that takes the model alone."""
+    where = where_the_model_is(estimator)
+    return TypeError(
+        f"{function} takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
+        f"object of class {type(estimator).__name__}"
+        + (where and f"; pass {where}, and keep what is around it with joblib")
+    )
+
+
 def where_the_model_is(estimator: Any) -> str:
     """Say, for a message, what to take of an estimator that has a model inside.
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from ._unwrap import where_the_model_is
+from ._unwrap import wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
 from .storage import atomic_write
@@ -108,12 +108,7 @@ def export_onnx(
     True
     """
     if not isinstance(estimator, ImageClassifier):
-        where = where_the_model_is(estimator)
-        raise TypeError(
-            "export_onnx takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
-            f"object of class {type(estimator).__name__}"
-            + (where and f": export {where}; the graph holds the network alone")
-        )
+        raise wrong_estimator("export_onnx", estimator)
     check_is_fitted(estimator)
     onnx, onnxruntime = _import_extra()
     _check_arguments(

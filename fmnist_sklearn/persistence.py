@@ -15,7 +15,7 @@ import torch
 from msgspec import Meta, Struct
 from sklearn.utils.validation import check_is_fitted
 
-from ._unwrap import where_the_model_is
+from ._unwrap import wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
 from .estimators.state import State, decode_items, encode_items, get_state, set_state
@@ -116,7 +116,9 @@ def save_model(
     >>> bool((load_model(path).predict(X) == net.predict(X)).all())
     True
     """
-    _check_class(estimator)
+    # Of a subclass, a file could not hold the code.
+    if type(estimator) not in _CLASSES.values():
+        raise wrong_estimator("save_model", estimator)
     if on_unstorable not in ("warn", "raise"):
         raise ValueError(
             f'on_unstorable must be "warn" or "raise", got {on_unstorable!r}'
@@ -345,25 +347,6 @@ def _refusing(path: Any) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"{path} holds no valid model: {bounded(error)}") from None
-
-
-def _check_class(estimator: Any) -> None:
-    """Refuse what is not exactly one of ours, and say what to save instead."""
-    name = type(estimator).__name__
-    if type(estimator) is _CLASSES.get(name):
-        return
-    advice = ""
-    if isinstance(estimator, ImageClassifier):
-        advice = ": keep an estimator of your own class with joblib"
-    elif where := where_the_model_is(estimator):
-        advice = (
-            f": save {where}; for a whole Pipeline or search see the page on files in "
-            "the documentation"
-        )
-    raise TypeError(
-        f"save_model takes a {' or a '.join(_CLASSES)}, got an object of class "
-        f"{name}{advice}"
-    )
 
 
 def _build(model: _Model, arrays: dict[str, np.ndarray]) -> ImageClassifier:

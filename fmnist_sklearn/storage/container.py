@@ -61,7 +61,7 @@ def write_container(
     path : str or path-like
         The file to write; one that exists is replaced.
     arrays : mapping of str to ndarray
-        Arrays of bool, integers or floats of at most 64 bits, of any shape and layout.
+        Of any shape and layout, and of a dtype that safetensors has.
     meta : mapping
         What JSON can hold, at most 4 MiB of it; tuples are read as lists and keys as
         strings.
@@ -71,13 +71,14 @@ def write_container(
     Raises
     ------
     TypeError
-        If an array has another dtype, or `meta` holds what JSON cannot.
+        If `meta` holds what JSON cannot.
     ValueError
         If `meta` holds NaN or an infinite number, or is too large.
     OSError
         If the file cannot be written.
     """
-    packed = save({name: _as_native(name, array) for name, array in arrays.items()})
+    # Arrays in another order of memory, such as channels last, are laid out again.
+    packed = save({name: np.asarray(a, order="C") for name, a in arrays.items()})
     start = 8 + int.from_bytes(packed[:8], "little")
     text = json.dumps(dict(meta), allow_nan=False, separators=(",", ":"))
     header = _Header("fmnist_sklearn", str(VERSION), _UNSIGNED, kind, text)
@@ -173,18 +174,6 @@ def bounded(error: object) -> str:
         half = _MAX_MESSAGE // 2
         text = f"{text[:half]} [...] {text[-half:]}"
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def _as_native(name: str, array: np.ndarray) -> np.ndarray:
-    """Return a C-contiguous array in this machine's byte order."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise TypeError(
-            f"Array {name!r} has dtype {array.dtype}, expected bool, integers or "
-            "floats of at most 64 bits."
-        )
-    # Not np.ascontiguousarray, which makes 0-d arrays 1-d.
-    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
 def _read_header(content: bytes) -> _Header:

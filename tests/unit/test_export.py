@@ -370,10 +370,16 @@ def test_export_before_fit(kind, tmp_path):
 @pytest.mark.parametrize(
     ("wrap", "hint"),
     [
-        (lambda net: make_pipeline(FunctionTransformer(), net), r"pipeline\[-1\];"),
+        (
+            lambda net: make_pipeline(FunctionTransformer(), net),
+            r"pipeline\[-1\], and keep",
+        ),
         (lambda net: GridSearchCV(net, {"lr": [1]}), "best_estimator_, which a fit"),
-        (lambda net: CalibratedClassifierCV(FrozenEstimator(net)), "that it wraps;"),
-        (lambda net: FrozenEstimator(net), "that it wraps;"),
+        (
+            lambda net: CalibratedClassifierCV(FrozenEstimator(net)),
+            "that it wraps, and keep",
+        ),
+        (lambda net: FrozenEstimator(net), "that it wraps, and keep"),
         (lambda net: net.module_, "class LeNet5$"),
         (lambda net: LogisticRegression(), "class LogisticRegression$"),
         (lambda net: LeNet5Classifier, "class type$"),

@@ -37,12 +37,12 @@ def searched(estimator):
 @pytest.mark.parametrize(
     ("wrap", "advice"),
     [
-        (lambda net: make_pipeline(net), r"Pipeline: save its last step, pipeline\[-1"),
-        (searched, r"GridSearchCV: save its attribute best_estimator_;"),
-        (lambda net: searched(make_pipeline(net)), r"attribute best_estimator_\[-1\];"),
+        (lambda net: make_pipeline(net), r"Pipeline; pass its last step, pipeline\[-1"),
+        (searched, r"GridSearchCV; pass its attribute best_estimator_,"),
+        (lambda net: searched(make_pipeline(net)), r"attribute best_estimator_\[-1\],"),
         (lambda net: GridSearchCV(net, {}), "which a fit with refit=True sets"),
         (lambda net: VotingClassifier([("a", net)]), "class VotingClassifier$"),
-        (lambda net: Own(), "class Own: keep an estimator of your own class with jobl"),
+        (lambda net: Own(), "class Own$"),
         (lambda net: None, "MiniVGGClassifier, got an object of class NoneType$"),
     ],
 )

