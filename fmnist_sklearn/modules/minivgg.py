@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from .layers import Dropout, ImageShape, PixelScaling, pad_with_zeros, zero_border
 
-# The first convolution's class in networks that earlier versions pickled.
-ImageConv2d = nn.Conv2d
-
 
 class MiniVGG(nn.Module):
     """Four 3 x 3 convolutions in two stages, and one wide dense layer (mini_vgg).

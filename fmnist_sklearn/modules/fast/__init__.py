@@ -2,9 +2,8 @@
 
 ``forward`` of the networks calls PyTorch's layers one after another. Training and
 prediction call what `fused_forward` returns, which computes some of the layers together
-and does not call them. That is the same for layers exactly as this package builds them.
-For others, from a replaced activation to a hooked or pruned layer, it is the layers
-themselves, as it is for anyone who calls a network.
+and does not call them. This is correct for layers exactly as this package builds them.
+All others, such as a replaced activation or a hooked or pruned layer, are called.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from ..minivgg import MiniVGG
 from .conv_block import fits_windows, predict_block, train_block
 from .layers import conv_of_images, dense_elu
 
+# Private attributes, because PyTorch lists a module's hooks nowhere else. Without them
+# the hooks of layers inside a fused forward would not be called.
 _NO_HOOKS: dict[str, Any] = {
     "_forward_pre_hooks": {},
     "_forward_hooks": {},
@@ -33,8 +34,8 @@ _NO_HOOKS: dict[str, Any] = {
     "_backward_hooks": {},
 }
 
-# What the fused forwards take for granted of layers of these classes: no subclass, as a
-# parametrised layer is of one, and these attributes.
+# What the fused forwards assume of layers of exactly these classes (a parametrised
+# layer has a subclass): the attributes that change what a layer computes.
 _AS_BUILT: dict[type[nn.Module], dict[str, Any]] = {
     nn.Conv2d: {
         **_NO_HOOKS,
@@ -58,12 +59,12 @@ _AS_BUILT: dict[type[nn.Module], dict[str, Any]] = {
     Dropout: _NO_HOOKS,
 }
 
-# Weights of a kernel, at most: as many shifted copies of the images are made.
+# Most weights in a kernel: each needs a shifted copy of the images.
 _LARGEST_KERNEL_ON_CUDA = 32
 
 
 def fused_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return the fastest function that computes a network, as both are now.
+    """Return the fastest function that computes a network in its present state.
 
     Parameters
     ----------
@@ -73,16 +74,16 @@ def fused_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     Returns
     -------
     callable
-        Maps raw images (N, C, H, W) to logits (N, n_classes), by the weights at the
-        time of the call, equal to those of ``module`` within rounding; or ``module``
-        itself. Its gradient can not be differentiated again. It is for the mode
-        (training or not), the gradient mode and the autocasting of now.
+        Maps raw images (N, C, H, W) to logits (N, n_classes), equal to those of
+        ``module`` within rounding; or ``module`` itself. It reads the weights when it
+        is called. It is valid for the present training mode, gradient mode and
+        autocasting, and its gradient cannot be differentiated again.
 
     Notes
     -----
-    Ask again for each batch: a callback or the code around ``forward_iter`` may have
-    hooked, pruned or replaced a layer since the last one. The answer takes less than
-    1 % of a training step of LeNet-5.
+    Call this for each batch: a callback or the code around ``forward_iter`` may have
+    hooked, pruned or replaced a layer since the last one. A call takes less than 1 % of
+    a training step of LeNet-5 with 64 images.
     """
     if not calls_forward_only(module):
         return module
@@ -109,7 +110,7 @@ def _are_as_built(layers: list[Any], kinds: list[type[nn.Module]]) -> bool:
 
 
 def _are_float32_on_cpu(tensors: Iterable[Any]) -> bool:
-    """Whether these are dense tensors of no class but PyTorch's, none of them None."""
+    """Whether all are dense float32 tensors on a CPU, not None and of no subclass."""
     return all(
         type(tensor) in (nn.Parameter, Tensor)
         and tensor.dtype is torch.float32
@@ -152,7 +153,7 @@ def _fused_block(block: Any) -> Callable[[Tensor], Tensor]:
         or conv.padding not in ((0, 0), (2, 2))
         or not _are_float32_on_cpu((conv.weight, *vectors))
         or conv.weight.shape[2:] != (5, 5)
-        or {len(vector) for vector in vectors} != {len(conv.weight)}
+        or {vector.shape for vector in vectors} != {conv.weight.shape[:1]}
     ):
         return block
     compute = train_block if norm.training else predict_block
@@ -160,10 +161,10 @@ def _fused_block(block: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _repeats_slowly_on_cuda(conv: Any) -> bool:
-    """Whether cuDNN would take long for the gradient of a kernel, on images.
+    """Whether cuDNN is slow at the gradient of a first convolution's weights.
 
-    Where cuDNN may only use what repeats to the bit, it takes longer for this gradient
-    than for all else that LeNet-5's convolutions do.
+    With its deterministic algorithms this gradient takes longer than everything else
+    that LeNet-5's convolutions do.
     """
     return (
         torch.backends.cudnn.deterministic
