@@ -29,18 +29,12 @@ def cut_out(colour):
 def load(tmp_path):
     """Save a picture and load it with load_photo, which must not warn."""
 
-    def save_and_load(
-        picture,
-        name="photo.png",
-        image_shape=(1, 28, 28),
-        *,
-        prepare="clothing",
-        **kwargs,
-    ):
+    def save_and_load(picture, name="photo.png", image_shape=(1, 28, 28), **kwargs):
+        settings = {key: kwargs.pop(key) for key in {"prepare"} & set(kwargs)}
         picture.save(tmp_path / name, **kwargs)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return load_photo(tmp_path / name, image_shape, prepare=prepare)
+            return load_photo(tmp_path / name, image_shape, **settings)
 
     return save_and_load
 
@@ -88,18 +82,13 @@ def test_dark_shirt_on_white(shirt):
     assert shirt[0, 18, 2] == 0
 
 
-def palette_picture():
+def with_palette():
     picture = draw_shirt("L", 0, 1).convert("P")
     picture.putpalette([0, 0, 0, 0, 0, 128])
     return picture
 
 
-def lab_picture():
-    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    return ImageCms.profileToProfile(draw_shirt(), *profiles, outputMode="LAB")
-
-
-def noisy_picture():
+def with_noise():
     """With uneven light and specks, too."""
     rng = np.random.default_rng(0)
     pixels = np.asarray(draw_shirt("L", 230, 40), dtype=float)
@@ -123,81 +112,67 @@ def with_rounded_corners():
     return picture
 
 
-def turned():
-    """Taken with the camera turned: to be shown rotated clockwise."""
-    return draw_shirt().transpose(Image.Transpose.ROTATE_90)
-
-
+LYING = draw_shirt().transpose(Image.Transpose.ROTATE_90)
 EXIF = Image.Exif()
-EXIF[0x0112] = 6
+EXIF[0x0112] = 6  # taken with the camera turned: to be shown rotated clockwise
+LAB = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
 
-# A picture, or a function that makes it, and how it is saved.
-SAME = {
-    "white on black": (draw_shirt("RGB", "black", "white"), {}),
-    "white on grey": (draw_shirt("RGB", (150, 150, 150), "white"), {}),
-    "black on grey": (draw_shirt("RGB", (120, 120, 120), "black"), {}),
-    "red on pink": (draw_shirt("RGB", (230, 220, 215), (180, 20, 60)), {}),
-    "grey on white": (draw_shirt("L", 255, 200), {}),
-    "1 bit": (draw_shirt("1", 1, 0), {}),
-    "palette with transparency": (palette_picture, {"transparency": 0}),
-    "JPEG": (draw_shirt(), {"name": "photo.jpg", "quality": 60}),
-    "grey JPEG": (draw_shirt("L", 255, 0), {"name": "photo.jpg", "quality": 60}),
-    "CMYK JPEG": (draw_shirt().convert("CMYK"), {"name": "photo.jpg", "quality": 60}),
-    "large JPEG": (
-        lambda: draw_shirt("L", 255, 0).resize((6300, 4200)),
-        {"name": "photo.jpg"},
-    ),
-    "EXIF orientation": (turned, {"exif": EXIF}),
-    "noise": (noisy_picture, {}),
-    "another place": (placed_elsewhere, {}),
-    "cropped": (draw_shirt().crop((59, 39, 242, 162)), {}),
-    "margin of 2": (draw_shirt().crop((58, 38, 243, 163)), {}),
-    "margin of 3": (draw_shirt().crop((57, 37, 244, 164)), {}),
-    "large": (lambda: draw_shirt().resize((3000, 2000)), {}),
-    "LAB": (lab_picture, {"name": "photo.tiff"}),
-    "YCbCr": (draw_shirt().convert("YCbCr"), {"name": "photo.tiff"}),
-    "CMYK": (draw_shirt().convert("CMYK"), {"name": "photo.tiff"}),
-    "BMP": (draw_shirt().convert("P"), {"name": "photo.bmp"}),
-    "PPM": (draw_shirt().convert("L"), {"name": "photo.ppm"}),
-    "JPEG 2000": (draw_shirt(), {"name": "photo.jp2"}),
-    "wrong suffix": (draw_shirt(), {"name": "photo.jpg", "format": "png"}),
-    "first of an MPO": (
-        draw_shirt(),
-        {
-            "name": "photo.mpo",
-            "save_all": True,
-            "append_images": [Image.new("L", (9, 9))],
-        },
-    ),
-    "first of a GIF": (
-        draw_shirt().convert("P"),
-        {
-            "name": "photo.gif",
-            "save_all": True,
-            "append_images": [Image.new("P", (300, 200))],
-        },
-    ),
-    "first of an APNG": (
-        draw_shirt(),
-        {"save_all": True, "append_images": [draw_shirt("RGB", "red")]},
-    ),
-    "half-transparent white": (draw_shirt("RGBA", (255,) * 3 + (128,), NAVY), {}),
-    "half-transparent black": (draw_shirt("RGBA", (0, 0, 0, 100), NAVY), {}),
-    "half-transparent layer": (
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        draw_shirt("RGB", "black", "white"),
+        draw_shirt("RGB", (150, 150, 150), "white"),
+        draw_shirt("RGB", (120, 120, 120), "black"),
+        draw_shirt("RGB", (230, 220, 215), (180, 20, 60)),
+        draw_shirt("L", 255, 200),
+        draw_shirt("1", 1, 0),
+        with_noise(),
+        placed_elsewhere(),
+        draw_shirt().crop((59, 39, 242, 162)),  # a margin of 1, which is no frame
+        draw_shirt().crop((58, 38, 243, 163)),
+        draw_shirt().crop((57, 37, 244, 164)),
+        draw_shirt().resize((3000, 2000)),
+        draw_shirt("RGBA", (255, 255, 255, 128), NAVY),
+        draw_shirt("RGBA", (0, 0, 0, 100), NAVY),
         draw_shirt("RGBA", (255, 255, 255, 200), (*NAVY, 200)),
-        {},
-    ),
-    "opaque grey": (draw_shirt("RGBA", (90, 90, 90, 255), NAVY), {}),
-    "rounded corners": (with_rounded_corners, {}),
-}
+        draw_shirt("RGBA", (90, 90, 90, 255), NAVY),
+        with_rounded_corners(),
+    ],
+)
+def test_load_photo_of_the_same_item(load, shirt, picture):
+    assert_alike(load(picture), shirt, tolerance=8)
 
 
-@pytest.mark.parametrize("kind", SAME)
-def test_load_photo_of_the_same_item(load, shirt, kind):
-    picture, kwargs = SAME[kind]
-    picture = picture() if callable(picture) else picture
-    tolerance = 8 if kind == "noise" else 6
-    assert_alike(load(picture, **kwargs), shirt, tolerance)
+@pytest.mark.parametrize(
+    ("picture", "name", "kwargs"),
+    [
+        (with_palette(), "a.png", {"transparency": 0}),
+        (LYING, "a.png", {"exif": EXIF}),
+        (draw_shirt(), "a.jpg", {"quality": 60}),
+        (draw_shirt("L", 255, 0), "a.jpg", {"quality": 60}),
+        (draw_shirt().convert("CMYK"), "a.jpg", {"quality": 60}),
+        (draw_shirt("L", 255, 0).resize((6300, 4200)), "a.jpg", {}),
+        (draw_shirt(), "a.jpg", {"format": "png"}),
+        (draw_shirt(), "a.jp2", {}),
+        (ImageCms.profileToProfile(draw_shirt(), *LAB, outputMode="LAB"), "a.tiff", {}),
+        (draw_shirt().convert("YCbCr"), "a.tiff", {}),
+        (draw_shirt().convert("CMYK"), "a.tiff", {}),
+        (draw_shirt().convert("P"), "a.bmp", {}),
+        (draw_shirt().convert("L"), "a.ppm", {}),
+        # Of several pictures the first is used.
+        (draw_shirt(), "a.png", {"append_images": [draw_shirt("RGB", "red")]}),
+        (draw_shirt(), "a.mpo", {"append_images": [Image.new("L", (9, 9))]}),
+        (
+            draw_shirt("L", 255, 0),
+            "a.gif",
+            {"append_images": [Image.new("L", (300, 200))]},
+        ),
+    ],
+)
+def test_load_photo_of_any_format(load, shirt, picture, name, kwargs):
+    several = {"save_all": True} if "append_images" in kwargs else {}
+    assert_alike(load(picture, name, **kwargs, **several), shirt, tolerance=6)
 
 
 GREY = np.asarray(draw_shirt("L", 250, 40)).astype(float)
@@ -490,7 +465,7 @@ def test_resize_shows_the_whole_picture_upright(load):
     image = load(draw_shirt(), **settings)
     assert image[0, [0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [255] * 4
     assert image[0, 6, 12] < 20
-    assert_alike(load(turned(), exif=EXIF, **settings), image, tolerance=1)
+    assert_alike(load(LYING, exif=EXIF, **settings), image, tolerance=1)
 
 
 def test_resize_keeps_the_short_side_of_a_panorama(load):

@@ -1,3 +1,5 @@
+"""What ``fmnist-sklearn predict`` does with pictures, folders and rows of pixels."""
+
 import copy
 import csv
 import io
@@ -19,36 +21,22 @@ from fmnist_sklearn.cli.predict import choose_preparation, pixel_factor
 
 @pytest.fixture(scope="module")
 def model(lenet5, tmp_path_factory):
-    """A file that says how its pictures are prepared."""
+    """A file that states how its pictures are prepared."""
     path = tmp_path_factory.mktemp("model") / "lenet5.safetensors"
     save_model(lenet5, path, preparation="resize")
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def coloured():
-    """A network that tells dark red from dark blue, in 16 x 16 RGB."""
-    rng = np.random.default_rng(0)
-    X = rng.integers(40, size=(120, 3, 16, 16), dtype=np.uint8)
-    y = np.arange(120) % 2
-    X[y == 0, 0] += 90
-    X[y == 1, 2] += 90
-    net = LeNet5Classifier(
-        lr=0.01, batch_size=16, max_epochs=4, patience=None, random_state=0
-    )
-    return net.fit(X, np.array(["red", "blue"])[y]), X
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch, X):
-    """Where the test runs, with pictures in ``pics``, some of them elsewhere in it."""
+    """The working directory, with pictures in ``pics`` and its sub-folders."""
     monkeypatch.chdir(tmp_path)
     os.makedirs("pics/sub")
     os.makedirs("pics/.hidden")
     names = ["b.png", "a.PNG", "sub/c.jpg", "d.png", ".e.png", ".hidden/f.png"]
     for row, name in zip(X, names, strict=False):
         Image.fromarray(row.reshape(28, 28)).save(f"pics/{name}")
-    (tmp_path / "pics" / "notes.txt").write_text("no picture")
+    (tmp_path / "pics" / "notes.txt").write_text("not a picture")
     return tmp_path
 
 
@@ -58,36 +46,37 @@ def run(capsys, *argv):
     return status, captured.out, captured.err
 
 
+def cells(out):
+    return [line.split("\t") for line in out.splitlines()]
+
+
 IN_ORDER = ["pics/a.PNG", "pics/b.png", "pics/d.png", "pics/sub/c.jpg"]
 
 
-# Inputs ----------------------------------------------------------------------------
+# Inputs -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
-def test_a_folder_is_walked_in_order(model, folder, lenet5, X, capsys, batch_size):
+def test_predict_takes_a_folder_in_order(model, folder, lenet5, X, capsys, batch_size):
     status, out, err = run(capsys, model, "pics", "--batch-size", batch_size)
     assert (status, err) == (0, "")
-    lines = [line.split("\t") for line in out.splitlines()]
-    assert [path for path, _, _ in lines] == IN_ORDER
+    assert [path for path, _, _ in cells(out)] == IN_ORDER
     expected = lenet5.predict_proba(X[[1, 0, 3]])
-    for (_, label, p), row in zip(lines, expected, strict=False):
+    for (_, label, p), row in zip(cells(out), expected, strict=False):
         assert label == str(row.argmax())
         assert p == f"{row.max():.3f}"
 
 
-def test_broken_files_are_named_and_cost_no_others(model, folder, capsys):
+def test_predict_names_broken_files_and_predicts_the_others(model, folder, capsys):
     (folder / "pics" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
     (folder / "pics" / "empty.jpg").touch()
     os.mkfifo("pics/fifo.png")
     os.mkdir("none")
     status, out, err = run(capsys, model, "none", "missing.npy", "pics", "./pics/b.png")
     assert status == 1
-    paths = [line.split("\t")[0] for line in out.splitlines()]
-    assert paths == [*IN_ORDER, "./pics/b.png"]
-    told = err.splitlines()
+    assert [path for path, _, _ in cells(out)] == [*IN_ORDER, "./pics/b.png"]
     bad = ["none", "missing.npy", "pics/broken.png", "pics/empty.jpg", "pics/fifo.png"]
-    for name, line in zip(bad, told, strict=True):
+    for name, line in zip(bad, err.splitlines(), strict=True):
         assert line.startswith(f"fmnist-sklearn: error: {name}")
 
 
@@ -95,26 +84,25 @@ def test_broken_files_are_named_and_cost_no_others(model, folder, capsys):
     "shape", [(-1, 784), (-1, 28, 28), (-1, 1, 28, 28), "one row", "one image"]
 )
 @pytest.mark.parametrize("dtype", [np.uint8, ">f8", np.int16])
-def test_arrays_in_files(model, folder, lenet5, X, capsys, shape, dtype):
+def test_predict_takes_npy(model, folder, lenet5, X, capsys, shape, dtype):
     rows = X[:7] if isinstance(shape, tuple) else X[:1]
     one = {"one row": 784, "one image": (28, 28)}
     np.save("x.npy", rows.reshape(one.get(shape, shape)).astype(dtype))
     status, out, err = run(capsys, model, "x.npy", "--batch-size", 3)
     assert (status, err) == (0, "")
-    lines = [line.split("\t") for line in out.splitlines()]
-    assert [path for path, _, _ in lines] == [f"x.npy[{i}]" for i in range(len(rows))]
-    expected = lenet5.predict(rows)
-    assert [label for _, label, _ in lines] == list(map(str, expected))
+    names, labels, _ = zip(*cells(out), strict=True)
+    assert names == tuple(f"x.npy[{i}]" for i in range(len(rows)))
+    assert labels == tuple(map(str, lenet5.predict(rows)))
 
 
 @pytest.mark.parametrize(
     "kind", ["plain", "names", "numbers", "label", "index", "quoted", "bom"]
 )
-def test_rows_of_csv(model, folder, lenet5, X, capsys, kind):
+def test_predict_takes_csv(model, folder, lenet5, X, capsys, kind):
     frame = pd.DataFrame(X[:7])
     if kind not in ("plain", "numbers"):
         frame.columns = [f"pixel{i}" for i in range(784)]
-    if kind == "label":  # as Fashion-MNIST is passed on in CSV
+    if kind == "label":  # as Fashion-MNIST is distributed in CSV
         frame.insert(0, "label", 3)
     frame.to_csv(
         "x.csv",
@@ -125,26 +113,26 @@ def test_rows_of_csv(model, folder, lenet5, X, capsys, kind):
     )
     status, out, err = run(capsys, model, "x.csv", "--batch-size", 3)
     assert (status, err) == (0, "")
-    lines = [line.split("\t") for line in out.splitlines()]
-    assert [path for path, _, _ in lines] == [f"x.csv[{i}]" for i in range(7)]
-    assert [label for _, label, _ in lines] == list(map(str, lenet5.predict(X[:7])))
+    names, labels, _ = zip(*cells(out), strict=True)
+    assert names == tuple(f"x.csv[{i}]" for i in range(7))
+    assert labels == tuple(map(str, lenet5.predict(X[:7])))
 
 
-def test_names_of_columns_are_compared(X, y, quick, tmp_path, monkeypatch, capsys):
+def test_predict_compares_names_of_columns(X, y, quick, folder, capsys):
     names = [f"p{i}" for i in range(784)]
     frame = pd.DataFrame(X[:60], columns=names)
     net = LeNet5Classifier(**quick | {"max_epochs": 1}).fit(frame, y[:60])
-    save_model(net, tmp_path / "net")
-    frame[:5].to_csv(tmp_path / "right.csv", index=False)
-    frame[:5][names[::-1]].to_csv(tmp_path / "turned.csv", index=False)
-    monkeypatch.chdir(tmp_path)
+    save_model(net, "net")
+    frame[:5].to_csv("right.csv", index=False)
+    frame[:5][names[::-1]].to_csv("turned.csv", index=False)
     status, out, err = run(capsys, "net", "right.csv", "turned.csv", "--format", "json")
     assert status == 1
     expected = net.predict_proba(frame[:5]).max(axis=1)
     found = [each["probability"] for each in json.loads(out)]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert "error: turned.csv: its columns are" in err
-    assert "names and order must be the same" in err
+    (line,) = err.splitlines()
+    assert line.startswith("fmnist-sklearn: error: turned.csv: its columns are")
+    assert line.endswith("names and order must be the same")
 
 
 class Evil:
@@ -162,6 +150,8 @@ class Evil:
         ("x.csv", b"1,2\n1,x\n", "in rows 0 to 1: could not convert"),
         ("x.csv", b"\xff\xfe1\x00,\x002\x00", "decode"),
         ("x.csv", b",".join([b"nan"] * 784) + b"\n", "NaN"),
+        ("x.csv", None, "x.csv: is a FIFO, expected a regular file"),
+        ("x.npy", None, "x.npy: is a FIFO, expected a regular file"),
         ("x.npy", b"", "cannot be read as an array"),
         ("x.npy", b"\x93NUMPY\x01\x00\xff\xff{", "cannot be read as an array"),
         ("x.npy", pickle.dumps(Evil()), "cannot be read as an array"),
@@ -172,34 +162,35 @@ class Evil:
         ("x.npy", np.full((2, 784), np.inf), "infinity"),
     ],
 )
-def test_bad_files_of_rows_are_told(model, folder, capsys, name, content, reason):
+def test_predict_reports_bad_rows(model, folder, capsys, name, content, reason):
     if isinstance(content, np.ndarray):
-        file = io.BytesIO()
-        np.save(file, content)
-        content = file.getvalue()
-    (folder / name).write_bytes(content)
+        np.save(name, content)
+    elif content is None:
+        os.mkfifo(name)
+    else:
+        Path(name).write_bytes(content)
     status, out, err = run(capsys, model, name, "pics/a.PNG")
     assert status == 1
-    assert [line.split("\t")[0] for line in out.splitlines()] == ["pics/a.PNG"]
+    assert [path for path, _, _ in cells(out)] == ["pics/a.PNG"]
     (line,) = err.splitlines()
     assert line.startswith(f"fmnist-sklearn: error: {name}")
     assert re.search(reason, line)
     assert not os.path.exists("evil")
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.npy"])
-def test_a_fifo_of_rows_is_not_opened(model, folder, capsys, name):
-    os.mkfifo(name)
-    status, out, err = run(capsys, model, name)
-    assert (status, out) == (1, "")
-    assert err == f"fmnist-sklearn: error: {name}: is a FIFO, expected a regular file\n"
+# Preparation ------------------------------------------------------------------------
 
 
-# Preparation -----------------------------------------------------------------------
-
-
-def test_pictures_are_prepared_as_they_were_trained(coloured, folder, capsys):
-    net, X = coloured
+def test_predict_prepares_pictures_as_for_training(folder, capsys):
+    # Dark red and dark blue images of 16 x 16 in RGB.
+    X = np.random.default_rng(0).integers(40, size=(120, 3, 16, 16), dtype=np.uint8)
+    y = np.arange(120) % 2
+    X[y == 0, 0] += 90
+    X[y == 1, 2] += 90
+    net = LeNet5Classifier(
+        lr=0.01, batch_size=16, max_epochs=4, patience=None, random_state=0
+    )
+    net.fit(X, np.array(["red", "blue"])[y])
     save_model(net, "net")
     os.mkdir("own")
     for i, image in enumerate(X[:20]):
@@ -230,12 +221,12 @@ def test_pictures_are_prepared_as_they_were_trained(coloured, folder, capsys):
         (np.array(sorted(CLASS_NAMES)[:9]), (1, 28, 28), "resize"),
     ],
 )
-def test_preparation_that_the_file_does_not_state(lenet5, classes, image_shape, guess):
+def test_choose_preparation_that_is_not_stated(lenet5, classes, image_shape, guess):
     net = copy.copy(lenet5)
     net.classes_, net.image_shape_ = classes, image_shape
     prepare, note = choose_preparation("net", None, net)
     assert prepare == guess
-    if guess == "clothing":  # what was trained on Fashion-MNIST is no guess
+    if guess == "clothing":  # no guess for a model trained on Fashion-MNIST
         assert note is None
     else:
         assert "resize is assumed" in note
@@ -244,20 +235,20 @@ def test_preparation_that_the_file_does_not_state(lenet5, classes, image_shape, 
         assert choose_preparation("net", stated, net) == (stated, None)
 
 
-def test_pixels_come_in_the_range_that_was_fitted(X, y, quick, folder, lenet5, capsys):
+def test_pixel_factor(X, y, quick, folder, lenet5, capsys):
     net = LeNet5Classifier(**quick).fit(X / 255, y)
     save_model(net, "net", preparation="resize")
     status, out, err = run(capsys, "net", "pics/b.png", "pics/a.PNG")
     assert status == 0
     assert "pictures are scaled to 0..1" in err
-    shown = [line.split("\t")[1:] for line in out.splitlines()]
     expected = net.predict_proba(X[:2] / 255)
+    shown = [[label, p] for _, label, p in cells(out)]
     assert shown == [[str(row.argmax()), f"{row.max():.3f}"] for row in expected]
     assert pixel_factor(lenet5) == (1, None)
 
 
 @pytest.mark.parametrize("how", ["range", "channels", "rows"])
-def test_a_model_that_takes_no_pictures_takes_rows(X, y, quick, folder, capsys, how):
+def test_pixel_factor_of_a_model_that_takes_rows_only(X, y, quick, folder, capsys, how):
     rows = {
         "range": X / 127.5 - 1,
         "channels": X.reshape(-1, 2, 14, 28),
@@ -275,10 +266,10 @@ def test_a_model_that_takes_no_pictures_takes_rows(X, y, quick, folder, capsys, 
     assert (status, len(out.splitlines()), err) == (0, 3, "")
 
 
-# Output ----------------------------------------------------------------------------
+# Output -----------------------------------------------------------------------------
 
 
-def test_json_is_one_array(model, folder, lenet5, X, capsys):
+def test_format_json_is_one_array(model, folder, lenet5, X, capsys):
     np.save("x.npy", X[:2])
     argv = [model, "pics/b.png", "x.npy", "--format", "json", "--top", "3"]
     status, out, _ = run(capsys, *argv)
@@ -296,7 +287,7 @@ def test_json_is_one_array(model, folder, lenet5, X, capsys):
     assert json.loads(run(capsys, model, "missing", "--format", "json")[1]) == []
 
 
-def test_csv_and_text_with_the_best_labels(model, folder, capsys):
+def test_top_adds_columns(model, folder, capsys):
     _, out, _ = run(capsys, model, "pics", "--format", "csv", "--top", "2")
     table = pd.read_csv(io.StringIO(out))
     columns = ["path", "row", "label", "probability", "label_1", "probability_1"]
@@ -305,21 +296,24 @@ def test_csv_and_text_with_the_best_labels(model, folder, capsys):
     assert (table["label"] == table["label_1"]).all()
     assert (table["probability_1"] >= table["probability_2"]).all()
     _, out, _ = run(capsys, model, "pics", "--top", "99")
-    for line in out.splitlines():
-        assert len(line.split("\t")) == 3 + 2 * 10
+    assert {len(line) for line in cells(out)} == {3 + 2 * 10}
 
 
 @pytest.mark.parametrize("format_", ["text", "csv", "json"])
-def test_below_the_threshold_the_answer_is_unsure(model, folder, capsys, format_):
+def test_min_confidence_and_out(model, folder, capsys, format_):
     options = ["--format", format_, "--min-confidence", "0.999999", "--top", "2"]
     status, out, _ = run(capsys, model, "pics", *options)
     assert status == 0
     assert out.count("unsure") == 4
     options[3] = "0"
     assert "unsure" not in run(capsys, model, "pics", *options)[1]
+    argv = [model, "pics", "missing.png", "--format", format_]
+    status, printed, err = run(capsys, *argv)
+    assert run(capsys, *argv, "--out", "out") == (status, "", err) == (1, "", err)
+    assert (folder / "out").read_text(encoding="utf-8") == printed
 
 
-def test_names_that_csv_must_quote(model, folder, X, capsys):
+def test_format_csv_quotes_names(model, folder, X, capsys):
     name = 'a, "b"\n.png'
     Image.fromarray(X[0].reshape(28, 28)).save(name)
     _, out, _ = run(capsys, model, name, "--format", "csv")
@@ -329,15 +323,7 @@ def test_names_that_csv_must_quote(model, folder, X, capsys):
     assert json.loads(out)[0]["path"] == name
 
 
-@pytest.mark.parametrize("format_", ["text", "csv", "json"])
-def test_a_file_holds_what_would_be_printed(model, folder, capsys, format_):
-    argv = [model, "pics", "missing.png", "--format", format_]
-    status, printed, told = run(capsys, *argv)
-    assert run(capsys, *argv, "--out", "out") == (status, "", told) == (1, "", told)
-    assert (folder / "out").read_text(encoding="utf-8") == printed
-
-
-def test_out_is_tried_before_anything_is_read(model, folder, monkeypatch, capsys):
+def test_out_is_opened_before_anything_is_read(model, folder, monkeypatch, capsys):
     def read(*args, **kwargs):
         pytest.fail("the model was read all the same")
 
@@ -354,7 +340,7 @@ def test_out_is_tried_before_anything_is_read(model, folder, monkeypatch, capsys
         assert "--out names a file that is to be read" in err
 
 
-def test_an_interrupted_run_leaves_the_old_file(model, folder, monkeypatch, capsys):
+def test_out_is_left_as_it_was_after_an_interrupt(model, folder, monkeypatch, capsys):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
