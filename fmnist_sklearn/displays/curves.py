@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import is_classifier
@@ -12,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import axes_for, row_colors, tidy
+from .style import COLORS, axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,41 +132,41 @@ class TrainingCurvesDisplay:
         ValueError
             If there are no curves, or a curve in which no epoch records the metric.
         """
+        from matplotlib.ticker import MaxNLocator
+
         if not self.curves:
             raise ValueError("curves is empty: at least one curve is needed.")
         points = {
-            name: curve_points(name, rows, self.metric)
+            name: _curve_points(name, rows, self.metric)
             for name, rows in self.curves.items()
         }
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure
         self.lines_, self.training_lines_ = [], []
         legend: list[tuple[Line2D, str]] = []
+        dots: list[Line2D] = []
+        kept: list[int] = []
         kind, _, quantity = self.metric.partition("_")
         training_metric = f"train_{quantity}"
-        colors = row_colors(len(points))
-        for (name, rows), color in zip(self.curves.items(), colors, strict=True):
+        for (name, rows), color in zip(self.curves.items(), cycle(COLORS)):
+            epochs, values = points[name]
             kwargs = {"color": color, **(line_kw or {})}
-            line = draw_curve(ax, name, *points[name], **kwargs)
+            line = _draw_curve(ax, name, epochs, values, **kwargs)
             self.lines_.append(line)
             legend.append((line, str(line.get_label())))
             is_recorded = any(row.get(training_metric) is not None for row in rows)
             if with_training and kind == "valid" and is_recorded:
                 legend[-1] = (line, f"{line.get_label()}, validation")
-                trained = curve_points(name, rows, training_metric)
+                trained = _curve_points(name, rows, training_metric)
                 kwargs = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
-                dashed = draw_curve(ax, f"{name}, training", *trained, **kwargs)
+                dashed = _draw_curve(ax, f"{name}, training", *trained, **kwargs)
                 self.training_lines_.append(dashed)
                 legend.append((dashed, str(dashed.get_label())))
-        dots: list[Line2D] = []
-        kept: list[int] = []
-        for (name, (epochs, values)), line in zip(
-            points.items(), self.lines_, strict=True
-        ):
             best = (self.best_epochs or {}).get(name)
             if mark_best and best in epochs:
                 value = values[epochs.index(best)]
-                dots += ax.plot(best, value, "o", color=line.get_color())
+                # Above the lines, whose zorder is 2.
+                dots += ax.plot(best, value, "o", color=line.get_color(), zorder=2.1)
                 kept.append(best)
         if dots:
             word = "epoch kept" if len(kept) == 1 else "epochs kept"
@@ -175,8 +176,12 @@ class TrainingCurvesDisplay:
             label = quantity
         if self.loss_unit is not None and self.metric.endswith("loss"):
             label = f"{label} ({self.loss_unit})"
-        label_axes(ax, label)
-        tidy(ax)
+        ax.set(xlabel="epoch", ylabel=label)
+        # Only whole epochs get a tick.
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        ax.grid(alpha=0.25)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
         handles, labels = zip(*legend, strict=True)
         ax.legend(handles, labels)
         return self
@@ -343,10 +348,7 @@ def _epoch_rows(model: Any) -> EpochRows:
     return rows
 
 
-# Parts that the figures of the benchmark share with the display -----------------------
-
-
-def curve_points(
+def _curve_points(
     name: str, rows: EpochRows, metric: str
 ) -> tuple[list[int], list[float]]:
     """Find the epochs that record a metric, and its values there.
@@ -386,7 +388,7 @@ def curve_points(
     return list(epochs), list(values)
 
 
-def draw_curve(
+def _draw_curve(
     ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
 ) -> Line2D:
     """Draw one curve, labelled with its name unless `line_kw` has a label."""
@@ -394,11 +396,3 @@ def draw_curve(
     marker = "o" if len(epochs) == 1 else ""
     (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
     return line
-
-
-def label_axes(ax: Axes, ylabel: str) -> None:
-    """Label axes with curves against the epoch; only whole epochs get a tick."""
-    from matplotlib.ticker import MaxNLocator
-
-    ax.set(xlabel="epoch", ylabel=ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -11,14 +11,8 @@ if TYPE_CHECKING:
 # lightness, for readers with red-green colour blindness. All are visible on white and
 # on black; texts and axes have the colours of the current matplotlib style.
 ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
-_FURTHER_COLORS = ("#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
+COLORS = (*ROW_COLORS, "#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
 WRONG = "#d6486a"
-
-
-def row_colors(n: int) -> list[str]:
-    """Return a colour for each of n curves; colours repeat after eight."""
-    colors = ROW_COLORS + _FURTHER_COLORS
-    return [colors[i % len(colors)] for i in range(n)]
 
 
 def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
@@ -29,13 +23,6 @@ def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
 
     _, new = plt.subplots(figsize=(width, height), layout="constrained")
     return new
-
-
-def tidy(ax: Axes) -> None:
-    """Remove the top and right spines and draw a light grid."""
-    ax.grid(alpha=0.25)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def grid_of_axes(ax: Axes, n: int, n_columns: int, text: float = 0.0) -> list[Axes]:
