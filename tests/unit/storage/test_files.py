@@ -294,26 +294,6 @@ def test_sha256():
     )
 
 
-def test_file_lock_excludes_other_threads(tmp_path):
-    path = tmp_path / "new folder" / "data"
-    inside, overlaps = [], []
-
-    def work():
-        with file_lock(path):
-            inside.append(None)
-            overlaps.append(len(inside) > 1)
-            # Gives way to the others, which must not get in.
-            threading.Event().wait(0.01)
-            inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert overlaps == [False] * 4
-
-
 HOLDS = """
 import sys, time
 from fmnist_sklearn.storage.files import file_lock
