@@ -1,6 +1,7 @@
 """Which layers a fused forward stands in for, and which are called themselves."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG, MiniVGGClassifier
-from fmnist_sklearn.modules import fast
+from fmnist_sklearn.modules import Dropout, fast
 from fmnist_sklearn.modules.fast import fused_forward
 
 TRAINING = ["train_block"] * 2 + ["dense_elu"]
@@ -28,17 +29,12 @@ def calls(monkeypatch):
     """Names of the fused operations, as they are called."""
     called = []
 
-    def watch(name):
-        function = getattr(fast, name)
-
-        def watched(*args):
-            called.append(name)
-            return function(*args)
-
-        monkeypatch.setattr(fast, name, watched)
+    def watched(name, function, *args):
+        called.append(name)
+        return function(*args)
 
     for name in ("train_block", "predict_block", "dense_elu", "conv_of_images"):
-        watch(name)
+        monkeypatch.setattr(fast, name, partial(watched, name, getattr(fast, name)))
     return called
 
 
@@ -134,6 +130,15 @@ class Positive(nn.Module):
         return weight.exp()
 
 
+def random_and_negative(net):
+    """Set dropout with a generator of its own, and factors of norms below 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.constant_(layer.weight, -1)
+        if isinstance(layer, Dropout):
+            layer.p, layer.generator = 0.4, torch.Generator().manual_seed(5)
+
+
 def erase_a_channel(layer, inputs, y):
     y[:, 2] = 0
 
@@ -220,6 +225,7 @@ CHANGES = {
     },
 }
 for changes in CHANGES.values():
+    changes["dropout and negative factors"] = random_and_negative
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         changes[str(dtype)] = of_layer("", nn.Module.to, dtype)
 
@@ -255,15 +261,8 @@ def test_fused_forward_keeps_the_statistics_of_a_norm_in_evaluation(build, image
 
 
 def test_fused_forward_ignores_the_default_precision(network, build, images, train):
-    def change(net):
-        for layer in net.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                nn.init.constant_(layer.weight, -1)
-            if type(layer).__name__ == "Dropout":
-                layer.p, layer.generator = 0.4, torch.Generator().manual_seed(5)
-
-    expected = train(build(network, change), images, fused)
-    net = build(network, change)
+    expected = train(build(network, random_and_negative), images, fused)
+    net = build(network, random_and_negative)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
