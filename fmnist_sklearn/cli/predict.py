@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TextIO, cast
 
 import numpy as np
@@ -30,8 +31,6 @@ from ..storage import atomic_write, bounded, check_regular, open_regular
 from .output import escape_unencodable, print_line, print_notice, printable
 
 UNSURE = "unsure"  # instead of a label that is not probable enough
-
-Report = Callable[[str], object]  # takes what is wrong with an input
 
 # The path of each image, its row (from 0) in a file of rows, and the images or rows.
 Batch = tuple[list[tuple[str, int | None]], Any]
@@ -90,13 +89,6 @@ def predict_files(
         If `model` is not a model, does not accept pictures although some are given, or
         if `out` is the model or an input.
     """
-    complete = True
-
-    def report(text: str) -> None:
-        nonlocal complete
-        complete = False
-        print_notice(f"{'warning' if NO_CLOTHING in text else 'error'}: {text}")
-
     with _open_output(out, [os.fspath(model), *inputs]) as write:
         estimator, stated = load_model_and_preparation(model)
         factor: float = 1.0
@@ -106,15 +98,14 @@ def predict_files(
             if prepare is None:
                 prepare, note = choose_preparation(os.fspath(model), stated, estimator)
                 notes.append(note)
-        predictions = _predict_inputs(
-            estimator, inputs, prepare or "resize", factor, batch_size, report
-        )
+        run = _Run(estimator, prepare or "resize", factor, batch_size)
+        predictions = run.predict(inputs)
         prints_to_terminal = out is None and sys.stdout and sys.stdout.isatty()
         if not prints_to_terminal and sys.stderr and sys.stderr.isatty():
             total = None
             if not any(map(_is_array_file, inputs)):
                 # Errors are reported when the inputs are read.
-                total = sum(1 for _ in _list_inputs(inputs, lambda text: None))
+                total = sum(1 for _ in _list_pictures(inputs, lambda text: None))
             predictions = progress_bar(predictions, total)
         for line in format_predictions(
             predictions,
@@ -127,7 +118,7 @@ def predict_files(
         # At the end: if stdout is closed by then, as by `| head`, they are not needed.
         for note in filter(None, notes):
             print_notice(f"note: {note}")
-    return complete
+    return run.complete
 
 
 @contextmanager
@@ -149,45 +140,166 @@ def _open_output(
         yield lambda line: file.write(line + "\n")
 
 
-def _predict_inputs(
-    estimator: ImageClassifier,
-    inputs: Sequence[str],
-    prepare: str,
-    factor: float,
-    batch_size: int,
-    report: Report,
-) -> Iterator[Prediction]:
-    """Read and predict inputs in their order, with one batch in memory at a time."""
-    for is_array, group in itertools.groupby(inputs, key=_is_array_file):
-        if not is_array:
-            paths = _list_inputs(group, report)
-            while chunk := list(itertools.islice(paths, batch_size)):
-                batch = _read_batch(chunk, estimator, prepare, factor, report)
-                yield from _predict(estimator, [batch])
-            continue
-        for path in group:
-            read = _read_npy if path.lower().endswith(".npy") else _read_csv
-            try:
-                yield from _predict(estimator, read(path, estimator, batch_size))
-            except (OSError, ValueError, TypeError) as error:
-                report(describe_error(path, error))
+# Inputs -----------------------------------------------------------------------------
 
 
-def _predict(
-    estimator: ImageClassifier, batches: Iterable[Batch]
-) -> Iterator[Prediction]:
-    for sources, X in batches:
-        if not sources:
-            continue
-        with warnings.catch_warnings():
-            # The names of columns, if any, were compared by _pixel_columns.
-            warnings.filterwarnings("ignore", message="X does not have valid feature")
-            probabilities = estimator.predict_proba(X)
-        for (path, row), of_classes in zip(sources, probabilities, strict=True):
-            yield Prediction(path, row, of_classes)
+@dataclass
+class _Run:
+    """The reading and the prediction of inputs, with one batch in memory at a time."""
+
+    estimator: ImageClassifier
+    prepare: str
+    factor: float  # of pixels from 0 to 255
+    batch_size: int
+    complete: bool = True  # whether all inputs were predicted
+
+    def report(self, text: str) -> None:
+        """Print what is wrong with an input."""
+        self.complete = False
+        print_notice(f"{'warning' if NO_CLOTHING in text else 'error'}: {text}")
+
+    def predict(self, inputs: Sequence[str]) -> Iterator[Prediction]:
+        """Read and predict inputs in their order."""
+        for is_array, group in itertools.groupby(inputs, key=_is_array_file):
+            if not is_array:
+                yield from self._predict_batches(self._read_pictures(group))
+                continue
+            for path in group:
+                is_npy = path.lower().endswith(".npy")
+                batches = self._read_npy(path) if is_npy else self._read_csv(path)
+                try:
+                    yield from self._predict_batches(batches)
+                except (OSError, ValueError, TypeError) as error:
+                    self.report(describe_error(path, error))
+
+    def _predict_batches(self, batches: Iterable[Batch]) -> Iterator[Prediction]:
+        for sources, X in batches:
+            with warnings.catch_warnings():
+                # The names of columns, if any, were compared by _pixel_columns.
+                warnings.filterwarnings("ignore", message="X does not have valid feat")
+                probabilities = self.estimator.predict_proba(X)
+            for (path, row), of_classes in zip(sources, probabilities, strict=True):
+                yield Prediction(path, row, of_classes)
+
+    def _read_pictures(self, inputs: Iterable[str]) -> Iterator[Batch]:
+        """Read batches of pictures with all cores, and report the unreadable ones."""
+        paths = _list_pictures(inputs, self.report)
+        while chunk := list(itertools.islice(paths, self.batch_size)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.showwarning = _show_warning
+                images, errors = read_pictures(
+                    chunk, self.estimator.image_shape_, self.prepare
+                )
+            for message in errors.values():
+                self.report(message)
+            if self.factor != 1:
+                images = (images * self.factor).astype(np.float32)
+            if len(images):
+                read = [path for i, path in enumerate(chunk) if i not in errors]
+                yield [(path, None) for path in read], images
+
+    def _read_npy(self, path: str) -> Iterator[Batch]:
+        check_regular(path, os.stat(path).st_mode)
+        try:
+            array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        # A damaged header can raise errors of any type.
+        except Exception as error:
+            raise ValueError(f"cannot be read as an array: {bounded(error)}") from error
+        array = np.atleast_2d(array)
+        shape = self.estimator.image_shape_
+        if array.shape in (shape, shape[1:]):
+            array = array[None]  # one image
+        for start in range(0, len(array), self.batch_size):
+            X = np.asarray(array[start : start + self.batch_size])
+            yield [(path, start + i) for i in range(len(X))], X
+
+    def _read_csv(self, path: str) -> Iterator[Batch]:
+        with open_regular(path) as file:
+            # At most 40 characters for each number: no line can fill the memory.
+            lines = _read_lines(file, 40 * (self.estimator.n_features_in_ + 2))
+            first = next(lines, None)
+            if first is None:
+                raise ValueError("the file is empty")
+            cells = next(csv.reader([first]))
+            columns = None  # all
+            if _is_header(cells):
+                columns = _pixel_columns(cells, self.estimator)
+            else:
+                lines = itertools.chain([first], lines)
+            start = 0
+            while chunk := list(itertools.islice(lines, self.batch_size)):
+                try:
+                    rows = np.loadtxt(
+                        chunk,
+                        delimiter=",",
+                        comments=None,
+                        quotechar='"',
+                        ndmin=2,
+                        usecols=columns,
+                    )
+                except ValueError as error:
+                    last = start + len(chunk) - 1
+                    raise ValueError(f"in rows {start} to {last}: {error}") from error
+                yield [(path, start + i) for i in range(len(rows))], rows
+                start += len(rows)
 
 
-# Pictures ---------------------------------------------------------------------------
+def _list_pictures(
+    inputs: Iterable[str], report: Callable[[str], object]
+) -> Iterator[str]:
+    """Yield pictures, and those in folders, which are listed one at a time."""
+    for path in inputs:
+        if os.path.isdir(path):
+            yield from list_pictures(path, report)
+        else:
+            yield path
+
+
+def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
+    """Print a warning of Pillow with the picture; called in the thread that reads."""
+    print_notice(f"warning: {describe_error(being_read.path, str(message))}")
+
+
+def _is_array_file(path: str) -> bool:
+    return path.lower().endswith((".csv", ".npy"))
+
+
+def _read_lines(file: Any, limit: int) -> Iterator[str]:
+    """Yield the lines of a file that are not empty, each shorter than a limit."""
+    while line := file.readline(limit):
+        if len(line) == limit:
+            raise ValueError(f"a line has {limit:,} characters or more")
+        if line.strip():
+            yield line.decode("utf-8-sig")
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether the first line names the columns: with text, or with 0, 1, 2, ..."""
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return True
+    return len(numbers) > 2 and numbers == list(range(len(numbers)))
+
+
+def _pixel_columns(names: list[str], estimator: ImageClassifier) -> list[int]:
+    """Return the indices of the columns with pixels, whose names are checked."""
+    kept = list(range(len(names)))
+    if len(names) > estimator.n_features_in_:
+        # pandas writes row numbers under an empty name; "label" is the true class.
+        kept = [i for i in kept if names[i].strip().lower() not in ("", "label")]
+    fitted = getattr(estimator, "feature_names_in_", None)
+    if fitted is not None and [names[i] for i in kept] != fitted.tolist():
+        raise ValueError(
+            f"its columns are {bounded([names[i] for i in kept][:3])} ..., but the "
+            f"model was fitted on {bounded(fitted[:3].tolist())} ...; names and order "
+            "must be the same"
+        )
+    return kept
+
+
+# Preparation ------------------------------------------------------------------------
 
 
 def choose_preparation(
@@ -264,130 +376,6 @@ def pixel_factor(estimator: ImageClassifier) -> tuple[float, str | None]:
         f"the model was fitted on {fitted}, and it is not known how to scale pictures "
         f"of 0 to 255 to this range{rows_instead}"
     )
-
-
-def _list_inputs(inputs: Iterable[str], report: Report) -> Iterator[str]:
-    """Yield pictures, and those in folders, which are listed one at a time."""
-    for path in inputs:
-        if os.path.isdir(path):
-            yield from list_pictures(path, report)
-        else:
-            yield path
-
-
-def _read_batch(
-    paths: list[str],
-    estimator: ImageClassifier,
-    prepare: str,
-    factor: float,
-    report: Report,
-) -> Batch:
-    """Read pictures with all cores, and report those that cannot be read."""
-
-    def show_warning(message: Any, *where: Any, **where_else: Any) -> None:
-        print_notice(f"warning: {describe_error(being_read.path, str(message))}")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = show_warning  # called in the thread that reads
-        images, errors = read_pictures(paths, estimator.image_shape_, prepare)
-    for message in errors.values():
-        report(message)
-    read = [path for i, path in enumerate(paths) if i not in errors]
-    if factor != 1:
-        images = (images * factor).astype(np.float32)
-    return [(path, None) for path in read], images
-
-
-# Files of rows ----------------------------------------------------------------------
-
-
-def _is_array_file(path: str) -> bool:
-    return path.lower().endswith((".csv", ".npy"))
-
-
-def _read_npy(
-    path: str, estimator: ImageClassifier, batch_size: int
-) -> Iterator[Batch]:
-    check_regular(path, os.stat(path).st_mode)
-    try:
-        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    # A damaged header can raise errors of any type.
-    except Exception as error:
-        raise ValueError(f"cannot be read as an array: {bounded(error)}") from error
-    array = np.atleast_2d(array)
-    if array.shape in (estimator.image_shape_, estimator.image_shape_[1:]):
-        array = array[None]  # one image
-    for start in range(0, len(array), batch_size):
-        X = np.asarray(array[start : start + batch_size])
-        yield [(path, start + i) for i in range(len(X))], X
-
-
-def _read_csv(
-    path: str, estimator: ImageClassifier, batch_size: int
-) -> Iterator[Batch]:
-    with open_regular(path) as file:
-        # At most 40 characters for each number, so that no line can fill the memory.
-        lines = _read_lines(file, 40 * (estimator.n_features_in_ + 2))
-        first = next(lines, None)
-        if first is None:
-            raise ValueError("the file is empty")
-        cells = next(csv.reader([first]))
-        columns = None  # all
-        if _is_header(cells):
-            columns = _pixel_columns(cells, estimator)
-        else:
-            lines = itertools.chain([first], lines)
-        start = 0
-        while chunk := list(itertools.islice(lines, batch_size)):
-            try:
-                rows = np.loadtxt(
-                    chunk,
-                    delimiter=",",
-                    comments=None,
-                    quotechar='"',
-                    ndmin=2,
-                    usecols=columns,
-                )
-            except ValueError as error:
-                last = start + len(chunk) - 1
-                raise ValueError(f"in rows {start} to {last}: {error}") from error
-            yield [(path, start + i) for i in range(len(rows))], rows
-            start += len(rows)
-
-
-def _read_lines(file: Any, limit: int) -> Iterator[str]:
-    """Yield the lines of a file that are not empty, each shorter than a limit."""
-    while line := file.readline(limit):
-        if len(line) == limit:
-            raise ValueError(f"a line has {limit:,} characters or more")
-        if line.strip():
-            yield line.decode("utf-8-sig")
-
-
-def _is_header(cells: list[str]) -> bool:
-    """Whether the first line names the columns: with text, or with 0, 1, 2, ..."""
-    try:
-        numbers = [float(cell) for cell in cells]
-    except ValueError:
-        return True
-    return len(numbers) > 2 and numbers == list(range(len(numbers)))
-
-
-def _pixel_columns(names: list[str], estimator: ImageClassifier) -> list[int]:
-    """Return the indices of the columns with pixels, whose names are checked."""
-    kept = list(range(len(names)))
-    if len(names) > estimator.n_features_in_:
-        # pandas writes row numbers under an empty name; "label" is the true class.
-        kept = [i for i in kept if names[i].strip().lower() not in ("", "label")]
-    fitted = getattr(estimator, "feature_names_in_", None)
-    if fitted is not None and [names[i] for i in kept] != fitted.tolist():
-        raise ValueError(
-            f"its columns are {bounded([names[i] for i in kept][:3])} ..., but the "
-            f"model was fitted on {bounded(fitted[:3].tolist())} ...; names and order "
-            "must be the same"
-        )
-    return kept
 
 
 # Output -----------------------------------------------------------------------------

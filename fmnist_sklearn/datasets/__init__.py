@@ -2,11 +2,7 @@
 
 from ..photos import ImageReader, load_image_folder
 from .download import fashion_mnist_source
-from .fashion_mnist import (
-    CLASS_NAMES,
-    fetch_fashion_mnist,
-    load_fashion_mnist_sample,
-)
+from .fashion_mnist import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 
 __all__ = [
     "CLASS_NAMES",

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from http.client import HTTPException
@@ -26,26 +26,15 @@ from urllib.request import HTTPRedirectHandler, build_opener
 
 from ..storage.files import atomic_write, file_lock, sha256
 
-# Name -> SHA-256 of each file, images before labels. Hashes are of the decompressed
+# SHA-256 and name of each file, images before labels. Hashes are of the decompressed
 # files, which do not depend on the compressor.
-FILES = {
-    "train": {
-        "train-images-idx3-ubyte": (
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-        ),
-        "train-labels-idx1-ubyte": (
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-        ),
-    },
-    "test": {
-        "t10k-images-idx3-ubyte": (
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
-        ),
-    },
-}
+_CHECKSUMS = """\
+c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888 train-images-idx3-ubyte
+bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9 train-labels-idx1-ubyte
+5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b t10k-images-idx3-ubyte
+0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34 t10k-labels-idx1-ubyte
+"""
+FILES = {name: digest for digest, name in map(str.split, _CHECKSUMS.splitlines())}
 MAX_BYTES = 48_000_000  # of a file, compressed or not; the largest has 47,040,016
 
 # Folders of URLs, each holding <name>.gz. The second has no https; the checksums make
@@ -89,15 +78,14 @@ def fashion_mnist_source(
         The folder that :func:`fetch_fashion_mnist` would read all four files from;
         None if it would have to download any.
     """
-    wanted = [name for subset in FILES.values() for name in subset]
     for folder in _local_folders(data_home):
-        if all(_find(folder, name) for name in wanted):
+        if all(_find(folder, name) for name in FILES):
             return str(folder)
     return None
 
 
 def read_files(
-    wanted: Mapping[str, str],
+    wanted: Sequence[str],
     data_home: str | os.PathLike[str] | None,
     download_if_missing: bool,
     n_retries: int,
@@ -107,8 +95,8 @@ def read_files(
 
     Parameters
     ----------
-    wanted : mapping of str to str
-        The names of the files to read, and their SHA-256.
+    wanted : sequence of str
+        The names of the files to read.
     data_home, download_if_missing, n_retries, delay
         As for ``fetch_fashion_mnist``.
 
@@ -123,10 +111,7 @@ def read_files(
     failures: list[str] = []
     for folder in (cache, *others):
         try:
-            contents = [
-                _read_file(folder, name, digest, folder == cache)
-                for name, digest in wanted.items()
-            ]
+            contents = [_read_file(folder, name, folder == cache) for name in wanted]
         except OSError as error:  # all folders hold the same bytes: try the next one
             failures.append(str(error))
         except ValueError as error:
@@ -162,14 +147,14 @@ def _find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _read_file(folder: Path, name: str, digest: str, is_cache: bool) -> bytes:
+def _read_file(folder: Path, name: str, is_cache: bool) -> bytes:
     """Read and verify a file; from the cache, a damaged one is removed."""
     path = _find(folder, name)
     if path is None:
         raise FileNotFoundError(f"{folder} has no {name} or {name}.gz.")
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
-            return _read_verified(stream, digest)
+            return _read_verified(stream, name)
     except (ValueError, *_GZIP_ERRORS) as error:
         if is_cache:
             with suppress(OSError):  # the folder may be read-only
@@ -179,10 +164,10 @@ def _read_file(folder: Path, name: str, digest: str, is_cache: bool) -> bytes:
         ) from error
 
 
-def _read_verified(stream: BufferedIOBase, digest: str) -> bytes:
+def _read_verified(stream: BufferedIOBase, name: str) -> bytes:
     content = stream.read(MAX_BYTES)  # a small file could unpack to something huge
-    if (found := sha256(content)) != digest:
-        raise ValueError(f"its SHA-256 is {found}, expected {digest}")
+    if (digest := sha256(content)) != FILES[name]:
+        raise ValueError(f"its SHA-256 is {digest}, expected {FILES[name]}")
     return content
 
 
@@ -201,7 +186,7 @@ def _advice(failures: list[str]) -> str:
 
 
 def _download(
-    wanted: Mapping[str, str],
+    wanted: Sequence[str],
     cache: Path,
     failures: list[str],
     n_retries: int,
@@ -213,13 +198,11 @@ def _download(
     try:
         with file_lock(cache):
             cache.mkdir(exist_ok=True)
-            for name, digest in wanted.items():
+            for name in wanted:
                 try:  # another process may have downloaded it before this one
-                    content = _read_file(cache, name, digest, True)
+                    content = _read_file(cache, name, True)
                 except (OSError, ValueError):
-                    content, source = _download_file(
-                        name, digest, failures, n_retries, delay
-                    )
+                    content, source = _download_file(name, failures, n_retries, delay)
                     with atomic_write(cache / name) as target:
                         target.write(content)
                 contents.append(content)
@@ -236,7 +219,7 @@ def _download(
 
 
 def _download_file(
-    name: str, digest: str, failures: list[str], n_retries: int, delay: float
+    name: str, failures: list[str], n_retries: int, delay: float
 ) -> tuple[bytes, str]:
     """Return the verified content and its mirror; nothing is written."""
     for attempt in range(n_retries + 1):
@@ -256,7 +239,7 @@ def _download_file(
             logger.info("Downloading %s", url)
             try:
                 with gzip.open(BytesIO(_read_url(url))) as stream:
-                    return _read_verified(stream, digest), mirror
+                    return _read_verified(stream, name), mirror
             except (OSError, HTTPException, ValueError, *_GZIP_ERRORS) as error:
                 failures.append(f"{url}: {error!r:.500}.")
     raise OSError("Fashion-MNIST could not be downloaded. " + _advice(failures))

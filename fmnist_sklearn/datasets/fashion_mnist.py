@@ -36,13 +36,19 @@ SAMPLE = "fashion_mnist_sample.npz"
 SAMPLE_SHA256 = "cb99a85a0ce9c766c49ff85a5b3172761714bda3a0ec61084e18b99d3c09f47f"
 
 
+# Constraints on the parameters of both functions.
+_COMMON: dict[str, list] = {
+    "subset": [StrOptions({"train", "test", "all"})],
+    "return_X_y": ["boolean"],
+    "as_frame": ["boolean"],
+}
+
+
 @validate_params(
     {
-        "subset": [StrOptions({"train", "test", "all"})],
+        **_COMMON,
         "data_home": [str, os.PathLike, None],
         "download_if_missing": ["boolean"],
-        "return_X_y": ["boolean"],
-        "as_frame": ["boolean"],
         "n_retries": [Interval(Integral, 0, None, closed="left")],
         "delay": [Interval(Real, 0.0, None, closed="left")],
     },
@@ -151,8 +157,8 @@ def fetch_fashion_mnist(
     >>> X.shape  # doctest: +SKIP
     (60000, 784)
     """
-    subsets = ("train", "test") if subset == "all" else (subset,)
-    wanted = {name: FILES[each][name] for each in subsets for name in FILES[each]}
+    prefix = {"train": "train", "test": "t10k", "all": "t"}[subset]
+    wanted = [name for name in FILES if name.startswith(prefix)]
     contents, source = read_files(
         wanted, data_home, download_if_missing, n_retries, delay
     )
@@ -181,14 +187,7 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     return data.reshape(shape)
 
 
-@validate_params(
-    {
-        "subset": [StrOptions({"train", "test", "all"})],
-        "return_X_y": ["boolean"],
-        "as_frame": ["boolean"],
-    },
-    prefer_skip_nested_validation=True,
-)
+@validate_params(_COMMON, prefer_skip_nested_validation=True)
 def load_fashion_mnist_sample(
     *, subset: str = "train", return_X_y: bool = False, as_frame: bool = False
 ) -> Bunch | tuple[Any, Any]:

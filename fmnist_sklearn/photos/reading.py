@@ -157,42 +157,34 @@ def read_photo(
     path: str | os.PathLike[str], image_shape: tuple[int, int, int], prepare: Prepare
 ) -> np.ndarray:
     """Read a picture as :func:`load_photo` does, without its checks and its warning."""
-    _, height, width = image_shape
-    # Four times of what is needed, once more reduced, looks as all of it would.
-    is_resized = prepare == "resize"
-    side = 2 * max(height, width) if is_resized else max(_SIDE, height, width)
-    with open_picture(path, side, stretched=is_resized) as picture:
+    channels, height, width = image_shape
+    # A picture of twice the size, reduced again, looks as the whole one would.
+    side = 2 * max(height, width) if prepare == "resize" else max(_SIDE, height, width)
+    with open_picture(path, side, stretched=prepare == "resize") as picture:
         if prepare == "clothing":
             picture.thumbnail((_SIDE, _SIDE))
-            image = cut_out_clothing(picture, image_shape)
-        elif is_resized:
-            resized = _on_white(picture, image_shape).resize(
-                (width, height), Image.Resampling.LANCZOS
-            )
-            image = _to_image(resized, image_shape)
-        else:
-            assert callable(prepare)
-            image = _to_image(prepare(_on_white(picture, image_shape)), image_shape)
-    return image.transpose(2, 0, 1).copy()
-
-
-def _on_white(picture: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
-    opaque = Image.new("RGBA", picture.size, "white")
-    opaque.alpha_composite(picture)
-    return opaque.convert("L" if image_shape[0] == 1 else "RGB")
+            return _to_image(cut_out_clothing(picture, image_shape), image_shape)
+        on_white = Image.new("RGBA", picture.size, "white")
+        on_white.alpha_composite(picture)
+        on_white = on_white.convert("L" if channels == 1 else "RGB")
+        if callable(prepare):
+            return _to_image(prepare(on_white), image_shape)
+        resized = on_white.resize((width, height), Image.Resampling.LANCZOS)
+        return _to_image(resized, image_shape)
 
 
 def _to_image(prepared: Any, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Bring what a preparation returned to (height, width, channels)."""
+    """Return a prepared picture, or an array, as (channels, height, width)."""
     channels, height, width = image_shape
     image = np.asarray(prepared)
+    if image.ndim == 2 and channels == 1:
+        image = image[..., None]  # (height, width, 1)
     if image.dtype == np.uint8:
-        if image.shape == (channels, height, width):
-            return image.transpose(1, 2, 0)
-        if image.shape == (height, width, channels)[: image.ndim] and (
-            image.ndim == 3 or channels == 1
-        ):
-            return image.reshape(height, width, channels)
+        is_picture = isinstance(prepared, Image.Image)
+        if image.shape == (channels, height, width) and not is_picture:
+            return image.copy()
+        if image.shape == (height, width, channels):
+            return image.transpose(2, 0, 1).copy()
     raise ValueError(
         f"prepare returned {image.dtype} of shape {image.shape}; expected uint8 of "
         f"shape (channels, height, width) = {image_shape}, or a picture of that size"

@@ -3,30 +3,26 @@ import hashlib
 import numpy as np
 import pytest
 
-from fmnist_sklearn.datasets import download, fashion_mnist
+from fmnist_sklearn.datasets import download
 
 from .tools import Mirror, idx, write_files
 
-N_ROWS = {"train": 20, "test": 10}
+N_ROWS = {"train": 20, "t10k": 10}
 
 
 @pytest.fixture
 def contents(monkeypatch, tmp_path):
     """Small files instead of the real ones, which are nowhere yet."""
     rng = np.random.default_rng(0)
-    contents, files = {}, {}
-    for subset, names in download.FILES.items():
-        n = N_ROWS[subset]
-        arrays = (
-            rng.integers(256, size=(n, 28, 28), dtype=np.uint8),
-            np.resize(np.arange(10, dtype=np.uint8), n),
-        )
-        contents |= {name: idx(each) for name, each in zip(names, arrays, strict=True)}
-        files[subset] = {
-            name: hashlib.sha256(contents[name]).hexdigest() for name in names
-        }
-    monkeypatch.setattr(download, "FILES", files)
-    monkeypatch.setattr(fashion_mnist, "FILES", files)
+    contents = {}
+    for prefix, n in N_ROWS.items():
+        images = rng.integers(256, size=(n, 28, 28), dtype=np.uint8)
+        labels = np.resize(np.arange(10, dtype=np.uint8), n)
+        contents[f"{prefix}-images-idx3-ubyte"] = idx(images)
+        contents[f"{prefix}-labels-idx1-ubyte"] = idx(labels)
+    assert list(contents) == list(download.FILES)
+    for name, content in contents.items():
+        monkeypatch.setitem(download.FILES, name, hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(download, "SYSTEM_FOLDER", tmp_path / "system")
     monkeypatch.setattr(download, "MIRRORS", ())
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "home"))

@@ -117,7 +117,7 @@ def test_fetch_lists_the_folders_if_nothing_is_found(
 
 
 def test_files_and_mirrors_as_published():
-    names = [name for subset in download.FILES.values() for name in subset]
+    names = list(download.FILES)
     assert names == [*TRAIN, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
     # The largest file fits: 60,000 images after a header of 16 bytes.
     assert download.MAX_BYTES > 16 + 60_000 * 784
