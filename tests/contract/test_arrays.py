@@ -1,22 +1,30 @@
-"""Images, labels and weights in containers that are not NumPy's arrays.
+"""Images, labels and weights in any container, dtype and layout.
 
-What each container holds counts, not the container: the same fit and predictions as
-from plain arrays, in every layout, or a message that names the argument.
+The values count, not the container: the same fit and predictions as from plain arrays,
+or a message that names the argument, which is scikit-learn's own where it has one.
 """
 
 import array
+import re
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
+from sklearn.exceptions import DataConversionWarning
+from sklearn.neural_network import MLPClassifier
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 
-LAYOUTS = [(40, 144), (40, 12, 12), (40, 1, 12, 12)]
+LAYOUTS = {"rows": (40, 144), "n h w": (40, 12, 12), "n c h w": (40, 1, 12, 12)}
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 144), dtype=np.uint8)
 LABELS = (np.arange(40) % 3).astype(np.uint8)
+WORDS = np.array(["cat", "cow", "dog"])[LABELS]
 WEIGHTS = (1 + np.arange(40) % 2).astype(np.uint8)
+NAMES = [f"pixel{k}" for k in range(144)]
 QUICK = {"max_epochs": 1, "random_state": 0, "module__hidden_units": (6,)}
 
 
@@ -75,61 +83,80 @@ CONTAINERS = {
     "list of arrays": list,
     "masked array, none masked": lambda a: np.ma.array(a, mask=np.zeros_like(a, bool)),
 }
+DTYPES_AND_LAYOUTS = {
+    "fortran": np.asfortranarray,
+    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "int64": lambda a: a.astype(np.int64),
+    "float32": lambda a: a.astype(np.float32),
+    "float64": lambda a: a.astype(np.float64),
+    "big-endian": lambda a: a.astype(">f8"),
+    "object": lambda a: a.astype(object),
+}
 
 
 @pytest.fixture(scope="module")
 def reference():
-    """The net fitted on plain arrays, its probabilities, and those without weights."""
+    """A net fitted on plain arrays, and its probabilities."""
     net = LeNet5Classifier(**QUICK).fit(PIXELS, LABELS, sample_weight=WEIGHTS)
     return net, net.predict_proba(PIXELS)
 
 
-def assert_alike(net, expected):
-    np.testing.assert_allclose(net.predict_proba(PIXELS), expected, atol=1e-5)
-    assert net.classes_.tolist() == [0, 1, 2]
+@pytest.fixture(scope="module")
+def in_parts():
+    """The probabilities of ``partial_fit`` on plain arrays."""
+    net = LeNet5Classifier(**QUICK)
+    net.partial_fit(PIXELS, LABELS, classes=range(3), sample_weight=WEIGHTS)
+    return net.predict_proba(PIXELS)
+
+
+@pytest.fixture(scope="module")
+def valid_loss():
+    """The validation loss on plain arrays: the training rows once more."""
+    plain = PIXELS, LABELS, WEIGHTS
+    return LeNet5Classifier(**QUICK).fit(*plain, *plain).history_[-1, "valid_loss"]
+
+
+def assert_alike(net, expected, X=PIXELS):
+    np.testing.assert_allclose(net.predict_proba(X), expected, atol=1e-5)
+    assert net.n_classes_ == 3
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_fit(reference, container):
+def test_fit_of_containers(reference, in_parts, valid_loss, container):
     """For images, labels and weights, of the validation part too."""
     hold = CONTAINERS[container]
     data = hold(PIXELS.reshape(40, 12, 12)), hold(LABELS), hold(WEIGHTS)
     assert_alike(LeNet5Classifier(**QUICK).fit(*data), reference[1])
 
     own = LeNet5Classifier(**QUICK).fit(PIXELS, LABELS, WEIGHTS, *data)
-    plain = PIXELS, LABELS, WEIGHTS
-    expected = LeNet5Classifier(**QUICK).fit(*plain, *plain)
-    assert own.history_[-1, "valid_loss"] == pytest.approx(
-        expected.history_[-1, "valid_loss"], rel=1e-4
-    )
+    assert own.history_[-1, "valid_loss"] == pytest.approx(valid_loss, rel=1e-4)
 
-
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_fit_in_parts(container):
-    hold = CONTAINERS[container]
     net = LeNet5Classifier(**QUICK).partial_fit(
         hold(PIXELS.reshape(40, 1, 12, 12)),
         hold(LABELS),
         classes=hold(np.arange(3, dtype=np.uint8)),
         sample_weight=hold(WEIGHTS),
     )
-    expected = LeNet5Classifier(**QUICK).partial_fit(
-        PIXELS, LABELS, classes=range(3), sample_weight=WEIGHTS
-    )
-    assert_alike(net, expected.predict_proba(PIXELS))
+    assert_alike(net, in_parts)
 
 
-@pytest.mark.parametrize("shape", LAYOUTS, ids=["rows", "n h w", "n c h w"])
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_predict(reference, container, shape):
+@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("container", [*CONTAINERS, *DTYPES_AND_LAYOUTS])
+def test_predict_of_containers(reference, container, shape):
     net, expected = reference
-    X = CONTAINERS[container](PIXELS.reshape(shape))
+    X = (CONTAINERS | DTYPES_AND_LAYOUTS)[container](PIXELS.reshape(shape))
     np.testing.assert_allclose(net.predict_proba(X), expected, atol=1e-6)
     assert np.array_equal(net.predict(X), expected.argmax(1))
     assert net.score(X, LABELS) == np.mean(expected.argmax(1) == LABELS)
 
 
-def test_pictures_of_pil(reference):
+@pytest.mark.parametrize("convert", DTYPES_AND_LAYOUTS)
+def test_fit_of_dtypes_and_layouts(reference, convert):
+    X = DTYPES_AND_LAYOUTS[convert](PIXELS)
+    assert_alike(LeNet5Classifier(**QUICK).fit(X, LABELS, WEIGHTS), reference[1], X)
+
+
+def test_fit_of_pictures_of_pil(reference):
     pictures = [Image.fromarray(image) for image in PIXELS.reshape(40, 12, 12)]
     assert_alike(LeNet5Classifier(**QUICK).fit(pictures, LABELS, WEIGHTS), reference[1])
     colours = [picture.convert("RGB") for picture in pictures]
@@ -137,22 +164,91 @@ def test_pictures_of_pil(reference):
         LeNet5Classifier(**QUICK).fit(colours, LABELS)
 
 
-def test_labels_in_a_buffer(reference):
+def test_fit_of_labels_in_a_buffer(reference):
     labels = array.array("B", LABELS.tolist())
     assert_alike(LeNet5Classifier(**QUICK).fit(PIXELS, labels, WEIGHTS), reference[1])
 
 
-# The libraries themselves, where they are installed
+def test_fit_of_a_memory_map(reference, tmp_path):
+    for name, values in {"X": PIXELS, "y": LABELS}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    net = LeNet5Classifier(**QUICK).fit(X, y, WEIGHTS)
+    assert_alike(net, reference[1], X)
+    net.partial_fit(X, y)
+    assert np.array_equal(X, PIXELS)
 
 
-def test_hdf5(reference, tmp_path):
+@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+def test_memory_map_of_bytes_is_not_copied(tmp_path, shape):
+    np.save(tmp_path / "X.npy", PIXELS.reshape(shape))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    net = LeNet5Classifier(**QUICK, device="cpu").fit(mapped, LABELS)
+    assert net.get_dataset(mapped).images.data_ptr() == mapped.ctypes.data
+
+
+# Data frames
+
+
+@pytest.mark.parametrize(
+    "as_labels",
+    [
+        pd.Series,
+        lambda words: pd.Series(words, index=np.arange(len(words))[::-1] + 7),
+        lambda words: pd.Series(words).astype("category"),
+        lambda words: pd.Series(words, dtype="string"),
+        lambda words: pd.Series(words).to_frame()[0],
+        list,
+    ],
+    ids=["series", "odd index", "categorical", "string", "column", "list"],
+)
+def test_fit_of_pandas_frames(reference, as_labels):
+    frame = pd.DataFrame(PIXELS, columns=NAMES, index=np.arange(40) * 3)
+    weights = pd.Series(WEIGHTS, index=frame.index)
+    net = LeNet5Classifier(**QUICK)
+    net.fit(frame, as_labels(WORDS), sample_weight=weights)
+    assert_names_are_checked(net, frame, frame[NAMES[::-1]])
+    assert_alike(net, reference[1], frame)
+    assert net.score(frame, as_labels(WORDS)) == np.mean(net.predict(frame) == WORDS)
+
+
+def assert_names_are_checked(net, frame, reversed_frame):
+    assert net.feature_names_in_.tolist() == NAMES
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.predict(frame)
+    with pytest.raises(ValueError, match="feature names should match"):
+        net.predict(reversed_frame)
+
+
+def test_fit_of_pandas_nullable_columns(reference):
+    frame = pd.DataFrame(PIXELS).astype("Int64")
+    net = LeNet5Classifier(**QUICK).fit(frame, LABELS, WEIGHTS)
+    assert_alike(net, reference[1], frame)
+    with pytest.raises(ValueError, match="NaN"):
+        LeNet5Classifier(**QUICK).fit(frame.replace(0, pd.NA), LABELS)
+
+
+def test_fit_of_polars_frames(reference):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(PIXELS, schema=NAMES)
+    net = LeNet5Classifier(**QUICK).fit(frame, polars.Series(WORDS.tolist()), WEIGHTS)
+    assert_names_are_checked(net, frame, frame.select(NAMES[::-1]))
+    assert_alike(net, reference[1], frame)
+
+
+# Other libraries, where they are installed
+
+
+@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+def test_fit_of_hdf5(reference, tmp_path, shape):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "data.h5", "w") as file:
         y = file.create_dataset("y", data=LABELS)
         weights = file.create_dataset("weights", data=WEIGHTS)
-        for number, shape in enumerate(LAYOUTS):
-            X = file.create_dataset(f"X{number}", data=PIXELS.reshape(shape))
-            assert_alike(LeNet5Classifier(**QUICK).fit(X, y, weights), reference[1])
+        X = file.create_dataset("X", data=PIXELS.reshape(shape))
+        assert_alike(LeNet5Classifier(**QUICK).fit(X, y, weights), reference[1])
     with pytest.raises(TypeError, match="X is a Dataset whose values cannot be read"):
         reference[0].predict(X)
 
@@ -161,46 +257,49 @@ def test_hdf5(reference, tmp_path):
     ("library", "make"),
     [("zarr", "array"), ("xarray", "DataArray"), ("array_api_strict", "asarray")],
 )
-@pytest.mark.parametrize("shape", LAYOUTS, ids=["rows", "n h w", "n c h w"])
-def test_arrays_of_other_libraries(reference, library, make, shape):
+@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+def test_fit_of_arrays_of_other_libraries(reference, library, make, shape):
     hold = getattr(pytest.importorskip(library), make)
     data = hold(PIXELS.reshape(shape)), hold(LABELS), hold(WEIGHTS)
     assert_alike(LeNet5Classifier(**QUICK).fit(*data), reference[1])
 
 
-def test_arrow_tables(reference):
+def test_fit_of_arrow_tables(reference):
     pyarrow = pytest.importorskip("pyarrow")
-    names = [f"pixel{k}" for k in range(144)]
-    table = pyarrow.table(list(PIXELS.T), names=names)
+    table = pyarrow.table(list(PIXELS.T), names=NAMES)
     net = LeNet5Classifier(**QUICK)
     net.fit(table, pyarrow.array(LABELS), sample_weight=pyarrow.array(WEIGHTS))
-    np.testing.assert_allclose(net.predict_proba(table), reference[1], atol=1e-5)
+    assert_alike(net, reference[1], table)
 
 
-# Memory and range
+# Colours and ranges
 
 
-@pytest.mark.parametrize("shape", LAYOUTS, ids=["rows", "n h w", "n c h w"])
-def test_memory_maps_of_bytes_are_not_copied(tmp_path, shape):
-    np.save(tmp_path / "X.npy", PIXELS.reshape(shape))
-    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    net = LeNet5Classifier(**QUICK, device="cpu").fit(mapped, LABELS)
-    assert net.get_dataset(mapped).images.data_ptr() == mapped.ctypes.data
+def test_fit_of_colour_images(quick, same_predictions):
+    X = np.random.randint(0, 256, (60, 3, 16, 20), dtype=np.uint8)
+    y = np.random.randint(0, 3, 60)
+    net = LeNet5Classifier(**quick).fit(X, y)
+    rows = LeNet5Classifier(**quick, image_shape=(3, 16, 20)).fit(X.reshape(60, -1), y)
+
+    assert net.image_shape_ == rows.image_shape_ == (3, 16, 20)
+    assert net.module_.scaling.mean.shape == (3,)
+    assert same_predictions(net, rows, X)
 
 
 @pytest.mark.parametrize(
     "X",
     [
+        PIXELS / 255,
         PIXELS.astype(np.float16) * np.float16(256),  # up to 65,280 of 65,504
         PIXELS.astype(np.int64) * 2**40,
         PIXELS.astype(np.uint16) * np.uint16(257),
         (PIXELS // 2).astype(np.int8),
         torch.from_numpy(PIXELS) * torch.tensor(1e36).bfloat16(),
     ],
-    ids=["float16", "int64", "uint16", "int8", "bfloat16"],
+    ids=["unit range", "float16", "int64", "uint16", "int8", "bfloat16"],
 )
 @pytest.mark.parametrize("kind", [LeNet5Classifier, MiniVGGClassifier])
-def test_pixels_of_any_range_train_alike(X, kind):
+def test_fit_of_pixels_of_any_range(X, kind):
     settings = {"max_epochs": 1, "random_state": 0}
     if kind is MiniVGGClassifier:
         settings |= {"module__widths": (3, "M", 4), "module__hidden_units": 5}
@@ -209,11 +308,27 @@ def test_pixels_of_any_range_train_alike(X, kind):
     np.testing.assert_allclose(probabilities, expected, atol=0.05)
 
 
-def test_bool_pixels(reference):
+def test_fit_of_bool_pixels():
     X = PIXELS > 99
     net = LeNet5Classifier(**QUICK).fit(X, LABELS)
     same = LeNet5Classifier(**QUICK).fit(X.astype(np.float32), LABELS)
     assert np.array_equal(net.predict_proba(X), same.predict_proba(X))
+
+
+@pytest.mark.parametrize("scaling", ["standardize", "symmetric"])
+@pytest.mark.parametrize("scale", [1e-46, 1e-45, 1e-42, 1e-38, 1e-37])
+def test_fit_of_pixels_too_close_to_divide_by(scaling, scale):
+    X = PIXELS / 255 * scale
+    net = LeNet5Classifier(**QUICK, pixel_scaling=scaling).fit(X, LABELS)
+    assert np.isfinite(net.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
+def test_predict_of_pixels_far_beyond_the_fitted_range(method):
+    X = PIXELS / 255
+    net = LeNet5Classifier(**QUICK).fit(X * 1e-6, LABELS)
+    with pytest.raises(ValueError, match=r"outputs are not finite.*: X holds values"):
+        getattr(net, method)(X * 1e38)
 
 
 # Refused, by fit and by prediction alike
@@ -234,6 +349,7 @@ UNUSABLE = {
     "strings": (PIXELS.astype(str).tolist(), "arrays of bytes/strings"),
     "a path": ("images/", "X is text or a path"),
     "paths": (["1.png", "2.png"], "X is text or a path"),
+    "a dict": ({"X": PIXELS}, "array"),
     "sizes": (
         [np.zeros((12, 12 + k % 2)) for k in range(40)],
         r"X is a list whose items have 2 different shapes.*same size",
@@ -242,7 +358,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_unusable_containers(reference, case):
+def test_fit_and_predict_refuse_containers(reference, case):
     X, match = UNUSABLE[case]
     for call in (
         lambda: LeNet5Classifier(**QUICK).fit(X, LABELS),
@@ -255,6 +371,12 @@ def test_unusable_containers(reference, case):
             call()
 
 
+def test_predict_refuses_images_of_another_shape(reference):
+    match = r"\(1, 11, 12\), .*expects \(1, 12, 12\)"
+    with pytest.raises(ValueError, match=match):
+        reference[0].predict(np.zeros((2, 11, 12)))
+
+
 @pytest.mark.parametrize("argument", ["y", "sample_weight", "y_val", "classes"])
 @pytest.mark.parametrize(
     ("values", "match"),
@@ -265,7 +387,7 @@ def test_unusable_containers(reference, case):
     ],
     ids=["masked", "sparse", "meta"],
 )
-def test_unusable_labels_and_weights(argument, values, match):
+def test_fit_refuses_labels_and_weights(argument, values, match):
     net = LeNet5Classifier(**QUICK)
     data = {"X": PIXELS, "y": LABELS} | {argument: values}
     if argument == "y_val":
@@ -274,3 +396,114 @@ def test_unusable_labels_and_weights(argument, values, match):
     with pytest.raises((TypeError, ValueError), match=match):
         call(**data)
     assert not hasattr(net, "classes_")
+
+
+# scikit-learn's own messages
+
+ROWS, ROW_LABELS = PIXELS[:20].astype(float), LABELS[:20] % 2
+
+
+def replaced(value):
+    rows = ROWS.astype(object if isinstance(value, str) else type(value))
+    rows[3, 5] = value
+    return rows
+
+
+UNUSABLE_TO_FIT = {
+    "one dimension": (ROWS[0], ROW_LABELS),
+    "no dimension": (3.0, ROW_LABELS),
+    "no rows": (ROWS[:0], ROW_LABELS[:0]),
+    "no columns": (ROWS[:, :0], ROW_LABELS),
+    "five dimensions": (ROWS.reshape(20, 1, 1, 12, 12), ROW_LABELS),
+    "NaN": (replaced(np.nan), ROW_LABELS),
+    "infinity": (replaced(np.inf), ROW_LABELS),
+    "NaN in a frame": (pd.DataFrame(replaced(np.nan)), ROW_LABELS),
+    "complex": (replaced(1j), ROW_LABELS),
+    "strings": (ROWS.astype(str), ROW_LABELS),
+    "a string among objects": (replaced("boot"), ROW_LABELS),
+    "a ragged list": ([[1.0, 2.0], [3.0]], [0, 1]),
+    "sparse": (scipy.sparse.csr_array(ROWS), ROW_LABELS),
+    "None": (None, ROW_LABELS),
+    "mismatched lengths": (ROWS[:19], ROW_LABELS),
+    "no labels": (ROWS, None),
+    "continuous labels": (ROWS, np.linspace(0, 1, 20)),
+    "NaN labels": (ROWS, np.where(ROW_LABELS, np.nan, 1.0)),
+    "infinite labels": (ROWS, np.where(ROW_LABELS, np.inf, 1.0)),
+    "labels in a matrix": (ROWS, np.c_[ROW_LABELS, ROW_LABELS, ROW_LABELS]),
+    "labels of two kinds": (ROWS, np.array(["a", 1] * 10, dtype=object)),
+}
+# Where MLPClassifier accepts more (several labels a row, sparse rows, numbers in
+# strings) or has its own wording, this is what scikit-learn says elsewhere.
+OTHERS_SAY = {
+    "strings": "dtype='numeric' is not compatible with arrays of bytes/strings",
+    "None": "Expected 2D array, got scalar array instead",
+    "continuous labels": "Unknown label type: continuous",
+    "five dimensions": r"Found array with dim 5",
+    "labels in a matrix": r"y should be a 1d array, got an array of shape \(20, 3\)",
+    "sparse": "Sparse data was passed for X, but dense data is required",
+}
+
+
+def error_of(function, *args):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises((ValueError, TypeError)) as caught:
+            function(*args)
+    return type(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("case", UNUSABLE_TO_FIT)
+def test_fit_messages_are_scikit_learn_s(case):
+    X, y = UNUSABLE_TO_FIT[case]
+    kind, message = error_of(LeNet5Classifier(**QUICK).fit, X, y)
+    if case in OTHERS_SAY:
+        assert re.search(OTHERS_SAY[case], message)
+        return
+    reference = MLPClassifier(early_stopping=True, max_iter=1)
+    other_kind, other_message = error_of(reference.fit, X, y)
+    assert kind is other_kind
+    assert message == other_message.replace("MLPClassifier", "LeNet5Classifier")
+
+
+@pytest.fixture(scope="module")
+def perceptron():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return MLPClassifier((2,), max_iter=1).fit(PIXELS, LABELS)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        ROWS[0],
+        ROWS[:, :143],
+        ROWS[:0],
+        replaced(np.nan),
+        replaced(1j),
+        ROWS.astype(str),
+        pd.DataFrame(ROWS).drop(columns=[3]),
+    ],
+    ids=["1-D", "columns", "no rows", "NaN", "complex", "strings", "frame"],
+)
+def test_predict_messages_are_scikit_learn_s(reference, perceptron, X):
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        kind, message = error_of(getattr(reference[0], method), X)
+        other_kind, other_message = error_of(getattr(perceptron, method), X)
+        assert kind is other_kind
+        assert message == other_message.replace("MLPClassifier", "LeNet5Classifier")
+
+
+def test_fit_of_a_column_of_labels_warns(reference):
+    net = LeNet5Classifier(**QUICK)
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        net.fit(PIXELS, LABELS[:, None], WEIGHTS)
+    assert_alike(net, reference[1])
+
+
+def test_fit_of_too_few_rows():
+    with pytest.raises(ValueError, match=r"n_samples=1 is too few"):
+        LeNet5Classifier(**QUICK).fit(ROWS[:1], [1])
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        LeNet5Classifier(**QUICK).partial_fit(ROWS[:0], [], classes=[0, 1])
+    net = LeNet5Classifier(**QUICK, validation_fraction=0).fit(ROWS[:1], [1])
+    assert net.predict(ROWS[:2]).tolist() == [1, 1]
