@@ -1,8 +1,7 @@
-"""The classifiers inside scikit-learn's machinery, and what they take from others."""
+"""The classifiers inside scikit-learn's machinery: routing, ensembles, searches."""
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,9 +10,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse
 import sklearn
 import torch
 from sklearn.base import clone
@@ -24,17 +21,12 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
-from sklearn.exceptions import (
-    DataConversionWarning,
-    FitFailedWarning,
-    NotFittedError,
-)
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import BatchScoring, Callback
@@ -57,7 +49,7 @@ def three(X, y):
 
 @pytest.fixture
 def weights(y):
-    """Weights, some of them 0, that a fit cannot overlook."""
+    """Weights, some of them 0, that change a fit."""
     return np.where(np.arange(len(y)) % 3 == 0, 0.0, 1.0 + (y == 6))
 
 
@@ -74,7 +66,7 @@ def weighted(net):
     return net.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
 
 
-def test_weights_reach_the_net_through_a_pipeline(X, y, quick, weights, routing):
+def test_sample_weight_through_a_pipeline(X, y, quick, weights, routing):
     net = LeNet5Classifier(**quick)
     pipeline = make_pipeline(FunctionTransformer(), weighted(clone(net)))
     pipeline.fit(X, y, sample_weight=weights)
@@ -98,9 +90,7 @@ def scores_by_hand(net, X, y, weights):
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])
-def test_weights_reach_the_net_in_cross_validate(
-    X, y, quick, weights, routing, in_pipeline
-):
+def test_sample_weight_in_cross_validate(X, y, quick, weights, routing, in_pipeline):
     net = weighted(LeNet5Classifier(**quick))
     estimator = make_pipeline(FunctionTransformer(), net) if in_pipeline else net
     results = cross_validate(
@@ -110,9 +100,7 @@ def test_weights_reach_the_net_in_cross_validate(
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])
-def test_weights_reach_the_net_in_a_grid_search(
-    X, y, quick, weights, routing, in_pipeline
-):
+def test_sample_weight_in_a_grid_search(X, y, quick, weights, routing, in_pipeline):
     net = weighted(LeNet5Classifier(**quick))
     estimator, prefix = net, ""
     if in_pipeline:
@@ -129,7 +117,7 @@ def test_weights_reach_the_net_in_a_grid_search(
     assert np.array_equal(search.predict_proba(X), refitted.predict_proba(X))
 
 
-def test_weights_that_nobody_asked_for_are_refused(X, y, quick, weights, routing):
+def test_sample_weight_without_a_request_is_refused(X, y, quick, weights, routing):
     search = GridSearchCV(LeNet5Classifier(**quick), {"lr": [0.01]}, cv=FOLDS)
     with pytest.raises(
         ValueError, match=r"sample_weight.* are passed but are not expl"
@@ -137,7 +125,7 @@ def test_weights_that_nobody_asked_for_are_refused(X, y, quick, weights, routing
         search.fit(X, y, sample_weight=weights)
 
 
-def test_validation_rows_go_through_the_pipeline(X, y, quick, routing):
+def test_X_val_goes_through_the_pipeline(X, y, quick, routing):
     """``transform_input`` has them transformed as the training rows are."""
     net = LeNet5Classifier(**quick).set_fit_request(X_val=True, y_val=True)
     pipeline = Pipeline(
@@ -169,6 +157,9 @@ def check_classifier(model, X, y, minimum=0.5):
     probabilities = model.predict_proba(X)
     assert probabilities.shape == (len(X), 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as of sums that are not 1
+        log_loss(y, probabilities)
     assert model.classes_.tolist() == sorted(set(y))
     assert accuracy_score(y, model.predict(X)) > minimum
 
@@ -182,11 +173,13 @@ def test_calibration(three, quick, method, weights):
     check_classifier(model.fit(X, y, **kwargs), X, y)
 
 
-def test_calibration_of_a_fitted_net(three, quick):
-    X, y = three
-    net = LeNet5Classifier(**quick).fit(X, y)
-    model = CalibratedClassifierCV(FrozenEstimator(net), method="sigmoid")
-    check_classifier(model.fit(X, y), X, y)
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+def test_calibration_of_a_fitted_net(lenet5, X, X_test, y_test, method):
+    if method == "temperature":
+        pytest.importorskip("sklearn", "1.8")
+    calibrated = CalibratedClassifierCV(FrozenEstimator(lenet5), method=method)
+    probabilities = calibrated.fit(X_test, y_test).predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -201,7 +194,7 @@ def test_bagging(three, quick, weights):
 
 
 def test_bagging_of_columns(three, quick):
-    """What is left of an image is read as a smaller one, and still trains."""
+    """A part of an image's pixels is read as a smaller image, and still trains."""
     X, y = three
     model = BaggingClassifier(
         LeNet5Classifier(**quick), n_estimators=2, max_features=0.5, random_state=0
@@ -220,6 +213,10 @@ def test_boosting(three, quick):
     assert len(model.estimators_) >= 1
 
 
+def unit(X):
+    return X / 255
+
+
 def test_voting(three, quick):
     X, y = three
     members = [
@@ -231,10 +228,6 @@ def test_voting(three, quick):
     check_classifier(model, X, y)
     mean = np.mean([member.predict_proba(X) for member in model.estimators_], axis=0)
     np.testing.assert_allclose(model.predict_proba(X), mean, atol=1e-6)
-
-
-def unit(X):
-    return X / 255
 
 
 def test_voting_with_weights(three, quick):
@@ -262,7 +255,7 @@ def test_stacking(three, quick, passthrough):
     check_classifier(model.fit(X, y), X, y)
 
 
-def test_a_net_as_the_final_estimator_of_a_stack(three, quick):
+def test_stacking_with_a_net_as_the_final_estimator(three, quick):
     """It reads the six probabilities as a tiny image, and trains."""
     X, y = three
     X = X / 255
@@ -284,7 +277,7 @@ def test_one_versus_rest(three, quick):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
-def test_a_search_records_an_lr_that_diverges(X, y, quick):
+def test_grid_search_records_an_lr_that_diverges(X, y, quick):
     search = GridSearchCV(
         LeNet5Classifier(**quick, optimizer=torch.optim.SGD),
         {"lr": [0.01, 1e30]},
@@ -305,17 +298,19 @@ def callback():
     return pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9")
 
 
-def test_scoring_monitor(X, y, quick, kind, callback):
+@pytest.mark.parametrize("cls", [LeNet5Classifier, MiniVGGClassifier])
+def test_scoring_monitor(X, y, quick, cls, callback):
     monitor = callback.ScoringMonitor(scoring="accuracy")
-    net = kind(**quick).set_callbacks(monitor).fit(X[:80], y[:80])
+    small = {} if cls is LeNet5Classifier else {"module__widths": (8, "M")}
+    net = cls(**quick, **small).set_callbacks(monitor).fit(X[:80], y[:80])
     log = monitor.get_logs()
     epochs = [row for row in log.data if row["task_name"] == "epoch"]
 
-    assert log.estimator_name == kind.__name__
+    assert log.estimator_name == cls.__name__
     assert [row["task_id"] for row in epochs] == [0, 1]
     (fit,) = (row for row in log.data if row["task_name"] == "fit")
     assert fit["accuracy"] == net.score(X[:80], y[:80])
-    plain = kind(**quick).fit(X[:80], y[:80])
+    plain = cls(**quick, **small).fit(X[:80], y[:80])
     assert np.array_equal(net.predict_proba(X), plain.predict_proba(X))
 
 
@@ -333,17 +328,6 @@ def test_scoring_monitor_sees_the_epoch_s_weights(X, y, quick, callback):
     assert fit["neg_log_loss"] == pytest.approx(rows[net.best_epoch_ - 1])
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_scoring_monitor_in_a_grid_search(X, y, quick, callback, n_jobs, two_processes):
-    monitor = callback.ScoringMonitor(scoring="accuracy")
-    net = LeNet5Classifier(**quick).set_callbacks(monitor)
-    search = GridSearchCV(net, {"lr": [0.01, 0.001]}, cv=FOLDS, n_jobs=n_jobs)
-    search.fit(X, y)
-    epochs = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
-    assert len(epochs) == 2 * (2 * 2 + 1)  # epochs x (candidates x folds + refit)
-    assert all(0 <= row["accuracy"] <= 1 for row in epochs)
-
-
 @pytest.mark.parametrize("weights", [None, np.arange(240) % 2])
 def test_progress_bar(X, y, quick, callback, capsys, weights):
     net = LeNet5Classifier(**quick).set_callbacks(callback.ProgressBar())
@@ -353,21 +337,24 @@ def test_progress_bar(X, y, quick, callback, capsys, weights):
     assert "100%" in shown
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_progress_bar_in_a_grid_search(
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
+def test_scoring_monitor_and_progress_bar_in_a_grid_search(
     X, y, quick, callback, capsys, n_jobs, two_processes
 ):
-    search = GridSearchCV(
-        LeNet5Classifier(**quick), {"lr": [0.01, 0.001]}, cv=FOLDS, n_jobs=n_jobs
-    ).set_callbacks(callback.ProgressBar(max_propagation_depth=None))
-    search.fit(X, y)
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    net = LeNet5Classifier(**quick).set_callbacks(monitor)
+    search = GridSearchCV(net, {"lr": [0.01, 0.001]}, cv=FOLDS, n_jobs=n_jobs)
+    search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X, y)
+    epochs = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(epochs) == 2 * (2 * 2 + 1)  # epochs x (candidates x folds + refit)
+    assert all(0 <= row["accuracy"] <= 1 for row in epochs)
     shown = capsys.readouterr().out
     assert "GridSearchCV - fit" in shown
     assert "LeNet5Classifier" in shown
     assert not hasattr(search.best_estimator_, "_parent_callback_ctx")
 
 
-def test_callbacks_are_let_go_after_a_fit_that_fails(X, y, quick, callback):
+def test_set_callbacks_and_a_fit_that_fails(X, y, quick, callback):
     monitor = callback.ScoringMonitor(scoring="accuracy")
     net = LeNet5Classifier(**quick | {"lr": 1e30}, optimizer=torch.optim.SGD)
     net.set_callbacks(monitor, callback.ProgressBar())
@@ -377,7 +364,7 @@ def test_callbacks_are_let_go_after_a_fit_that_fails(X, y, quick, callback):
     assert net.n_iter_ == 2
 
 
-def test_callbacks_that_cannot_be_set_up_leave_no_fitted_net(X, y, quick, callback):
+def test_set_callbacks_that_cannot_be_set_up(X, y, quick, callback):
     monitor = callback.ScoringMonitor(scoring="nonsense")
     net = LeNet5Classifier(**quick).set_callbacks(callback.ProgressBar(), monitor)
     with pytest.raises(ValueError, match="'nonsense' is not a valid scoring value"):
@@ -386,7 +373,7 @@ def test_callbacks_that_cannot_be_set_up_leave_no_fitted_net(X, y, quick, callba
         net.predict(X)
 
 
-def test_callbacks_are_no_parameters(quick, callback):
+def test_set_callbacks_sets_no_parameters(quick, callback):
     net = LeNet5Classifier(**quick).set_callbacks(callback.ProgressBar())
     assert net.get_params() == LeNet5Classifier(**quick).get_params()
 
@@ -404,32 +391,29 @@ class Enough(Callback):
         raise KeyboardInterrupt
 
 
-def test_a_callback_that_fails_at_once_leaves_no_fitted_net(X, y, quick):
-    net = LeNet5Classifier(**quick, callbacks=[FailAtOnce()])
+def test_callback_that_fails_at_once_keeps_the_earlier_state(X, y, quick):
+    net = LeNet5Classifier(**quick, callbacks=[FailAtOnce()], warm_start=True)
     with pytest.raises(ZeroDivisionError):
         net.fit(X, y)
     with pytest.raises(NotFittedError, match="not fitted yet"):
         net.predict(X)
 
-
-def test_a_callback_that_fails_at_once_keeps_earlier_weights(X, y, quick):
-    net = LeNet5Classifier(**quick, warm_start=True).fit(X, y)
-    expected = net.predict_proba(X)
+    expected = net.set_params(callbacks=None).fit(X, y).predict_proba(X)
     net.set_params(callbacks=[FailAtOnce()])
     with pytest.raises(ZeroDivisionError):
         net.fit(X, y)
     assert np.array_equal(net.predict_proba(X), expected)
 
 
-def test_a_callback_s_own_keyboard_interrupt_is_one(X, y, quick):
-    """skorch takes it for the wish to stop; ``net.stop_training`` says so here."""
+def test_callback_that_raises_keyboard_interrupt_is_not_swallowed(X, y, quick):
+    """skorch ends the training then; here ``net.stop_training`` does."""
     net = LeNet5Classifier(**quick, callbacks=[Enough()])
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
     assert net.n_iter_ == 1
 
 
-def test_scores_of_batches_are_refused(X, y, quick):
+def test_batch_scoring_is_refused(X, y, quick):
     net = LeNet5Classifier(**quick, callbacks=[BatchScoring("accuracy")])
     with pytest.raises(TypeError, match=r"'BatchScoring' is a BatchScoring.*EpochScor"):
         net.fit(X, y)
@@ -437,213 +421,12 @@ def test_scores_of_batches_are_refused(X, y, quick):
         net.predict(X)
 
 
-def test_skorch_s_loop_is_refused(X, y, quick, lenet5):
+def test_fit_loop_of_skorch_is_refused(X, y, quick, lenet5):
     with pytest.raises(NotImplementedError, match="no fit_loop; call fit"):
         lenet5.fit_loop(X, y)
 
 
-# Arrays and frames
-
-
-def fits_alike(X, y, as_X, as_y, quick):
-    expected = LeNet5Classifier(**quick).fit(X, y)
-    net = LeNet5Classifier(**quick).fit(as_X, as_y)
-    probabilities = net.predict_proba(as_X)
-    np.testing.assert_allclose(probabilities, expected.predict_proba(X), atol=1e-4)
-    assert net.classes_.tolist() == expected.classes_.tolist()
-    return net
-
-
-@pytest.mark.parametrize(
-    "convert",
-    [
-        np.asfortranarray,
-        lambda X: X.astype(np.int64),
-        lambda X: X.astype(np.float32),
-        lambda X: X.astype(">f8"),
-        lambda X: X.astype(object),
-        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
-    ],
-    ids=["fortran", "int64", "float32", "big-endian", "object", "strided"],
-)
-def test_kinds_of_arrays_to_fit(X, y, quick, convert):
-    fits_alike(X, y, convert(X), y, quick)
-
-
-def test_tensors_to_fit(X, y, quick):
-    images, labels = torch.from_numpy(X.copy()), torch.from_numpy(y.copy())
-    fits_alike(X, y, images, labels, quick)
-    fits_alike(X, y, images.reshape(-1, 28, 28).float(), labels, quick)
-
-
-def test_memory_maps(X, y, quick, tmp_path):
-    for name, array in {"X": X, "y": y}.items():
-        np.save(tmp_path / f"{name}.npy", array)
-    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    labels = np.load(tmp_path / "y.npy", mmap_mode="r")
-    assert isinstance(mapped, np.memmap)
-    assert not mapped.flags.writeable
-    net = fits_alike(X, y, mapped, labels, quick)
-    net.partial_fit(mapped, labels)
-    assert np.array_equal(mapped, X)
-
-
-def test_polars_frames(X, y, quick):
-    polars = pytest.importorskip("polars")
-    columns = [f"pixel{k}" for k in range(784)]
-    frame = polars.DataFrame(X, schema=columns)
-    net = fits_alike(X, NAMES[y], frame, polars.Series(NAMES[y].tolist()), quick)
-    assert net.feature_names_in_.tolist() == columns
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        net.predict(frame)
-    with pytest.raises(ValueError, match="feature names should match"):
-        net.predict(frame.select(columns[::-1]))
-
-
-@pytest.mark.parametrize(
-    "as_labels",
-    [
-        pd.Series,
-        lambda names: pd.Series(names, index=np.arange(len(names))[::-1] + 7),
-        lambda names: pd.Series(names).astype("category"),
-        lambda names: pd.Series(names, dtype="string"),
-        lambda names: pd.Series(names).to_frame()[0],
-        list,
-    ],
-    ids=["series", "odd index", "categorical", "string", "column", "list"],
-)
-def test_pandas_frames(X, y, quick, as_labels):
-    frame = pd.DataFrame(X, columns=[f"pixel{k}" for k in range(784)])
-    frame.index = np.arange(len(frame)) * 3
-    net = fits_alike(X, NAMES[y], frame, as_labels(NAMES[y]), quick)
-    assert net.feature_names_in_.tolist() == frame.columns.tolist()
-    weights = pd.Series(1.0, index=frame.index)
-    net.fit(frame, NAMES[y], sample_weight=weights)
-    assert net.score(frame, as_labels(NAMES[y])) > 0.15
-
-
-def test_pandas_nullable_columns(X, y, quick):
-    fits_alike(X, y, pd.DataFrame(X).astype("Int64"), y, quick)
-    with pytest.raises(ValueError, match="NaN"):
-        LeNet5Classifier(**quick).fit(
-            pd.DataFrame(X).astype("Int64").replace(0, pd.NA), y
-        )
-
-
-# scikit-learn's own messages
-
-
-ROWS = np.arange(20 * 784).reshape(20, 784) % 255.0
-LABELS = np.arange(20) % 2
-
-
-def replaced(value):
-    rows = ROWS.copy().astype(object if isinstance(value, str) else type(value))
-    rows[3, 5] = value
-    return rows
-
-
-UNUSABLE = {
-    "one dimension": (ROWS[0], LABELS),
-    "no dimension": (3.0, LABELS),
-    "no rows": (ROWS[:0], LABELS[:0]),
-    "no columns": (ROWS[:, :0], LABELS),
-    "five dimensions": (ROWS.reshape(20, 1, 1, 28, 28), LABELS),
-    "NaN": (replaced(np.nan), LABELS),
-    "infinity": (replaced(np.inf), LABELS),
-    "NaN in a frame": (pd.DataFrame(replaced(np.nan)), LABELS),
-    "complex": (replaced(1j), LABELS),
-    "strings": (ROWS.astype(str), LABELS),
-    "a string among objects": (replaced("boot"), LABELS),
-    "a ragged list": ([[1.0, 2.0], [3.0]], [0, 1]),
-    "sparse": (scipy.sparse.csr_array(ROWS), LABELS),
-    "None": (None, LABELS),
-    "mismatched lengths": (ROWS[:19], LABELS),
-    "no labels": (ROWS, None),
-    "continuous labels": (ROWS, np.linspace(0, 1, 20)),
-    "NaN labels": (ROWS, np.where(LABELS, np.nan, 1.0)),
-    "infinite labels": (ROWS, np.where(LABELS, np.inf, 1.0)),
-    "labels in a matrix": (ROWS, np.c_[LABELS, LABELS, LABELS]),
-    "labels of two kinds": (ROWS, np.array(["a", 1] * 10, dtype=object)),
-}
-
-
-def error_of(function, *args):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises((ValueError, TypeError)) as caught:
-            function(*args)
-    return type(caught.value), str(caught.value)
-
-
-# Where MLPClassifier takes more (several labels a row, sparse rows, numbers in strings)
-# or words it in a way of its own, this is what scikit-learn says elsewhere.
-OTHERS_SAY = {
-    "strings": "dtype='numeric' is not compatible with arrays of bytes/strings",
-    "None": "Expected 2D array, got scalar array instead",
-    "continuous labels": "Unknown label type: continuous",
-    "five dimensions": r"Found array with dim 5",
-    "labels in a matrix": r"y should be a 1d array, got an array of shape \(20, 3\)",
-    "sparse": "Sparse data was passed for X, but dense data is required",
-}
-
-
-@pytest.mark.parametrize("case", UNUSABLE)
-def test_messages_of_fit(quick, case):
-    X, y = UNUSABLE[case]
-    kind, message = error_of(LeNet5Classifier(**quick).fit, X, y)
-    if case in OTHERS_SAY:
-        assert re.search(OTHERS_SAY[case], message)
-        return
-    reference = MLPClassifier(early_stopping=True, max_iter=1)
-    other_kind, other_message = error_of(reference.fit, X, y)
-    assert kind is other_kind
-    assert message == other_message.replace("MLPClassifier", "LeNet5Classifier")
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        ROWS[0],
-        ROWS[:, :783],
-        ROWS[:0],
-        replaced(np.nan),
-        replaced(1j),
-        ROWS.astype(str),
-        pd.DataFrame(ROWS).drop(columns=[3]),
-    ],
-    ids=["1-D", "columns", "no rows", "NaN", "complex", "strings", "frame"],
-)
-def test_messages_of_predict(quick, lenet5, X):
-    reference = MLPClassifier((2,), max_iter=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reference.fit(ROWS, LABELS)
-    for method in ("predict", "predict_proba", "predict_log_proba"):
-        kind, message = error_of(getattr(lenet5, method), X)
-        other_kind, other_message = error_of(getattr(reference, method), X)
-        assert kind is other_kind
-        assert message == other_message.replace("MLPClassifier", "LeNet5Classifier")
-
-
-def test_a_column_of_labels_is_taken_with_a_warning(X, y, quick, lenet5):
-    net = LeNet5Classifier(**quick)
-    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
-        net.fit(X, y[:, None])
-    assert np.array_equal(net.predict_proba(X), lenet5.predict_proba(X))
-
-
-def test_too_few_rows(quick):
-    with pytest.raises(ValueError, match=r"n_samples=1 is too few"):
-        LeNet5Classifier(**quick).fit(ROWS[:1], [1])
-    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
-        LeNet5Classifier(**quick).partial_fit(ROWS[:0], [], classes=[0, 1])
-    net = LeNet5Classifier(**quick | {"validation_fraction": 0}).fit(ROWS[:1], [1])
-    assert net.predict(ROWS[:2]).tolist() == [1, 1]
-
-
-# Ctrl-C in another process
+# Ctrl-C
 
 
 ENDLESS = """
@@ -673,8 +456,9 @@ def processes_of_session(session):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_ctrl_c_ends_a_grid_search_in_processes(tmp_path):
+def test_grid_search_in_processes_is_ended_by_ctrl_c(tmp_path):
     (tmp_path / "search.py").write_text(ENDLESS)
     process = subprocess.Popen(
         [sys.executable, "search.py"],
@@ -711,7 +495,7 @@ def test_ctrl_c_ends_a_grid_search_in_processes(tmp_path):
     assert len(FitCache(tmp_path / "kept").entries()) == 2
 
 
-def test_ctrl_c_ends_a_grid_search_in_sequence(X, y, quick, tmp_path):
+def test_grid_search_in_sequence_is_ended_by_ctrl_c(X, y, quick, tmp_path):
     started = []
 
     class PressCtrlC(Callback):

@@ -1,18 +1,41 @@
 """Fits draw from random states of their own, and from nothing else."""
 
+import copy
 import random
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
-from sklearn.model_selection import (
-    StratifiedKFold,
-    cross_val_predict,
-)
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from fmnist_sklearn import (
-    LeNet5Classifier,
-)
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
+
+VGG = {"module__widths": (4, "M", 8, "M"), "module__hidden_units": 16}
+
+
+@pytest.fixture(params=[LeNet5Classifier, MiniVGGClassifier])
+def short(request, quick):
+    """A function that makes a net of either class, with draws of every kind."""
+
+    def make(**params):
+        settings = quick | {"dropout": 0.5, "max_epochs": 1} | params
+        settings |= VGG if request.param is MiniVGGClassifier else {}
+        augment = {"flip": 0.5, "shift": 1, "erase": 3}
+        return request.param(**settings, augment=augment)
+
+    return make
+
+
+def test_random_state_settles_the_fit(X, y, short, same_predictions):
+    X, y = X[:80], y[:80]
+    first, again = short().fit(X, y), short().fit(X, y)
+    other = short(random_state=1).fit(X, y)
+    assert same_predictions(first, again, X)
+    assert not same_predictions(first, other, X)
+    assert same_predictions(first, clone(first).fit(X, y), X)
+    assert same_predictions(first, copy.deepcopy(first).fit(X, y), X)
 
 
 def test_global_random_states_stay_untouched(X, y, quick):
@@ -33,32 +56,30 @@ def test_global_random_states_stay_untouched(X, y, quick):
     assert torch.equal(torch.get_rng_state(), pytorch)
 
 
-def test_global_random_states_are_not_read(X, y, quick, kind, same_predictions):
-    settings = quick | {"dropout": 0.5, "max_epochs": 1}
-    settings["augment"] = {"flip": 0.5, "shift": 1, "erase": 3}
+def test_global_random_states_are_not_read(X, y, short, same_predictions):
     nets = []
     for seed in (1, 2):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        nets.append(kind(**settings).fit(X[:80], y[:80]))
+        nets.append(short().fit(X[:80], y[:80]))
     assert same_predictions(*nets, X)
 
 
-def test_without_a_random_state_every_fit_differs(X, y, quick, same_predictions):
-    settings = quick | {"random_state": None, "max_epochs": 1}
+def test_random_state_none_makes_every_fit_differ(X, y, quick, same_predictions):
+    net = LeNet5Classifier(**quick | {"random_state": None, "max_epochs": 1})
     nets = []
     for _ in range(2):
         np.random.seed(0)
         torch.manual_seed(0)
-        nets.append(LeNet5Classifier(**settings).fit(X, y))
+        nets.append(copy.deepcopy(net.fit(X, y)))
     assert not same_predictions(*nets, X)
 
 
-def test_random_state_instance(X, y, quick, same_predictions):
-    settings = quick | {"random_state": np.random.RandomState(0)}
+def test_random_state_instance_continues_to_draw(X, y, quick, same_predictions):
+    settings = quick | {"random_state": np.random.RandomState(0), "max_epochs": 1}
     first = LeNet5Classifier(**settings).fit(X, y)
-    second = LeNet5Classifier(**settings).fit(X, y)  # draws on
+    second = LeNet5Classifier(**settings).fit(X, y)
     assert not same_predictions(first, second, X)
 
 
@@ -67,7 +88,7 @@ def fit_in_thread(settings, X, y):
     return LeNet5Classifier(**settings).fit(X, y)
 
 
-def test_fits_in_threads_do_not_disturb_each_other(X, y, quick, same_predictions):
+def test_fit_in_a_thread_does_not_disturb_another(X, y, quick, same_predictions):
     tasks = [
         quick | {"random_state": seed, "augment": {"shift": 1}, "max_epochs": 3}
         for seed in range(2)
@@ -80,7 +101,8 @@ def test_fits_in_threads_do_not_disturb_each_other(X, y, quick, same_predictions
         assert same_predictions(first, second, X)
 
 
-def test_worker_processes_give_the_same(X, y, quick, two_processes):
+@pytest.mark.slow
+def test_fit_in_a_worker_process_is_the_same(X, y, quick, two_processes):
     net = LeNet5Classifier(**quick)
     folds = StratifiedKFold(2)
     here = cross_val_predict(net, X, y, cv=folds, method="predict_proba")
