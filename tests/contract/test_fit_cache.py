@@ -392,16 +392,6 @@ def test_memory_may_be_a_path_or_a_cache(tmp_path, trained, monkeypatch):
     assert len(FitCache("fits").entries()) == 1
 
 
-def test_memory_drops_the_oldest_fits_beyond_max_bytes(tmp_path, trained):
-    fit(tmp_path, **SHORT)
-    n_bytes = FitCache(tmp_path).entries()[0].n_bytes
-    cache = FitCache(tmp_path, max_bytes=5 * n_bytes // 2)
-    for seed in (1, 0, 2, 0, 1):
-        fit(cache, **SHORT | {"random_state": seed})
-    assert len(trained) == 4  # 0, 1, 2, and 1 again
-    assert len(cache.entries()) == 2
-
-
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left", "a name"), PermissionError(13, "no")]
 )
@@ -426,21 +416,6 @@ def test_memory_that_cannot_be_written_is_read(tmp_path, trained, monkeypatch, e
     assert len(trained) == 3
 
 
-def damage(content, rng):
-    """Yield damaged versions of a file: cut off, with a bit flipped, empty."""
-    yield b""
-    yield b"\0" * len(content)
-    yield content + b"\0"
-    for length in rng.integers(1, len(content), 5):
-        yield content[:length]
-    # The header is a hundredth of the file: half of the flips go there.
-    for end in (4000, len(content)):
-        for place in [*range(3), *rng.integers(9, end, 5)]:
-            flipped = bytearray(content)
-            flipped[place] ^= 1 << rng.integers(8)
-            yield bytes(flipped)
-
-
 def test_memory_trains_again_what_is_damaged(tmp_path, rows, trained, same_predictions):
     first = fit(tmp_path, **SHORT)
     cache = FitCache(tmp_path)
@@ -455,7 +430,7 @@ def test_memory_trains_again_what_is_damaged(tmp_path, rows, trained, same_predi
         assert len(trained) == n_trained + 1
         assert same_predictions(first, again, rows[0])
 
-    for damaged in damage(sound, np.random.default_rng(0)):
+    for damaged in (b"", sound[:-1], sound[:4000] + b"x" + sound[4001:]):
         entry.path.write_bytes(damaged)
         check()
     # Sound files that hold no fit of this network.

@@ -12,7 +12,6 @@ import pytest
 import skorch.callbacks
 import torch
 import torch.nn.utils.prune
-from safetensors.numpy import save_file
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -178,20 +177,13 @@ def test_paths_that_are_no_file(small, tmp_path):
                 use(path)
 
 
-@pytest.mark.parametrize("n_bytes", [0, 7, 100, 5000, -1])
-def test_load_model_of_a_truncated_file(small, path, n_bytes):
+def test_load_model_of_other_and_damaged_files(small, path):
+    """What is damaged anywhere is tested in storage/test_container.py."""
     save_model(small, path)
-    path.write_bytes(path.read_bytes()[:n_bytes])
-    with pytest.raises(ValueError, match=r"net\.safetensors is .*truncated or damaged"):
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"net\.safetensors is truncated or damaged"):
         load_model(path)
-
-
-def test_load_model_of_another_kind_of_file(path):
-    for content in (pickle.dumps("hello"), b"PK\x03\x04" * 100):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"safetensors is not a file written by"):
-            load_model(path)
-    save_file({"weight": np.ones(3)}, path)
+    path.write_bytes(pickle.dumps("hello"))
     with pytest.raises(ValueError, match=r"net\.safetensors is not a file written by"):
         load_model(path)
     write_container(path, {}, {}, kind="fit")

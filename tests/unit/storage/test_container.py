@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import math
@@ -117,7 +118,9 @@ def test_container_of_a_newer_version(path, monkeypatch):
             for encoding in ("utf-8", "utf-16", "utf-32", "latin-1")
         )
     ]
-    + [n.to_bytes(8, "little") + b"{} " * 9 for n in (0, 2**22 + 100, 2**64 - 1)],
+    + [n.to_bytes(8, "little") + b"{} " * 9 for n in (0, 2**22 + 100, 2**64 - 1)]
+    + [(2**22).to_bytes(8, "little") + b"[" * 2**22, gzip.compress(bytes(10**7))],
+    ids=range(14),
 )
 def test_container_refuses_other_files(path, content):
     path.write_bytes(content)
