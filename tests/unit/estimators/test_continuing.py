@@ -1,4 +1,4 @@
-"""Parameters set between calls take effect, or are refused before anything changes."""
+"""Calls that continue a training: what takes effect, what is refused, what stays."""
 
 import copy
 import pickle
@@ -8,9 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from sklearn.utils import compute_sample_weight
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
+
+CALLS = pytest.mark.parametrize("how", ["partial_fit", "fit"])
 
 
 def weights_after(net, X, y, how):
@@ -23,62 +26,71 @@ def weights_after(net, X, y, how):
     return torch.cat([p.detach().flatten() for p in net.module_.parameters()])
 
 
-TAKE_EFFECT = [
-    {"lr": 0.03},
-    {"optimizer__lr": 0.03},
-    {"optimizer__weight_decay": 0.5},
-    {"optimizer__betas": (0.1, 0.2)},
-    {"optimizer__eps": 1.0},
-    {"optimizer__amsgrad": True},
-    {"optimizer": torch.optim.SGD},
-    {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
-    {"optimizer__param_groups": [("head.*", {"lr": 0.2})]},
-    {"dropout": 0.0},
-    {"module__dropout": 0.9},
-    {"label_smoothing": 0.5},
-    {"criterion__label_smoothing": 0.5},
-    {"precision": "bfloat16"},
-    {"batch_size": 7},
-    {"iterator_train__shuffle": False},
-    {"augment": {"shift": 3}},
-    {"class_weight": {0: 5.0}},
-    {"random_state": 5},
-]
+@pytest.fixture(scope="module")
+def rows(X, y):
+    """Images and labels, fewer than elsewhere."""
+    return X[:120], y[:120]
 
 
 @pytest.fixture(scope="module")
-def once(X, y):
-    """A net that was trained for one epoch, and may go on."""
+def once(rows):
+    """A net that was trained for one epoch, and may continue."""
     net = LeNet5Classifier(
         lr=0.01, batch_size=32, device="cpu", random_state=0, warm_start=True
     )
-    return net.partial_fit(X[:120], y[:120], classes=range(10))
+    return net.partial_fit(*rows, classes=range(10))
 
 
 @pytest.fixture(scope="module")
-def unchanged(once, X, y):
+def unchanged(once, rows):
     """A function that returns the weights of one more call with nothing set."""
 
     @cache
     def weights(how, pickled):
         net = pickle.loads(pickle.dumps(once)) if pickled else once
-        return weights_after(net, X[:120], y[:120], how)
+        return weights_after(net, *rows, how)
 
     return weights
 
 
-@pytest.mark.parametrize("how", ["partial_fit", "fit"])
-@pytest.mark.parametrize("params", TAKE_EFFECT, ids=lambda params: str(list(params)))
+@CALLS
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 0.03},
+        {"optimizer__lr": 0.03},
+        {"optimizer__weight_decay": 0.5},
+        {"optimizer__betas": (0.1, 0.2)},
+        {"optimizer__eps": 1.0},
+        {"optimizer__amsgrad": True},
+        {"optimizer": torch.optim.SGD},
+        {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
+        {"optimizer__param_groups": [("head.*", {"lr": 0.2})]},
+        {"dropout": 0.0},
+        {"module__dropout": 0.9},
+        {"label_smoothing": 0.5},
+        {"criterion__label_smoothing": 0.5},
+        {"precision": "bfloat16"},
+        {"batch_size": 7},
+        {"iterator_train__shuffle": False},
+        {"augment": {"shift": 3}},
+        {"class_weight": {0: 5.0}},
+        {"random_state": 5},
+    ],
+    ids=lambda params: str(list(params)),
+)
 @pytest.mark.parametrize("pickled", [True, False], ids=["pickled", "kept"])
-def test_takes_effect(once, unchanged, X, y, params, how, pickled):
-    X, y = X[:120], y[:120]
+def test_params_set_between_calls_take_effect(
+    once, unchanged, rows, params, how, pickled
+):
     net = pickle.loads(pickle.dumps(once)) if pickled else copy.deepcopy(once)
-    changed = weights_after(net.set_params(**params), X, y, how)
+    changed = weights_after(net.set_params(**params), *rows, how)
     assert not torch.equal(unchanged(how, pickled), changed)
     # Nothing else did it.
     assert torch.equal(unchanged(how, pickled), unchanged(how, False))
 
 
+@CALLS
 @pytest.mark.parametrize(
     ("params", "match"),
     [
@@ -93,41 +105,49 @@ def test_takes_effect(once, unchanged, X, y, params, how, pickled):
         ({"lr_schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "metric"),
     ],
 )
-@pytest.mark.parametrize("how", ["partial_fit", "fit"])
-def test_is_refused_and_nothing_is_lost(once, X, y, params, match, how):
+def test_params_set_between_calls_are_refused_without_loss(
+    once, unchanged, rows, params, match, how
+):
     if how == "partial_fit" and "lr_schedule" in params:
         pytest.skip("partial_fit has no schedule")
-    net, before = copy.deepcopy(once), once.predict_proba(X)
-    net.set_params(**params)
+    net = copy.deepcopy(once).set_params(**params)
     with pytest.raises(ValueError, match=match):
-        getattr(net, how)(X, y)
+        getattr(net, how)(*rows)
     for name in params:
         if name in LeNet5Classifier().get_params():
             net.set_params(**{name: getattr(once, name)})
         else:
             delattr(net, name)
-    assert np.array_equal(net.predict_proba(X), before)
-    assert torch.equal(
-        weights_after(net, X, y, "partial_fit"),
-        weights_after(once, X, y, "partial_fit"),
-    )
+    assert np.array_equal(net.predict_proba(rows[0]), once.predict_proba(rows[0]))
+    after = weights_after(net, *rows, "partial_fit")
+    assert torch.equal(after, unchanged("partial_fit", False))
 
 
-def test_another_optimizer_after_a_pickle_keeps_the_weights(once, X, y):
-    net = pickle.loads(pickle.dumps(once)).set_params(optimizer=torch.optim.SGD)
-    net.partial_fit(X, y)
-    assert net.n_iter_ == 2
-    assert isinstance(net.optimizer_, torch.optim.SGD)
+def test_optimizer_stays_the_same_object(once, rows):
+    net = copy.deepcopy(once).partial_fit(*rows)
+    optimizer, called = net.optimizer_, []
+    optimizer.register_step_post_hook(lambda *args: called.append(1))
+    net.set_params(lr=0.001).partial_fit(*rows)
+    assert net.optimizer_ is optimizer
+    assert called
+    assert all(float(state["step"]) > 8 for state in optimizer.state.values())
+
+
+# Schedules ----------------------------------------------------------------------------
 
 
 class Groups(Callback):
-    """What the optimizer starts with."""
+    """Notes the optimizer's first group at the start."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.group = dict(net.optimizer_.param_groups[0])
 
 
-def test_a_schedule_leaves_nothing_for_the_next_call(X, y, quick):
+def halving(optimizer, total_steps):
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+def test_lr_schedule_leaves_nothing_for_the_next_call(X, y, quick):
     """No momentum of its cycle, and no first rate that hides a new ``lr``."""
     groups = Groups()
     net = LeNet5Classifier(**quick, lr_schedule="one_cycle", callbacks=[groups])
@@ -143,23 +163,9 @@ def test_a_schedule_leaves_nothing_for_the_next_call(X, y, quick):
     assert net.optimizer_.param_groups[0]["initial_lr"] == 0.125
 
 
-def halving(optimizer, total_steps):
-    return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-
-
-def test_the_optimizer_goes_on_as_the_same_object(once, X, y):
-    net = copy.deepcopy(once).partial_fit(X, y)
-    optimizer, called = net.optimizer_, []
-    optimizer.register_step_post_hook(lambda *args: called.append(1))
-    net.set_params(lr=0.001).partial_fit(X, y)
-    assert net.optimizer_ is optimizer
-    assert called
-    assert all(float(state["step"]) > 8 for state in optimizer.state.values())
-
-
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
 @pytest.mark.parametrize("policy", ["one_cycle", "cosine"])
-def test_no_alarm_of_a_schedule_that_meets_a_trained_optimizer(
+def test_lr_schedule_with_a_trained_optimizer_gives_no_warning(
     X, y, quick, optimizer, policy
 ):
     net = LeNet5Classifier(
@@ -183,7 +189,7 @@ def test_no_alarm_of_a_schedule_that_meets_a_trained_optimizer(
         ("PolynomialLR", {}),
     ],
 )
-def test_a_class_of_schedulers_steps(X, y, quick, policy, kwargs):
+def test_lr_schedule_may_be_a_class_of_torch(X, y, quick, policy, kwargs):
     rates = []
 
     class Rates(Callback):
@@ -201,18 +207,18 @@ def test_a_class_of_schedulers_steps(X, y, quick, policy, kwargs):
         assert rates[:5] == [0.01, 0.01, 0.005, 0.005, 0.0025]
 
 
-def test_one_cycle_with_a_single_step_trains(X, y, quick):
+def test_lr_schedule_of_a_single_step_trains(X, y, quick):
     settings = quick | {"max_epochs": 1, "batch_size": -1, "dropout": 0}
     cycle = LeNet5Classifier(**settings, lr_schedule="one_cycle").fit(X, y)
     constant = LeNet5Classifier(**settings).fit(X, y)
     assert np.array_equal(cycle.predict_proba(X), constant.predict_proba(X))
 
 
-# Warm starts
+# Warm starts --------------------------------------------------------------------------
 
 
 class Seen(Callback):
-    """The order of the rows in each fit, and the images as they were trained on."""
+    """Notes the order of the rows and the images of each fit, and its split."""
 
     def __init__(self):
         self.orders, self.images, self.valid = [], [], []
@@ -232,35 +238,37 @@ class Seen(Callback):
 
 @pytest.mark.parametrize("random_state", [0, None, np.random.RandomState(3)])
 @pytest.mark.parametrize("kind", [LeNet5Classifier, MiniVGGClassifier])
-def test_warm_fits_draw_anew_and_keep_the_split(X, y, quick, random_state, kind):
+def test_warm_start_draws_again_and_keeps_the_split(rows, quick, random_state, kind):
     small = {} if kind is LeNet5Classifier else {"module__hidden_units": 8}
-    settings = quick | {"max_epochs": 1, "random_state": random_state, **small}
-    settings |= {"augment": {"shift": 2}, "warm_start": True}
     seen = Seen()
-    net = kind(**settings).set_params(callbacks=[seen])
+    net = kind(
+        **quick | {"max_epochs": 1, "random_state": random_state, **small},
+        augment={"shift": 2},
+        warm_start=True,
+        callbacks=[seen],
+    )
     for _ in range(3):
-        net.fit(X[:100], y[:100])
+        net.fit(*rows)
     assert len({tuple(order) for order in seen.orders}) == 3
     assert len({tuple(images) for images in seen.images}) == 3
     assert seen.valid[0] == seen.valid[1] == seen.valid[2]
 
 
-def test_warm_fits_are_reproducible(X, y, quick):
+def test_warm_start_is_reproducible(rows, quick, same_predictions):
     nets = [LeNet5Classifier(**quick, warm_start=True) for _ in range(2)]
     for net in nets:
-        net.fit(X, y).fit(X, y)
-    first, second = (net.predict_proba(X) for net in nets)
-    assert np.array_equal(first, second)
+        net.fit(*rows).fit(*rows)
+    assert same_predictions(*nets, rows[0])
 
 
-def test_dropout_is_drawn_anew_in_a_warm_fit(X, y, quick):
+def test_warm_start_draws_dropout_again(rows, quick):
     settings = quick | {"max_epochs": 1, "iterator_train__shuffle": False, "lr": 1e-12}
     net = LeNet5Classifier(**settings, warm_start=True)
-    losses = [net.fit(X, y).history_[-1, "train_loss"] for _ in range(3)]
+    losses = [net.fit(*rows).history_[-1, "train_loss"] for _ in range(3)]
     assert len(set(losses)) == 3
 
 
-# class_weight
+# class_weight -------------------------------------------------------------------------
 
 
 WEIGHTS = {**dict.fromkeys(range(9), 1e-4), 9: 1000.0}
@@ -279,31 +287,23 @@ def test_class_weight_is_multiplied_with_sample_weight(X, y, quick):
 
 
 @pytest.mark.parametrize("class_weight", ["balanced", {1: 3.0}, WEIGHTS])
-def test_class_weight_with_validation_rows_of_one_s_own(X, y, quick, class_weight):
-    from sklearn.utils import compute_sample_weight
-
-    settings = quick | {"max_epochs": 2}
-    net = LeNet5Classifier(**settings, class_weight=class_weight)
-    net.fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:])
+def test_class_weight_applies_to_given_validation_rows(X, y, quick, class_weight):
+    train, valid = (X[:150], y[:150]), (X[150:], y[150:])
+    net = LeNet5Classifier(**quick, class_weight=class_weight)
+    net.fit(*train, X_val=valid[0], y_val=valid[1])
+    of_train, of_valid = (
+        compute_sample_weight(class_weight, labels) for labels in (y[:150], y[150:])
+    )
     if class_weight == "balanced":  # counts those that are trained on
         counted = {c: 150 / 10 / (y[:150] == c).sum() for c in range(10)}
-        row_weights = np.vectorize(counted.get)(y[150:])
-    else:
-        row_weights = compute_sample_weight(class_weight, y[150:])
-    twin = LeNet5Classifier(**settings).fit(
-        X[:150],
-        y[:150],
-        compute_sample_weight(class_weight, y[:150]),
-        X[150:],
-        y[150:],
-        row_weights,
-    )
+        of_valid = np.vectorize(counted.get)(y[150:])
+    twin = LeNet5Classifier(**quick).fit(*train, of_train, *valid, of_valid)
     assert net.history_[:, "valid_loss"] == pytest.approx(
         twin.history_[:, "valid_loss"], rel=1e-4
     )
 
 
-def test_class_weight_that_leaves_nothing_to_validate_on(X, y, quick):
+def test_class_weight_must_leave_rows_to_validate_on(X, y, quick):
     weights = {**dict.fromkeys(range(9), 0.0), 9: 1.0}
     net = LeNet5Classifier(**quick, class_weight=weights)
     with pytest.raises(ValueError, match=r"class_weight leaves .*rows to validate on"):
