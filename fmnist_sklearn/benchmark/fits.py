@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
+from ..displays.predictions import rank_predictions
 from ..models import Model
 from ..training import split_rows
 from .data import Images
@@ -126,16 +127,9 @@ def evaluate(estimator: Any, X: Any, y: Any) -> Record:
     y = np.asarray(y)
     probabilities = estimator.predict_proba(X)  # (n, n_classes)
     classes = estimator.classes_
-    chosen = probabilities.argmax(axis=1)
-    predicted = classes[chosen]
+    predicted = classes[probabilities.argmax(axis=1)]
     labels = np.union1d(classes, y)
-    # A label that is not among the training images has probability 0.
-    columns = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-    rows = np.arange(len(y))
-    expected = np.where(classes[columns] == y, probabilities[rows, columns], 0)
-    losses = -np.log(np.maximum(expected, np.finfo(np.float32).tiny))
-    wrong = np.flatnonzero(predicted != y)
-    worst = wrong[np.argsort(-losses[wrong], kind="stable")][:_N_MISTAKES]
+    losses, mistakes = rank_predictions(y, probabilities, classes)
     return {
         "accuracy": float(np.mean(predicted == y)),
         "labels": labels.tolist(),
@@ -145,10 +139,10 @@ def evaluate(estimator: Any, X: Any, y: Any) -> Record:
                 "index": int(i),
                 "true": y[[i]].tolist()[0],
                 "predicted": predicted[[i]].tolist()[0],
-                "confidence": float(probabilities[i, chosen[i]]),
+                "confidence": float(probabilities[i].max()),
                 "loss": float(losses[i]),
             }
-            for i in worst
+            for i in mistakes[:_N_MISTAKES]
         ],
         "image_shape": tuple(estimator.image_shape_),
     }

@@ -10,14 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..datasets import CLASS_NAMES
-from ..displays import TrainingCurvesDisplay
-from ..displays.curves import EpochRows
-from ..displays.heatmap import tick_labels
+from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.predictions import pixel_range
 from ..displays.style import ROW_COLORS
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     import jinja2
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from ..displays import SearchHeatmapDisplay
 
 # metric -> (title, label of the y axis, its unit)
 _CHARTS = {
@@ -66,7 +67,12 @@ class Judged:
 
 
 def render(
-    *, table: pd.DataFrame, best: str, curves: Mapping[str, EpochRows], **page: Any
+    *,
+    table: pd.DataFrame,
+    best: str,
+    curves: Mapping[str, EpochRows],
+    heat_map: SearchHeatmapDisplay | None,
+    **page: Any,
 ) -> str:
     """Write ``report.html``.
 
@@ -81,22 +87,28 @@ def render(
         Name of the best row.
     curves : mapping of str to sequence of mapping
         Name of a row -> its epochs.
+    heat_map : SearchHeatmapDisplay or None
+        Of a search; it is not drawn, but written as a table.
     **page : dict
         Other values of the template: "title", "notes" (what readers of the table must
-        know), "facts" and "commands" (how the run was made), "judged" (a
-        :class:`Judged` for each row), and "heat_map", a ``SearchHeatmapDisplay`` or
-        None.
+        know), "facts" and "commands" (how the run was made), and "judged" (a
+        :class:`Judged` for each row).
 
     Returns
     -------
     html : str
         One file that needs no other.
     """
-    environment = _environment()
+    if heat_map is not None:
+        from ..displays.heatmap import tick_labels
+
+        page["columns_and_rows"] = [
+            tick_labels(values) for values in (heat_map.x_values, heat_map.y_values)
+        ]
     rows = list(curves)
-    style = environment.get_template("report.css").render(n_rows=len(rows))
-    script = environment.get_template("report.js").render()
-    return environment.get_template("report.html").render(
+    style = _template("report.css").render(n_rows=len(rows))
+    script = _template("report.js").render()
+    return _template("report.html").render(
         **page,
         columns=[
             (name, all(_number(text) is not None for text in table[name] if text))
@@ -107,6 +119,7 @@ def render(
         rows=rows,
         charts=make_charts(curves),
         size=SIZE,
+        heat_map=heat_map,
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -115,18 +128,18 @@ def render(
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _template(name: str) -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__),
-        autoescape=lambda name: name == "report.html",
+        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, tick_labels=tick_labels)
-    return environment
+    environment.filters["number"] = _number
+    text = Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
+    return environment.from_string(text)
 
 
 def _hash(text: str) -> str:

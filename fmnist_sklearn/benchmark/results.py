@@ -6,23 +6,32 @@ import html
 import json
 import math
 import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..displays import SearchHeatmapDisplay
-from ..storage import atomic_write
+import joblib
+import torch
+
+from ..storage import atomic_write, check_writable
 from .data import Images
-from .environment import describe_hardware, describe_versions
 from .report import Judged, benchmark_figures, render
 from .tables import table_to_markdown, with_spread
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from ..displays import SearchHeatmapDisplay
 
 # (row, accuracy, training time in s, epochs), as published. The last row is printed
 # there with a batch size of 18.
@@ -65,8 +74,7 @@ def make_record(
 def prepare_folder(folder: str | os.PathLike[str]) -> None:
     """Create a folder, and check before the training that it can be written to."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"out={os.fspath(folder)!r} cannot be written to.")
+    check_writable(Path(folder, "report.html"))
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -516,3 +524,96 @@ def to_jsonable(value: Any) -> Any:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return repr(value)
+
+
+# The circumstances of a run ---------------------------------------------------------
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "skorch",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "fmnist-sklearn",
+)
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Describe the processor, its cores, the GPU and the operating system.
+
+    Returns
+    -------
+    hardware : dict
+        ``"cpu"`` (model name), ``"cores"`` (those this process may use),
+        ``"torch_threads"``, ``"gpu"`` (name of the CUDA device, or None) and
+        ``"system"``.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn.benchmark import describe_hardware
+    >>> list(describe_hardware())
+    ['cpu', 'cores', 'torch_threads', 'gpu', 'system']
+    """
+    has_gpu = torch.cuda.is_available()
+    return {
+        "cpu": _cpu_model(),
+        "cores": joblib.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if has_gpu else None,
+        "system": platform.platform(terse=True),
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that training runs on.
+
+    Returns
+    -------
+    versions : dict of str to str
+        "python" or the name of a package -> its version.
+
+    Examples
+    --------
+    >>> from fmnist_sklearn.benchmark import describe_versions
+    >>> sorted(describe_versions())[:3]
+    ['fmnist-sklearn', 'numpy', 'pandas']
+    """
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree
+            versions[package] = "not installed"
+    return versions
+
+
+def describe_command() -> list[str]:
+    """Return the shell command that this process runs, if it is one of ours.
+
+    Returns
+    -------
+    lines : list of str
+        One command line; none in a script, a notebook or another program.
+    """
+    program = Path(sys.argv[0])
+    if program.stem == "fmnist-sklearn":
+        return [shlex.join(["fmnist-sklearn", *sys.argv[1:]])]
+    if program.name == "__main__.py" and program.parent.name == "fmnist_sklearn":
+        return [shlex.join(["python", "-m", "fmnist_sklearn", *sys.argv[1:]])]
+    return []
+
+
+def _cpu_model() -> str:
+    """Return the model of the processor; on Linux, platform knows only its family."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^model name\s*: *(\S.*)$", text, re.MULTILINE):
+            return found[1].strip()
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        output = subprocess.run(command, capture_output=True, text=True).stdout
+        if output.strip():
+            return output.strip()
+    return platform.processor() or platform.machine() or "unknown"

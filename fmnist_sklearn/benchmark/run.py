@@ -24,11 +24,10 @@ from ..models import MODELS, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
 from .data import Images, load_data, take_arrays
-from .environment import describe_command
 from .fits import Record, Trial, mean_epochs, table_row, train_trials
 from .progress import RunProgress, Work
 from .report import judge_row
-from .results import BenchmarkResult, make_record, prepare_folder
+from .results import BenchmarkResult, describe_command, make_record, prepare_folder
 
 # Parameters that benchmarks and searches share.
 COMMON_PARAMETERS = {

@@ -21,25 +21,27 @@ from sklearn.model_selection import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..displays import SearchHeatmapDisplay
-from ..displays.heatmap import score_grid, searched_parameters
+from ..displays.heatmap import (
+    SearchHeatmapDisplay,
+    score_grid,
+    searched_parameters,
+)
 from ..models import find_model
 from .cluster import Report, connected, following, running_on
 from .data import Images, load_data, take_arrays
-from .environment import describe_command
 from .fits import epoch_rows, evaluate, mean_epochs
 from .progress import RunProgress, Work
 from .report import judge_row
 from .results import (
     SearchResult,
+    describe_command,
     describe_params,
     make_record,
     prepare_folder,
     row_names,
 )
 from .run import COMMON_PARAMETERS
-from .scoring import benchmark_scoring
-from .tables import benchmark_table
+from .tables import benchmark_scoring, benchmark_table
 
 _FACTOR = 3  # of halving: candidates are divided by it, and epochs multiplied
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
@@ -300,37 +302,37 @@ def _plan(
     scorer: ReportingScorer,
 ) -> tuple[Any, list[tuple[int, int]]]:
     """Make the search, and count what it will fit: candidates, and epochs of each."""
-    common = {
-        "scoring": scorer,
-        "refit": "score",
-        "cv": StratifiedKFold(cv, shuffle=True, random_state=seed),
-        "error_score": "raise",
-    }
     params = dict(params)
     n_epochs = estimator.max_epochs
+    kind, settings = GridSearchCV, dict[str, Any]()
     if strategy == "random":
+        kind, settings = RandomizedSearchCV, {"n_iter": n_iter, "random_state": seed}
         if all(isinstance(values, list | tuple) for values in params.values()):
-            n_iter = min(n_iter, len(ParameterGrid(params)))
-        search = RandomizedSearchCV(
-            estimator, params, n_iter=n_iter, random_state=seed, **common
-        )
-        return search, [(n_iter, n_epochs)]
-    n_candidates = len(ParameterGrid(params))
-    if strategy == "grid":
-        return GridSearchCV(estimator, params, **common), [(n_candidates, n_epochs)]
-    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-    from sklearn.model_selection import HalvingGridSearchCV
+            settings["n_iter"] = min(n_iter, len(ParameterGrid(params)))
+        rungs = [(settings["n_iter"], n_epochs)]
+    elif strategy == "grid":
+        rungs = [(len(ParameterGrid(params)), n_epochs)]
+    else:
+        from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+        from sklearn.model_selection import HalvingGridSearchCV
 
-    rungs = plan_halving(n_candidates, n_epochs)
-    search = HalvingGridSearchCV(
+        rungs = plan_halving(len(ParameterGrid(params)), n_epochs)
+        kind = HalvingGridSearchCV
+        settings = {
+            "resource": "max_epochs",
+            "min_resources": rungs[0][1],
+            "max_resources": n_epochs,
+            "factor": _FACTOR,
+            "return_train_score": False,
+        }
+    search = kind(
         estimator,
         params,
-        resource="max_epochs",
-        min_resources=rungs[0][1],
-        max_resources=n_epochs,
-        factor=_FACTOR,
-        return_train_score=False,
-        **common,
+        scoring=scorer,
+        refit="score",
+        cv=StratifiedKFold(cv, shuffle=True, random_state=seed),
+        error_score="raise",
+        **settings,
     )
     return search, rungs
 

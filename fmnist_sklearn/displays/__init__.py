@@ -1,13 +1,5 @@
 """Figures of training curves, searches, filters and predictions."""
 
-from .curves import TrainingCurvesDisplay
-from .filters import FiltersDisplay
-from .heatmap import SearchHeatmapDisplay
-from .predictions import PredictionsDisplay
+import lazy_loader
 
-__all__ = [
-    "FiltersDisplay",
-    "PredictionsDisplay",
-    "SearchHeatmapDisplay",
-    "TrainingCurvesDisplay",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

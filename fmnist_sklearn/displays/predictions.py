@@ -75,7 +75,7 @@ class PredictionsDisplay:
     y_true: Sequence[Any]
     y_pred: Sequence[Any]
     confidence: Sequence[float]
-    loss: Sequence[float]
+    loss: Sequence[float] | np.ndarray
     ax_: Axes = field(init=False)
     axes_: np.ndarray = field(init=False)
     figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
@@ -277,14 +277,9 @@ class PredictionsDisplay:
                 "classes and display_labels must have an entry for each column of "
                 f"y_proba; got {len(classes)}, {len(names)} and {y_proba.shape[1]}."
             )
-        # A label that the model does not know has probability 0.
-        is_true = y_true[:, None] == classes
-        expected = np.where(is_true, y_proba, 0).sum(axis=1)
-        loss = -np.log(np.maximum(expected, np.finfo(np.float32).tiny))
+        loss, mistakes = rank_predictions(y_true, y_proba, classes)
+        order = mistakes if only_mistakes else np.argsort(-loss, kind="stable")
         chosen = y_proba.argmax(axis=1)
-        order = np.argsort(-loss, kind="stable")
-        if only_mistakes:
-            order = order[classes[chosen[order]] != y_true[order]]
         name_of = dict(zip(classes.tolist(), names.tolist(), strict=True))
         display = cls(
             images=_as_images(X, image_shape)[order],
@@ -294,6 +289,36 @@ class PredictionsDisplay:
             loss=loss[order],
         )
         return display.plot(ax, **plot_kw)
+
+
+def rank_predictions(
+    y_true: np.ndarray, y_proba: np.ndarray, classes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss of each prediction, and the mistakes, the highest loss first.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n,)
+        True labels.
+    y_proba : ndarray of shape (n, n_classes)
+        Probability of each class.
+    classes : ndarray of shape (n_classes,)
+        Labels of the columns of `y_proba`.
+
+    Returns
+    -------
+    loss : ndarray of shape (n,)
+        Cross-entropy, in nats.
+    mistakes : ndarray of int
+        Places of the wrong predictions.
+    """
+    # A label that the model does not know has probability 0.
+    is_true = y_true[:, None] == classes
+    expected = np.where(is_true, y_proba, 0).sum(axis=1)
+    loss = -np.log(np.maximum(expected, np.finfo(np.float32).tiny))
+    order = np.argsort(-loss, kind="stable")
+    is_wrong = classes[y_proba.argmax(axis=1)] != y_true
+    return loss, order[is_wrong[order]]
 
 
 def _as_images(X: np.ndarray, image_shape: tuple[int, int, int] | None) -> np.ndarray:

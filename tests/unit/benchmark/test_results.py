@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fmnist_sklearn.benchmark import BenchmarkResult, environment
+from fmnist_sklearn.benchmark import BenchmarkResult, results
 from fmnist_sklearn.benchmark.results import PUBLISHED_ROWS, to_jsonable
 
 
@@ -136,14 +136,14 @@ def test_to_jsonable():
 
 
 def test_describe_hardware_and_versions(monkeypatch):
-    hardware = environment.describe_hardware()
+    hardware = results.describe_hardware()
     assert hardware["cpu"]
     assert hardware["torch_threads"] == torch.get_num_threads()
-    versions = environment.describe_versions()
+    versions = results.describe_versions()
     assert versions["python"] == platform.python_version()
     assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    monkeypatch.setattr(environment, "_PACKAGES", ("no-such-package",))
-    assert environment.describe_versions()["no-such-package"] == "not installed"
+    monkeypatch.setattr(results, "_PACKAGES", ("no-such-package",))
+    assert results.describe_versions()["no-such-package"] == "not installed"
 
 
 @pytest.mark.parametrize(
@@ -162,4 +162,4 @@ def test_describe_hardware_and_versions(monkeypatch):
 )
 def test_describe_command(monkeypatch, argv, expected):
     monkeypatch.setattr(sys, "argv", argv)
-    assert environment.describe_command() == expected
+    assert results.describe_command() == expected

@@ -33,7 +33,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.benchmark.scoring import (
+from fmnist_sklearn.benchmark.tables import (
     benchmark_scoring,
     describe_scoring,
     search_scores_accuracy,
