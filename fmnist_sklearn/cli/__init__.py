@@ -1,7 +1,7 @@
 """The command ``fmnist-sklearn``: its arguments, its help and its exit status.
 
-Only what parses the arguments is imported here; each command imports the rest when it
-runs, so that ``--help`` does not load torch.
+Only what parses the arguments is imported at once; each command imports what it needs
+when it runs, so that ``--help`` does not load torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -23,8 +23,15 @@ from typing import Any
 import shtab
 
 from .._version import __version__
-from . import train, use
-from .output import escape_unencodable, flush_output, print_notice
+from .output import (
+    escape_unencodable,
+    flush_output,
+    print_json,
+    print_line,
+    print_notice,
+    print_table,
+    printable,
+)
 
 _INTERRUPTED = 130  # the status that a shell reports for a process ended by Ctrl-C
 
@@ -78,6 +85,248 @@ def _run(argv: Sequence[str] | None) -> int:
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
     """Show a warning without the line of code that raised it."""
     print_notice(f"warning: {message}")
+
+
+# Commands that train ------------------------------------------------------------------
+#
+# The docstring of a command is its help, its parameters are the options. `options` are
+# those of run_benchmark and run_search, and those of a folder of pictures.
+
+
+def _benchmark(
+    *, out: Path = Path("benchmark_results"), json: bool = False, **options: Any
+) -> int:
+    """Compare both networks: table, figures and files.
+
+    fmnist-sklearn benchmark
+    fmnist-sklearn benchmark --data sample --models lenet5 --lr 0.003 0.01
+    fmnist-sklearn benchmark --data photos --image-shape 3x64x64
+    fmnist-sklearn benchmark --recipe accurate --cv 5 --memory fits --out table
+    """
+    from ..benchmark import run_benchmark
+
+    options["data"] = _load_folder(options)
+    result = run_benchmark(out=out, **options)
+    return _print_result(result, result.paths, out, json)
+
+
+def _search(
+    model: str,
+    *,
+    out: Path = Path("search_results"),
+    json: bool = False,
+    **options: Any,
+) -> int:
+    """Search the best values of a network's parameters by cross-validation.
+
+    fmnist-sklearn search lenet5 --lr 0.001 0.003 0.01 --batch-size 64 128
+    fmnist-sklearn search minivgg --lr 0.001 0.01 --strategy halving --n-jobs -1
+    fmnist-sklearn search lenet5 --dropout 0.1 0.3 0.5 --memory fits --workers 2
+    fmnist-sklearn search lenet5 --data photos --lr 0.003 0.01 0.03
+    """
+    from ..benchmark import Images, run_search
+    from ..persistence import save_model
+
+    names = [option[2:].replace("-", "_") for option in SEARCHED]
+    params = {name: options.pop(name) for name in names if name in options}
+    if not params:
+        expected = ", ".join(SEARCHED)
+        raise ValueError(f"nothing to try: give values to at least one of {expected}")
+    options["data"] = data = _load_folder(options)
+    result = run_search(model, params, out=out, **options)
+    path = out / "best.safetensors"
+    preparation = data.preparation if isinstance(data, Images) else "clothing"
+    save_model(result.search.best_estimator_, path, preparation=preparation)
+    return _print_result(result, [*result.paths, path], out, json)
+
+
+def _fit(
+    model: str,
+    *,
+    out: Path,
+    recipe: str = "fast",
+    batch_size: int = 64,
+    data_home: Path | None = None,
+    json: bool = False,
+    **options: Any,
+) -> int:
+    """Train one network and save it.
+
+    fmnist-sklearn fit lenet5 --out net.safetensors
+    fmnist-sklearn fit minivgg --recipe accurate --out best.safetensors
+    fmnist-sklearn fit lenet5 --data photos --recipe accurate --out net.safetensors
+    fmnist-sklearn fit minivgg --data photos --test others --out net.safetensors
+    """
+    from ..benchmark import Images, RunProgress, Work, load_data, with_class_names
+    from ..models import find_model
+    from ..persistence import save_model
+    from ..storage import check_writable
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out must name a file in a folder that exists: {out}")
+    check_writable(out)  # an error before hours of training rather than after
+    estimator = find_model(model).make(
+        recipe, batch_size=batch_size, random_state=options.get("seed", 0)
+    )
+    images = _load_folder(options)
+    if not isinstance(images, Images):
+        # Trained on the names of the classes, the network predicts names.
+        images = with_class_names(load_data(images, data_home))
+    with RunProgress([Work(model, estimator.max_epochs)]) as progress:
+        progress.begin_work(0)
+        with progress.following():
+            estimator.fit(images.X_train, images.y_train)
+    accuracy = estimator.score(images.X_test, images.y_test)
+    save_model(estimator, out, preparation=images.preparation)
+    facts = {
+        "model": model,
+        "n_train": images.n_train,
+        "n_test": images.n_test,
+        "test_accuracy": accuracy,
+        "training_time_s": estimator.fit_time_,
+        "epochs": estimator.n_iter_,
+        "files": [str(out)],
+    }
+    text = (
+        f"{model}, trained on {images.n_train:,} images in {estimator.fit_time_:.1f} "
+        f"s: accuracy {accuracy:.4f} on {images.n_test:,} test images. Saved as "
+        f"{printable(out)}"
+    )
+    return _print_facts(facts, text, json)
+
+
+def _load_folder(options: dict[str, Any]) -> Any:
+    """Return the choice of Fashion-MNIST, or the images of a folder of pictures.
+
+    The options that are only for folders are removed from `options`.
+    """
+    data = options.pop("data", "auto")
+    names = [name for name in ("test", "image_shape", "prepare") if name in options]
+    folder_options = {name: options.pop(name) for name in names}
+    if isinstance(data, Path):
+        from ..benchmark import load_pictures
+
+        return load_pictures(data, seed=options.get("seed", 0), **folder_options)
+    if names:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise ValueError(
+            f"{given}: only with a folder of pictures, --data DIR; got --data {data}"
+        )
+    return data
+
+
+def _print_result(result: Any, paths: list[Path], out: Path, json: bool) -> int:
+    """Print the result of a benchmark or a search, and the files written."""
+    from ..benchmark.results import to_jsonable
+
+    if json:
+        print_json({**to_jsonable(result.record), "files": list(map(str, paths))})
+        return 0
+    print_table(result.format_table())
+    for note in result.format_notes():
+        print_line(note)
+    names = ", ".join(path.name for path in paths)
+    print_line(f"Written to {printable(out)}: {names}")
+    return 0
+
+
+# Commands on stored networks, data and cached fits ------------------------------------
+
+
+def _predict(
+    model: Path,
+    images: list[str],
+    *,
+    format: str = "text",
+    json: bool = False,
+    **options: Any,
+) -> int:
+    """Classify pictures by a saved network.
+
+    fmnist-sklearn predict net.safetensors shoe.png coat.jpg
+    fmnist-sklearn predict net.safetensors photos --format csv --out answers.csv
+    fmnist-sklearn predict net.safetensors photos --top 3 --min-confidence 0.8
+    """
+    from .predict import predict_files
+
+    format_ = "json" if json else format
+    return 0 if predict_files(model, images, format_=format_, **options) else 1
+
+
+def _show(model: Path, *, json: bool = False) -> int:
+    """Describe a saved network.
+
+    fmnist-sklearn show net.safetensors
+    fmnist-sklearn show net.safetensors --json
+    """
+    from ..benchmark.results import to_jsonable
+    from ..persistence import inspect_model
+
+    summary = inspect_model(model)
+    return _print_facts(to_jsonable(asdict(summary)), str(summary), json)
+
+
+def _export(model: Path, *, out: Path, input_dtype: str = "uint8") -> int:
+    """Write a saved network as an ONNX graph.
+
+    fmnist-sklearn export net.safetensors --out net.onnx
+    fmnist-sklearn export net.safetensors --out net.onnx --input-dtype float32
+    """
+    from ..export import export_onnx
+    from ..persistence import load_model
+
+    export_onnx(load_model(model), out, input_dtype=input_dtype)
+    print_line(f"Written to {printable(out)}")
+    return 0
+
+
+def _fetch(*, data_home: Path | None = None, json: bool = False) -> int:
+    """Download the full Fashion-MNIST and verify it.
+
+    fmnist-sklearn fetch
+    fmnist-sklearn fetch --data-home datasets
+    """
+    from .. import datasets
+
+    images = datasets.fetch_fashion_mnist(subset="all", data_home=data_home)
+    source = datasets.fashion_mnist_source(data_home) or images.source
+    n_images = len(images.target)
+    text = f"Fashion-MNIST, {n_images:,} images, verified: {printable(source)}"
+    return _print_facts({"n_images": n_images, "source": source}, text, json)
+
+
+def _fits(memory: Path, *, clear: bool = False, json: bool = False) -> int:
+    """List or delete the fits that --memory keeps in a folder.
+
+    fmnist-sklearn fits kept
+    fmnist-sklearn fits kept --clear
+    """
+    from ..storage import FitCache
+
+    if not memory.is_dir():
+        raise ValueError(f"no such folder: {memory}")
+    cache = FitCache(memory)
+    if clear:
+        n_deleted = cache.clear()
+        return _print_facts({"n_deleted": n_deleted}, f"{n_deleted} fits deleted", json)
+    facts, lines, n_bytes = [], [], 0
+    for entry in cache.entries():
+        name, size = entry.path.name, entry.n_bytes
+        time = entry.last_used.isoformat(sep=" ", timespec="seconds")
+        facts.append({"name": name, "n_bytes": size, "last_used": time})
+        lines.append(f"{time}\t{size / 1e6:.1f} MB\t{printable(name)}")
+        n_bytes += size
+    lines.append(f"{len(facts)} fits, {n_bytes / 1e6:.1f} MB")
+    return _print_facts(facts, "\n".join(lines), json)
+
+
+def _print_facts(facts: Any, text: str, json: bool) -> int:
+    """Print facts as JSON, or else their text; return the status of success."""
+    if json:
+        print_json(facts)
+    else:
+        print_line(text)
+    return 0
 
 
 # Types of arguments -------------------------------------------------------------------
@@ -156,6 +405,14 @@ PATIENCE = Kind(
     lambda text: None if text.lower() == "none" else int(text),
     lambda n: n is None or n >= 1,
 )
+# Options of a search: their types, and what they try.
+SEARCHED = {
+    "--lr": (RATE, "learning rates"),
+    "--batch-size": (COUNT, "batch sizes"),
+    "--shuffle": (BOOLEAN, "whether validation rows are drawn at random"),
+    "--dropout": (FRACTION, "fractions of units dropped"),
+    "--patience": (PATIENCE, "epochs without progress before a fit stops"),
+}
 
 
 # Parser -------------------------------------------------------------------------------
@@ -242,7 +499,7 @@ first steps:
         # The docstring is the help: a summary, and examples to copy.
         summary, _, examples = (inspect.getdoc(function) or "").partition("\n\n")
         command = commands.add_parser(
-            function.__name__,
+            function.__name__.removeprefix("_"),
             help=f"{summary[:1].lower()}{summary[1:].removesuffix('.')}",
             description=summary,
             epilog="examples:\n" + indent(examples, "  "),
@@ -250,7 +507,7 @@ first steps:
         command.set_defaults(command=function)
         return command
 
-    command = add_command(train.benchmark)
+    command = add_command(_benchmark)
     _add_training(command)
     command.add("--models", MODEL, "lenet5, minivgg, or both (default)", nargs="+")
     command.add("--lr", RATE, "learning rates (default: the recipe's)", nargs="+")
@@ -261,15 +518,9 @@ first steps:
     command.add("--out", DIR, "folder for the results (default: benchmark_results)")
     _add_json(command)
 
-    command = add_command(train.search)
+    command = add_command(_search)
     command.add("model", MODEL, "lenet5 or minivgg")
-    for name, kind, what in (
-        ("--lr", RATE, "learning rates"),
-        ("--batch-size", COUNT, "batch sizes"),
-        ("--shuffle", BOOLEAN, "whether validation rows are drawn at random"),
-        ("--dropout", FRACTION, "fractions of units dropped"),
-        ("--patience", PATIENCE, "epochs without progress before a fit stops"),
-    ):
+    for name, (kind, what) in SEARCHED.items():
         command.add(name, kind, f"values to try: {what}", nargs="+")
     _add_training(command)
     command.add("--cv", FOLDS, "number of folds (default: 5)")
@@ -290,14 +541,14 @@ first steps:
     command.add("--out", DIR, "folder for the results (default: search_results)")
     _add_json(command)
 
-    command = add_command(train.fit)
+    command = add_command(_fit)
     command.add("model", MODEL, "lenet5 or minivgg")
     command.add("--out", FILE, "file to save the network in", required=True)
     _add_training(command)
     command.add("--batch-size", COUNT, "images in a training step (default: 64)")
     _add_json(command)
 
-    command = add_command(use.predict)
+    command = add_command(_predict)
     command.add("model", FILE, _MODEL_FILE_HELP)
     command.add(
         "images",
@@ -325,21 +576,21 @@ first steps:
     command.add("--batch-size", COUNT, "images in memory at a time (default: 256)")
     _add_json(command)
 
-    command = add_command(use.show)
+    command = add_command(_show)
     command.add("model", FILE, _MODEL_FILE_HELP)
     _add_json(command)
 
-    command = add_command(use.export)
+    command = add_command(_export)
     command.add("model", FILE, _MODEL_FILE_HELP)
     command.add("--out", FILE, "file to write", required=True)
     pixels = _choice("uint8", "float32")
     command.add("--input-dtype", pixels, "type of the pixels (default: uint8)")
 
-    command = add_command(use.fetch)
+    command = add_command(_fetch)
     command.add("--data-home", DIR, _DATA_HOME_HELP)
     _add_json(command)
 
-    command = add_command(use.fits)
+    command = add_command(_fits)
     command.add("memory", DIR, "the folder")
     command.add_argument("--clear", action="store_true", help="delete all of them")
     _add_json(command)
