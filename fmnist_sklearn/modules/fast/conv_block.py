@@ -136,7 +136,7 @@ class _ConvNormPoolELU(torch.autograd.Function):
         grad_planes = rows.view(planes.shape)
         torch.mul(grad, scale.unsqueeze(1), out=grad_planes[:, 0])
         send_to_largest(grad_planes, planes, pooled)
-        # What mean and variance contribute is the same linear function everywhere.
+        # Mean and variance contribute the same linear function of the value everywhere.
         share = scale / -(planes.numel() // out)
         factor = (share * inverse).mul_(grad_gamma)
         offset = (share * grad_beta).addcmul_(mean, factor, value=-1)
@@ -151,8 +151,8 @@ class _ConvNormPoolELU(torch.autograd.Function):
         grad_weight = _shifted_kernels(grad_wide, shape, n_rows).sum((0, 1))
         grad_x = None
         if ctx.needs_input_grad[0]:
-            # A row of inputs was seen by the row of outputs of its number and by those
-            # above, which had it on lower rows of the kernel; beyond them is nothing.
+            # A row of inputs is read by the row of outputs of its number and by those
+            # above, on lower rows of the kernel. Rows beyond the outputs count as 0.
             padded[:gap].zero_()
             padded[len(columns) :].zero_()
             flipped = wide.view(2 * out, kernel, -1).flip(1).permute(2, 1, 0).flatten(1)
@@ -335,9 +335,9 @@ def send_to_largest(grads: Tensor, planes: Tensor, pooled: Tensor) -> None:
         The largest of each window.
     """
     # For a window with gradient 7 whose corners are (1, 3, 3, 2):
-    # (7, 2, 0, 0)  beside the gradient, how far each corner before is from the largest
-    # (7, 7, 0, 0)  each hands on what it got, where the corner before is not largest
-    # (0, 7, 0, 0)  and keeps what it did not hand on.
+    # (7, 2, 0, 0)  after the gradient, how far each corner before is from the largest
+    # (7, 7, 0, 0)  each passes its gradient on if the corner before is not the largest
+    # (0, 7, 0, 0)  and subtracts what it passed on.
     left = grads.unbind(1)
     torch.sub(pooled.unsqueeze(1), planes.narrow(1, 0, 3), out=grads.narrow(1, 1, 3))
     for here, after in pairwise(left):
