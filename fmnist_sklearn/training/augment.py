@@ -15,10 +15,28 @@ from .device import sent
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
-AUGMENTATIONS = ("flip", "shift", "rotate", "erase", "mixup")
-
 # Beyond it the shares are one half, as near as makes no difference.
 MAX_MIXUP = 1000
+
+_PIXELS: tuple[Any, float, str] = (
+    Integral,
+    math.inf,
+    "a number of pixels, an integer of at least 0",
+)
+# What each strength has to be: its type, its highest value, and both in words.
+_EXPECTED: dict[str, tuple[Any, float, str]] = {
+    "flip": (Real, 1, "a probability"),
+    "shift": _PIXELS,
+    "rotate": (Real, 180, "an angle in degrees, a number from 0 to 180"),
+    "erase": _PIXELS,
+    "mixup": (
+        Real,
+        MAX_MIXUP,
+        "the alpha of a distribution Beta(alpha, alpha), a number from 0 to "
+        f"{MAX_MIXUP}",
+    ),
+}
+AUGMENTATIONS = tuple(_EXPECTED)
 
 
 def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
@@ -50,45 +68,27 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
             f"augment may hold {', '.join(map(repr, AUGMENTATIONS))}, got "
             f"{', '.join(map(repr, sorted(unknown, key=str)))}"
         )
-    flip = 0.5 if augment.get("flip") is True else augment.get("flip", 0)
-    shift, erase = augment.get("shift", 0), augment.get("erase", 0)
-    if not _is_within(flip, 1):
-        raise ValueError(f"augment['flip'] must be a probability, got {flip!r}")
-    for name, pixels in (("shift", shift), ("erase", erase)):
-        if not isinstance(pixels, Integral) or pixels < 0:
-            raise ValueError(
-                f"augment[{name!r}] must be a number of pixels, an integer of at "
-                f"least 0, got {pixels!r}"
-            )
-    rotate = augment.get("rotate", 0)
-    if not _is_within(rotate, 180):
-        raise ValueError(
-            "augment['rotate'] must be an angle in degrees, a number from 0 to 180, "
-            f"got {rotate!r}"
-        )
-    mixup = augment.get("mixup", 0)
-    if not _is_within(mixup, MAX_MIXUP):
-        raise ValueError(
-            "augment['mixup'] must be the alpha of a distribution Beta(alpha, alpha), "
-            f"a number from 0 to {MAX_MIXUP}, got {mixup!r}"
-        )
+    strengths: dict[str, Any] = dict.fromkeys(AUGMENTATIONS, 0) | dict(augment)
+    if strengths["flip"] is True:
+        strengths["flip"] = 0.5
+    for name, (kind, highest, expected) in _EXPECTED.items():
+        value = strengths[name]
+        if not (isinstance(value, kind) and 0 <= value <= highest):
+            raise ValueError(f"augment[{name!r}] must be {expected}, got {value!r}")
+    functions: dict[str, Any] = {
+        "flip": random_flip,
+        "shift": random_shift,
+        "rotate": random_rotate,
+        "erase": random_erase,
+    }
 
     def augment_batch(images: Tensor, generator: torch.Generator | None) -> Tensor:
-        if flip:
-            images = random_flip(images, flip, generator)
-        if shift:
-            images = random_shift(images, shift, generator)
-        if rotate:
-            images = random_rotate(images, rotate, generator)
-        if erase:
-            images = random_erase(images, erase, generator)
+        for name, function in functions.items():
+            if strengths[name]:
+                images = function(images, strengths[name], generator)
         return images
 
     return augment_batch
-
-
-def _is_within(value: Any, highest: float) -> bool:
-    return isinstance(value, Real) and 0 <= float(value) <= highest
 
 
 def mixup_strength(augment: Mapping[str, Any] | Augment | None) -> float:

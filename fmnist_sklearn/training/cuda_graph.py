@@ -345,9 +345,9 @@ class CapturedSteps:
         with _nothing_learned(self.net, self.average, self.generator):
             # PyTorch sets up much at first use, which may not be recorded.
             for _, n_rows in (self._shapes[0], *self._shapes):
-                self._step(0, n_rows)
+                self._steps(1, n_rows)
         for n_steps, n_rows in self._shapes:
-            program = partial(self._step_often, n_steps, n_rows)
+            program = partial(self._steps, n_steps, n_rows)
             self._programs[n_steps, n_rows] = self._recorder.record(program)
         self._recorded_for = self._what_python_reads()
 
@@ -385,19 +385,15 @@ class CapturedSteps:
         self._updates.prepare(n_steps)
         self._programs[n_steps, n_rows // n_steps]()
 
-    def _step_often(self, n_steps: int, n_rows: int) -> None:
-        for number in range(n_steps):
-            self._step(number, n_rows)
-
-    def _step(self, number: int, n_rows: int) -> None:
-        """Train on one of the batches in place: what is recorded."""
+    def _steps(self, n_steps: int, n_rows: int) -> None:
+        """Train on batches of the rows in place: what is recorded."""
         net = self.net
-        first = number * n_rows
-        batch = self._rows.map(itemgetter(slice(first, first + n_rows)))
-        net.optimizer_.zero_grad(set_to_none=True)
-        step = net.train_step_single(batch)
-        self._updates.apply(number)
-        self._sums[0].add_(step["loss"].detach(), alpha=n_rows)
+        for number in range(n_steps):
+            rows = slice(number * n_rows, (number + 1) * n_rows)
+            net.optimizer_.zero_grad(set_to_none=True)
+            step = net.train_step_single(self._rows.map(itemgetter(rows)))
+            self._updates.apply(number)
+            self._sums[0].add_(step["loss"].detach(), alpha=n_rows)
 
     def _what_python_reads(self) -> Any:
         """Return what a step has of Python's: a recorded one does not see it change.
@@ -406,8 +402,7 @@ class CapturedSteps:
         """
         net, plain = self.net, (bool, int, float, str, tuple, type(None))
         tensors = [*net.module_.parameters(), *net.module_.buffers()]
-        for state in net.optimizer_.state.values():
-            tensors += [value for value in state.values() if isinstance(value, Tensor)]
+        tensors += state_tensors(net.optimizer_)
         layers = [
             (id(layer), {k: v for k, v in vars(layer).items() if type(v) in plain})
             for layer in (*net.module_.modules(), net.criterion_)
@@ -434,32 +429,29 @@ def _nothing_learned(
     net: Any, average: WeightAverage | None, generator: torch.Generator
 ) -> Iterator[None]:
     """Undo all that steps inside do to a training run."""
-    optimizer = net.optimizer_
-    averages = average.average_ if average is not None else ()
-    tensors = [*net.module_.parameters(), *net.module_.buffers(), *averages]
-    before = [tensor.detach().clone() for tensor in tensors]
-    gathered = {
-        (parameter, name): value.clone()
-        for parameter, state in optimizer.state.items()
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }
+    tensors = [*net.module_.parameters(), *net.module_.buffers()]
+    tensors += [*state_tensors(net.optimizer_), *(average.average_ if average else ())]
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    known = set(map(id, tensors))
     drawn = generator.get_state()
     try:
         yield
     finally:
         generator.set_state(drawn)
-        optimizer.zero_grad(set_to_none=True)
+        net.optimizer_.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for tensor, value in zip(tensors, before, strict=True):
+            for tensor, value in before:
                 tensor.copy_(value)
             # Optimizers make their state in the first step; zeros are what it was.
-            for parameter, state in optimizer.state.items():
-                for name, value in state.items():
-                    if (parameter, name) in gathered:
-                        value.copy_(gathered[parameter, name])
-                    elif isinstance(value, Tensor):
-                        value.zero_()
+            for tensor in state_tensors(net.optimizer_):
+                if id(tensor) not in known:
+                    tensor.zero_()
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return all tensors of an optimizer's state."""
+    states = optimizer.state.values()
+    return [v for state in states for v in state.values() if isinstance(v, Tensor)]
 
 
 class Updates:

@@ -35,13 +35,13 @@ def resolve_device(device: Any) -> torch.device:
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device={device!r} was asked for, but PyTorch finds no CUDA device here; "
+            f"device={device!r} needs a CUDA device, but PyTorch finds none here; "
             "use device='auto' or device='cpu'"
         )
     try:
         torch.empty(0, device=resolved).cpu()
-    # Each back-end that is not there says so in its own way, with AssertionError,
-    # ImportError and AttributeError among others.
+    # A missing back-end raises AssertionError, ImportError or AttributeError, among
+    # others.
     except Exception as error:
         raise ValueError(
             f"device={device!r} cannot hold a network here; use device='auto'"
@@ -57,21 +57,20 @@ def resolve_precision(precision: str, device: torch.device, bfloat16_pays: bool)
     """
     if precision != "auto":
         return precision
+    in_hardware = False
     if device.type == "cuda":
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        in_hardware = device.type == "cpu" and _cpu_has_bfloat16()
+    elif device.type == "cpu":
+        # Private, and without a public counterpart: where PyTorch has renamed them,
+        # "auto" means float32.
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        in_hardware = any(getattr(torch.cpu, name, bool)() for name in names)
     return "bfloat16" if bfloat16_pays and in_hardware else "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 @contextmanager
 def own_settings(*, training: bool = False) -> Iterator[None]:
-    """Compute as if nobody had changed PyTorch's settings.
+    """Compute by PyTorch's default settings, whatever the caller has set.
 
     Parameters
     ----------
@@ -97,52 +96,31 @@ def own_settings(*, training: bool = False) -> Iterator[None]:
         yield
 
 
-class _CudnnFlags:
-    """cuDNN's flags, which belong to the process, as one user or several want them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_users = 0
-        self._before = (False, False)
-
-    def set(self) -> None:
-        """Let cuDNN choose only algorithms that repeat themselves."""
-        cudnn: Any = torch.backends.cudnn
-        with self._lock:
-            if self._n_users == 0:
-                self._before = cudnn.deterministic, cudnn.benchmark
-                cudnn.deterministic, cudnn.benchmark = True, False
-            self._n_users += 1
-
-    def restore(self) -> None:
-        """Put the flags back, after the last of those who set them."""
-        cudnn: Any = torch.backends.cudnn
-        with self._lock:
-            self._n_users -= 1
-            if self._n_users == 0:
-                cudnn.deterministic, cudnn.benchmark = self._before
-
-
-_cudnn_flags = _CudnnFlags()
+_cudnn_lock = threading.Lock()
+_n_repeatable = 0
+_flags_before = (False, False)
 
 
 @contextmanager
-def repeatable_cudnn(wanted: bool) -> Iterator[None]:
+def repeatable_cudnn() -> Iterator[None]:
     """Have equal seeds give equal bits on a GPU, in whatever threads fits run.
 
-    Parameters
-    ----------
-    wanted : bool
-        False changes nothing.
+    The flags belong to the process: the first fit sets them, the last one restores.
     """
-    if not wanted:
-        yield
-        return
-    _cudnn_flags.set()
+    global _n_repeatable, _flags_before
+    cudnn: Any = torch.backends.cudnn
+    with _cudnn_lock:
+        if _n_repeatable == 0:
+            _flags_before = cudnn.deterministic, cudnn.benchmark
+            cudnn.deterministic, cudnn.benchmark = True, False
+        _n_repeatable += 1
     try:
         yield
     finally:
-        _cudnn_flags.restore()
+        with _cudnn_lock:
+            _n_repeatable -= 1
+            if _n_repeatable == 0:
+                cudnn.deterministic, cudnn.benchmark = _flags_before
 
 
 # The size of the batches of validation and prediction: on a CPU, where a batch is to
@@ -166,13 +144,13 @@ def evaluation_batch_size(device: torch.device, n_pixels: int) -> int:
     Returns
     -------
     int
-        On a GPU what a sixteenth of its memory holds, at most 4096: the same beside
-        other fits and alone, and so are the bits; fewer only where less is free.
+        On a GPU what a sixteenth of its memory holds, at most 4096: the same alone and
+        while other fits run, and so are the bits; fewer only where less is free.
     """
     if device.type != "cuda":
         return PREDICTION_BATCH_SIZE
     free, total = torch.cuda.mem_get_info(device)
-    if free < total // 16:  # asked for only then, as it takes a millisecond
+    if free < total // 16:  # measured only then, as it takes a millisecond
         reserved = torch.cuda.memory_reserved(device)
         free += reserved - torch.cuda.memory_allocated(device)
     n_images = min(free, total // 16) // (n_pixels * _BYTES_OF_A_PIXEL)
@@ -189,8 +167,8 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
 class SharedCopies:
     """One copy on a device of the data that several fits train on at a time.
 
-    Equal data have one copy, whichever arrays they came in; it goes when the last of
-    those who have it lets go.
+    Equal data have one copy, whichever arrays they came in; its memory is freed with
+    the last reference to it.
     """
 
     def __init__(self) -> None:
@@ -198,7 +176,7 @@ class SharedCopies:
         self._copies: dict[Any, TensorWeakRef] = {}
 
     def get(self, values: Tensor, device: torch.device) -> Tensor:
-        """Return the copy of a contiguous CPU tensor; it is not to be written to."""
+        """Return the read-only copy of a contiguous CPU tensor."""
         content = hashlib.sha256(values.numpy().data).digest()
         key = (str(device), values.dtype, values.shape, content)
         with self._lock:
@@ -217,8 +195,8 @@ shared_copies = SharedCopies()
 
 # Streams ------------------------------------------------------------------------
 
-# PyTorch has so many and then hands them out again, and two fits on one stream would
-# record each other's steps.
+# PyTorch has this number of streams and then returns them again; two fits on one
+# stream would record each other's steps.
 _N_STREAMS = 32
 
 _places = threading.BoundedSemaphore(_N_STREAMS)
@@ -252,10 +230,11 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 
 def _give_back(stream: Any, index: int) -> None:
-    """Let others have a stream; with the last one, let go of what cuBLAS works in.
+    """Return a stream for other fits; with the last one, free cuBLAS's workspaces.
 
     That is 32 MB for each pair of a thread and a stream that ever computed together.
-    Recorded steps work in it as well, so that it has to stay while a fit goes on.
+    Recorded steps use them as well, so that they stay while any fit runs. PyTorch has
+    no public function for it; without it the memory would stay reserved.
     """
     with _streams_lock:
         _idle_streams[index].append(stream)
@@ -276,8 +255,8 @@ def _take_stream(index: int) -> Any:
         return stream
 
 
-def record_stream(tensors: Iterable[Any]) -> None:
-    """Note that tensors of a fit's own stream are used on the caller's from now on."""
+def record_stream(tensors: Iterable[Tensor]) -> None:
+    """Mark tensors of a fit's own stream as used on the caller's from now on."""
     for tensor in tensors:
-        if isinstance(tensor, Tensor) and tensor.is_cuda:
+        if tensor.is_cuda:
             tensor.record_stream(torch.cuda.current_stream(tensor.device))

@@ -123,7 +123,7 @@ class Training:
         with (
             own_dropout(net) as generator,
             freed_memory_kept(),
-            repeatable_cudnn(repeatable),
+            repeatable_cudnn() if repeatable else nullcontext(),
         ):
             batches = net.get_iterator(self.train, training=True)
             if len(batches) == 0:

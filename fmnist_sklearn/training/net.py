@@ -31,10 +31,8 @@ from .batches import (
     EpochTotals,
     ImageDataset,
     LoadedBatches,
-    automatic_batch_size,
     batch_loss,
     is_resident,
-    row_losses,
 )
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
 from .cuda_graph import RECORDERS, steps_at_once
@@ -447,11 +445,12 @@ class TrainingNet(NeuralNetClassifier):
             Sample weights, of mean 1 over the whole part.
         """
         y_true = torch.as_tensor(y_true, device=self.device_).long()
-        losses = (
-            row_losses(self.criterion_, y_pred, y_true)
-            if training
-            else F.cross_entropy(y_pred, y_true, reduction="none")
-        )
+        if not training:
+            losses = F.cross_entropy(y_pred, y_true, reduction="none")
+        elif isinstance(self.criterion_, CrossEntropy):
+            losses = self.criterion_.of_rows(y_pred, y_true)
+        else:  # built with reduction="none"
+            losses = self.criterion_(y_pred, y_true)
         return batch_loss(losses, weights)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
@@ -550,7 +549,9 @@ class TrainingNet(NeuralNetClassifier):
 def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:
     """Turn a batch size as parameters give it into a number of rows."""
     if isinstance(size, str) and size == "auto":
-        return automatic_batch_size(n_rows)
+        # A hundredth of the rows, from 16 to 64: fewer rows take smaller batches, so
+        # that an epoch has steps enough to learn from.
+        return min(max(n_rows // 100, 16), 64)
     is_number = isinstance(size, int | np.integer) and not isinstance(size, bool)
     if size is not None and not (is_number and (size > 0 or size == -1)):
         raise ValueError(

@@ -146,21 +146,14 @@ def pixel_statistics(
             if low >= 0 and high <= 255:
                 low, high = 0.0, 1.0 if high <= 1 else 255.0
         half = _divisor((high - low) / 2)
-        mean, std = (
-            torch.full((n_channels,), value, dtype=torch.float32)
-            for value in (low + half, half)
-        )
-        return mean, std
-    moments = _moments_of_bytes if base.images.dtype == torch.uint8 else _moments
-    means, stds = [], []
-    for channel in range(n_channels):
-        level, variance = moments(partial(pieces, channel))
-        means.append(level)
-        stds.append(_divisor(variance**0.5))
-    return (
-        torch.tensor(means, dtype=torch.float32),
-        torch.tensor(stds, dtype=torch.float32),
-    )
+        means, stds = [low + half] * n_channels, [half] * n_channels
+    else:
+        moments = _moments_of_bytes if base.images.dtype == torch.uint8 else _moments
+        found = [moments(partial(pieces, channel)) for channel in range(n_channels)]
+        means = [mean for mean, _ in found]
+        stds = [_divisor(variance**0.5) for _, variance in found]
+    mean, std = torch.tensor([means, stds], dtype=torch.float32)
+    return mean, std
 
 
 def _moments_of_bytes(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:

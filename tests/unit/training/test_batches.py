@@ -7,8 +7,9 @@ from fmnist_sklearn.training.augment import make_augment
 from fmnist_sklearn.training.batches import (
     Batch,
     BatchIterator,
+    CrossEntropy,
     ImageDataset,
-    automatic_batch_size,
+    batch_loss,
     is_resident,
     resolve_subset,
 )
@@ -175,9 +176,24 @@ def test_global_random_state_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+# Losses
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [1.0, 1.0, 1.0]])
+TARGETS = torch.tensor([0, 2, 1])
+
+
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size"),
-    [(1, 16), (450, 16), (1700, 17), (4800, 48), (6400, 64), (54_000, 64)],
+    "kwargs", [{}, {"label_smoothing": 0.2}, {"weight": torch.tensor([1.0, 2.0, 3.0])}]
 )
-def test_automatic_batch_size(n_rows, batch_size):
-    assert automatic_batch_size(n_rows) == batch_size
+def test_rows_are_those_of_pytorch(kwargs):
+    criterion = CrossEntropy(**kwargs)
+    expected = torch.nn.CrossEntropyLoss(**kwargs, reduction="none")(LOGITS, TARGETS)
+    assert torch.equal(criterion.of_rows(LOGITS, TARGETS), expected)
+    assert criterion.reduction == "mean"
+    assert criterion(LOGITS, TARGETS).shape == ()
+
+
+def test_batch_loss():
+    losses = torch.tensor([1.0, 2.0, 6.0])
+    assert batch_loss(losses, None) == 3
+    assert batch_loss(losses, torch.tensor([0.0, 3.0, 0.5])) == 3

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG, MiniVGGClassifier
+from fmnist_sklearn.training.batches import ImageDataset
 from fmnist_sklearn.training.net import build_module
 
 
@@ -34,6 +35,17 @@ def test_batch_sizes_that_are_some(X, y, quick, size, n_batches):
         **quick | {"max_epochs": 1}, iterator_train__batch_size=size
     ).fit(X, y)
     assert net.history_[0, "train_batch_count"] == n_batches
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size"),
+    [(1, 16), (450, 16), (1700, 17), (4800, 48), (6400, 64), (54_000, 64)],
+)
+def test_batch_size_auto(n_rows, batch_size):
+    rows = torch.zeros((n_rows, 1, 1, 1), dtype=torch.uint8)
+    dataset = ImageDataset(rows, torch.zeros(n_rows, dtype=torch.int64))
+    net = LeNet5Classifier(batch_size="auto").initialize()
+    assert net.get_iterator(dataset, training=True).batch_size == batch_size
 
 
 def test_batch_size_auto_in_the_iterator_s_own_name(X, y, quick):

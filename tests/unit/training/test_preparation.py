@@ -319,7 +319,7 @@ def test_what_is_no_device(device):
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda")])
 def test_cuda_where_there_is_none(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"finds no CUDA device.*device='cpu'"):
+    with pytest.raises(ValueError, match=r"needs a CUDA device.*device='cpu'"):
         resolve_device(device)
 
 

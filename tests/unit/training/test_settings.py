@@ -108,10 +108,8 @@ def test_cudnn_is_repeatable_for_the_last_user_too(monkeypatch):
     cudnn = torch.backends.cudnn
     monkeypatch.setattr(cudnn, "deterministic", False)
     monkeypatch.setattr(cudnn, "benchmark", True)
-    with repeatable_cudnn(True):
-        with repeatable_cudnn(True), repeatable_cudnn(False):
+    with repeatable_cudnn():
+        with repeatable_cudnn():
             assert cudnn.deterministic
         assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
     assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
-    with repeatable_cudnn(False):
-        assert cudnn.benchmark
