@@ -85,7 +85,7 @@ def test_early_stopping_without_load_best_keeps_no_weights():
     assert callback.best_ == BestEpoch(1, 2, None)
 
 
-def test_copies_do_not_follow_the_module():
+def test_copy_state_does_not_follow_the_module():
     module = nn.BatchNorm1d(2)
     state = copy_state(module)
     nn.init.constant_(module.weight, 5)
@@ -98,21 +98,33 @@ def test_copies_do_not_follow_the_module():
 
 
 @pytest.fixture(scope="module")
-def overfitted(X, y):
-    """A fit whose validation loss falls, wavers and rises, on 100 rows of its own."""
-    net = LeNet5Classifier(
-        lr=0.02,
-        batch_size=25,
-        max_epochs=30,
-        patience=4,
-        dropout=0,
-        random_state=0,
-    )
-    return net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
+def parts(X, y):
+    """Arguments of fits with 100 rows of their own to validate on."""
+    return {"X": X[:140], "y": y[:140], "X_val": X[140:], "y_val": y[140:]}
+
+
+OVERFITS = {
+    "lr": 0.02,
+    "batch_size": 25,
+    "max_epochs": 30,
+    "patience": 4,
+    "dropout": 0,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def overfitted(parts):
+    """A fit whose validation loss falls, wavers and rises."""
+    return LeNet5Classifier(**OVERFITS).fit(**parts)
+
+
+def kept_loss(net, parts):
+    return log_loss(parts["y_val"], net.predict_proba(parts["X_val"]))
 
 
 def replay(losses, patience):
-    """Return the epoch to stop after and the best epoch, told from losses alone."""
+    """Return the epoch to stop after and the best epoch, computed from losses alone."""
     for n_epochs in range(1, len(losses) + 1):
         best = int(np.argmin(losses[:n_epochs])) + 1
         if n_epochs - best >= patience:
@@ -120,28 +132,7 @@ def replay(losses, patience):
     return n_epochs, best
 
 
-def test_restored_weights_are_those_of_the_lowest_loss(overfitted, X, y):
-    losses = overfitted.history_[:, "valid_loss"]
-    restored = log_loss(y[140:], overfitted.predict_proba(X[140:]))
-
-    assert min(losses) < losses[-1]  # there was something to restore
-    assert restored == pytest.approx(min(losses), rel=1e-5)
-
-
-@pytest.mark.parametrize("ema_decay", [None, 0.9])
-def test_the_last_weights_are_kept_where_asked_for(overfitted, X, y, ema_decay):
-    params = overfitted.get_params() | {"load_best": False, "ema_decay": ema_decay}
-    net = LeNet5Classifier(**params)
-    net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
-    losses = net.history_[:, "valid_loss"]
-    kept = log_loss(y[140:], net.predict_proba(X[140:]))
-
-    assert net.best_epoch_ == net.n_iter_ == len(losses) < 30
-    assert min(losses) < losses[-1]
-    assert kept == pytest.approx(losses[-1], rel=1e-5)
-
-
-def test_patience_and_the_fitted_attributes_tell_the_truth(overfitted):
+def test_early_stopping_in_a_fit(overfitted, parts):
     losses = overfitted.history_[:, "valid_loss"]
     n_epochs, best = replay(losses, patience=4)
 
@@ -149,21 +140,26 @@ def test_patience_and_the_fitted_attributes_tell_the_truth(overfitted):
     assert overfitted.best_epoch_ == best == n_epochs - 4
     assert overfitted.history_[:, "epoch"] == list(range(1, n_epochs + 1))
     assert overfitted.history_[best - 1, "valid_loss_best"]
+    assert min(losses) < losses[-1]  # there was something to restore
+    assert kept_loss(overfitted, parts) == pytest.approx(min(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_load_best_false_keeps_the_last_weights(parts, ema_decay):
+    net = LeNet5Classifier(**OVERFITS, load_best=False, ema_decay=ema_decay)
+    losses = net.fit(**parts).history_[:, "valid_loss"]
+
+    assert net.best_epoch_ == net.n_iter_ == len(losses) < 30
+    assert min(losses) < losses[-1]
+    assert kept_loss(net, parts) == pytest.approx(losses[-1], rel=1e-5)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_restored_weights_on_the_part_split_off(X, y, shuffle):
-    net = LeNet5Classifier(
-        lr=0.02,
-        batch_size=25,
-        max_epochs=12,
-        patience=None,
-        validation_fraction=0.4,
-        shuffle=shuffle,
-        random_state=3,
-    ).fit(X, y)
+def test_best_weights_on_the_part_split_off(X, y, shuffle):
+    settings = OVERFITS | {"max_epochs": 12, "patience": None, "random_state": 3}
+    net = LeNet5Classifier(**settings, validation_fraction=0.4, shuffle=shuffle)
+    losses = net.fit(X, y).history_[:, "valid_loss"]
     _, valid = split_rows(y, 0.4, shuffle, Seeds(3).split)
-    losses = net.history_[:, "valid_loss"]
 
     assert net.n_iter_ == 12
     assert net.best_epoch_ == np.argmin(losses) + 1
@@ -173,7 +169,7 @@ def test_restored_weights_on_the_part_split_off(X, y, shuffle):
     assert net.score(X[valid], y[valid]) == pytest.approx(accuracy)
 
 
-def test_skorch_s_own_early_stopping_stops(X, y, quick):
+def test_early_stopping_of_skorch_stops(X, y, quick):
     stop = skorch.callbacks.EarlyStopping(
         "train_loss", patience=2, threshold=100, threshold_mode="abs", sink=str
     )
@@ -200,32 +196,22 @@ class PressCtrlC(Callback):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_interrupted_fit_keeps_the_best_weights_so_far(
-    X, y, quick, training, ema_decay
+    parts, quick, training, ema_decay
 ):
     net = LeNet5Classifier(
         **quick | {"max_epochs": 9, "lr": 0.02, "ema_decay": ema_decay},
         callbacks=[PressCtrlC(4, training)],
     )
     with pytest.raises(KeyboardInterrupt):
-        net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
+        net.fit(**parts)
 
-    losses = [row["valid_loss"] for row in net.history_ if "valid_loss" in row]
-    assert len(losses) == 3
+    losses = net.history_[:, "valid_loss"]
+    assert net.n_iter_ == len(losses) == 3  # whole epochs
     assert net.best_epoch_ == np.argmin(losses) + 1
-    kept = log_loss(y[140:], net.predict_proba(X[140:]))
-    assert kept == pytest.approx(min(losses), rel=1e-5)
+    assert kept_loss(net, parts) == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_interrupted_fit_counts_whole_epochs(X, y, quick):
-    net = LeNet5Classifier(**quick | {"max_epochs": 9}, callbacks=[PressCtrlC(4)])
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X, y)
-
-    assert net.n_iter_ == 3
-    assert len(net.history_[:, "valid_loss"]) == 3
-
-
-def test_fit_interrupted_in_its_first_epoch(X, y, quick):
+def test_interrupted_fit_in_its_first_epoch_is_none(X, y, quick):
     net = LeNet5Classifier(**quick, callbacks=[PressCtrlC(1)])
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
@@ -238,31 +224,32 @@ def test_fit_interrupted_in_its_first_epoch(X, y, quick):
 # Schedules
 
 
+def rate_and_momentum(optimizer):
+    group = optimizer.param_groups[0]
+    return group["lr"], group.get("momentum", group.get("betas", [0])[0])
+
+
 class Rates(Callback):
     """Learning rate and momentum at every training step."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.rates, self.momenta = [], []
+        self.rates = []
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         if training:
-            group = net.optimizer_.param_groups[0]
-            self.rates.append(group["lr"])
-            self.momenta.append(group.get("momentum", group.get("betas", [0])[0]))
+            self.rates.append(rate_and_momentum(net.optimizer_))
 
 
-def torch_s_rates(n_steps, scheduler, optimizer=torch.optim.Adam, **kwargs):
-    """What PyTorch's own scheduler gives, stepped by hand."""
-    optimizer = optimizer([nn.Parameter(torch.zeros(1))], **kwargs)
+def torch_s_rates(scheduler, optimizer=torch.optim.Adam, **kwargs):
+    """What PyTorch's own scheduler gives in 12 steps, stepped by hand."""
+    optimizer = optimizer([nn.Parameter(torch.zeros(1))], **{"lr": 0.01, **kwargs})
     scheduler = scheduler(optimizer)
-    rates, momenta = [], []
-    for _ in range(n_steps):
-        group = optimizer.param_groups[0]
-        rates.append(group["lr"])
-        momenta.append(group.get("momentum", group.get("betas", [0])[0]))
+    rates = [rate_and_momentum(optimizer)]
+    for _ in range(11):
         optimizer.step()
-        scheduler.step() if len(rates) < n_steps else None
-    return rates, momenta
+        scheduler.step()
+        rates.append(rate_and_momentum(optimizer))
+    return rates
 
 
 def fit_and_record(X, y, quick, **kwargs):
@@ -273,97 +260,73 @@ def fit_and_record(X, y, quick, **kwargs):
     return net, recorder
 
 
+def check_rates(recorder, expected):
+    np.testing.assert_allclose(recorder.rates, expected, rtol=1e-9)
+
+
+schedulers = torch.optim.lr_scheduler
+MOMENTUM = {"momentum": 0.9}
+
+
+def decay(optimizer, total_steps, gamma):
+    assert total_steps == 12
+    return schedulers.ExponentialLR(optimizer, gamma)
+
+
 @pytest.mark.parametrize(
-    "optimizer", [torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop]
+    ("params", "scheduler", "kwargs"),
+    [
+        ({"optimizer": torch.optim.Adam}, "one_cycle", {}),
+        ({"optimizer": torch.optim.SGD}, "one_cycle", MOMENTUM),
+        ({"optimizer": torch.optim.RMSprop}, "one_cycle", MOMENTUM),
+        ({"optimizer": torch.optim.Adagrad}, "one_cycle", {}),  # without momentum
+        (
+            {
+                "lr_schedule__pct_start": 0.6,
+                "lr_schedule__div_factor": 5,
+                "optimizer__lr": 0.02,
+            },
+            lambda opt: schedulers.OneCycleLR(
+                opt, 0.02, total_steps=12, pct_start=0.6, div_factor=5
+            ),
+            {"lr": 0.02},
+        ),
+        (
+            {"lr_schedule": "cosine"},
+            lambda opt: schedulers.CosineAnnealingLR(opt, 12),
+            {},
+        ),
+        (
+            {"lr_schedule": decay, "lr_schedule__gamma": 0.5},
+            lambda opt: schedulers.ExponentialLR(opt, 0.5),
+            {},
+        ),
+        ({"lr_schedule": None}, lambda opt: schedulers.ConstantLR(opt, 1.0), {}),
+    ],
 )
-def test_one_cycle(X, y, quick, optimizer):
-    kwargs = {} if optimizer is torch.optim.Adam else {"momentum": 0.9}
+def test_lr_schedule_is_torch_s(X, y, quick, params, scheduler, kwargs):
+    if scheduler == "one_cycle":
+        cycles = params["optimizer"] is not torch.optim.Adagrad
+
+        def scheduler(opt):
+            return schedulers.OneCycleLR(
+                opt, 0.01, total_steps=12, cycle_momentum=cycles
+            )
+
     nested = {f"optimizer__{name}": value for name, value in kwargs.items()}
-    _, recorder = fit_and_record(
-        X, y, quick, lr_schedule="one_cycle", optimizer=optimizer, **nested
-    )
-    rates, momenta = torch_s_rates(
-        12,
-        lambda opt: torch.optim.lr_scheduler.OneCycleLR(opt, 0.01, total_steps=12),
-        optimizer,
-        lr=0.01,
-        **kwargs,
-    )
-    assert recorder.rates == pytest.approx(rates, rel=1e-9)
-    assert recorder.momenta == pytest.approx(momenta, rel=1e-9)
+    params = {"lr_schedule": "one_cycle", **nested, **params}
+    _, recorder = fit_and_record(X, y, quick, **params)
+    optimizer = params.get("optimizer", torch.optim.Adam)
+    check_rates(recorder, torch_s_rates(scheduler, optimizer, **kwargs))
 
 
-def test_one_cycle_with_an_optimizer_without_momentum(X, y, quick):
-    _, recorder = fit_and_record(
-        X, y, quick, lr_schedule="one_cycle", optimizer=torch.optim.Adagrad
-    )
-    rates, _ = torch_s_rates(
-        12,
-        lambda opt: torch.optim.lr_scheduler.OneCycleLR(
-            opt, 0.01, total_steps=12, cycle_momentum=False
-        ),
-        torch.optim.Adagrad,
-        lr=0.01,
-    )
-    assert recorder.rates == pytest.approx(rates, rel=1e-9)
-
-
-def test_schedule_with_parameters_of_its_own(X, y, quick):
-    _, recorder = fit_and_record(
-        X,
-        y,
-        quick,
-        lr_schedule="one_cycle",
-        lr_schedule__pct_start=0.6,
-        lr_schedule__div_factor=5,
-        optimizer__lr=0.02,
-    )
-    rates, _ = torch_s_rates(
-        12,
-        lambda opt: torch.optim.lr_scheduler.OneCycleLR(
-            opt, 0.02, total_steps=12, pct_start=0.6, div_factor=5
-        ),
-        lr=0.02,
-    )
-    assert recorder.rates == pytest.approx(rates, rel=1e-9)
-    assert recorder.rates[0] == pytest.approx(0.02 / 5)
-
-
-def cosine(optimizer):
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
-
-
-def test_cosine(X, y, quick):
-    _, recorder = fit_and_record(X, y, quick, lr_schedule="cosine")
-    rates, _ = torch_s_rates(12, cosine, lr=0.01)
-    assert recorder.rates == pytest.approx(rates, rel=1e-9)
-
-
-def test_schedule_of_one_s_own(X, y, quick):
-    seen = []
-
-    def policy(optimizer, total_steps, gamma):
-        seen.append(total_steps)
-        return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
-
-    _, recorder = fit_and_record(
-        X, y, quick, lr_schedule=policy, lr_schedule__gamma=0.5
-    )
-    assert seen == [12]
-    assert recorder.rates == pytest.approx([0.01 * 0.5**k for k in range(12)])
-
-
-def test_constant_rate_without_a_schedule(X, y, quick):
-    _, recorder = fit_and_record(X, y, quick)
-    assert set(recorder.rates) == {0.01}
-
-
-def test_schedule_starts_anew_at_every_fit(X, y, quick):
-    """With another ``lr`` in between, too."""
+def test_lr_schedule_starts_again_at_every_fit(X, y, quick):
+    """With another ``lr`` in between, too; the scheduler does not outlive the fit."""
     net, recorder = fit_and_record(X, y, quick, lr_schedule="cosine", warm_start=True)
     net.set_params(lr=0.002).fit(X[:160], y[:160])
-    rates, _ = torch_s_rates(12, cosine, lr=0.002)
-    assert recorder.rates == pytest.approx(rates, rel=1e-9)
+    cosine = torch_s_rates(lambda o: schedulers.CosineAnnealingLR(o, 12), lr=0.002)
+    check_rates(recorder, cosine)
+    assert dict(net.callbacks_)["lr_schedule"].scheduler_ is None
 
 
 @pytest.mark.parametrize("patience", ["auto", 1])
@@ -376,12 +339,7 @@ def test_patience_acts_on_a_schedule_only_by_hand(X, y, quick, patience):
     assert net.n_iter_ == (14 if patience == "auto" else n_epochs)
 
 
-def test_scheduler_is_let_go(X, y, quick):
-    net, _ = fit_and_record(X, y, quick, lr_schedule="cosine")
-    assert dict(net.callbacks_)["lr_schedule"].scheduler_ is None
-
-
-def test_misspelt_parameter_of_a_schedule(X, y, quick):
+def test_lr_schedule_with_a_misspelt_parameter(X, y, quick):
     net = LeNet5Classifier(**quick, lr_schedule="one_cycle", lr_schedule__pct_strat=0.3)
     with pytest.raises((TypeError, ValueError), match="pct_strat"):
         net.fit(X, y)
@@ -423,24 +381,21 @@ def test_weight_average_equals_its_formula(X, y, quick, decay):
     assert bool(moved.detach().abs().max() > 1e-4) == (decay > 0)
 
 
-def test_averaged_weights_are_validated_kept_and_restored(X, y, quick):
+def test_weight_average_is_validated_kept_and_restored(parts, quick):
     settings = quick | {"max_epochs": 6, "lr": 0.02, "ema_decay": 0.8}
-    net = LeNet5Classifier(**settings)
-    net.fit(X[:140], y[:140], X_val=X[140:], y_val=y[140:])
+    net = LeNet5Classifier(**settings).fit(**parts)
     losses = net.history_[:, "valid_loss"]
-    assert log_loss(y[140:], net.predict_proba(X[140:])) == pytest.approx(
-        min(losses), rel=1e-5
-    )
+    assert kept_loss(net, parts) == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_averaging_does_not_disturb_the_training(X, y, plain):
+def test_weight_average_does_not_disturb_the_training(X, y, plain):
     last = LeNet5Classifier(**plain).fit(X, y)
     averaged = LeNet5Classifier(**plain | {"ema_decay": 0.9}).fit(X, y)
     assert last.history_[:, "train_loss"] == averaged.history_[:, "train_loss"]
     assert last.history_[:, "valid_loss"] != averaged.history_[:, "valid_loss"]
 
 
-def test_average_is_in_place_only_while_applied():
+def test_weight_average_is_in_place_only_while_applied():
     module = nn.Linear(1, 1, bias=False)
     nn.init.constant_(module.weight, 0)
     net, callback = SimpleNamespace(module_=module), WeightAverage(0.5)

@@ -56,6 +56,17 @@ def called(monkeypatch):
     assert not any(recorder.is_open for recorder in Called.made)
 
 
+class Rates(Callback):
+    """Collects the learning rate of each step."""
+
+    def __init__(self, rates_):
+        self.rates_ = rates_
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training:
+            self.rates_.append(net.optimizer_.param_groups[0]["lr"])
+
+
 class Listens(Callback):
     """What makes a fit eager, and so the other side of a comparison."""
 
@@ -117,18 +128,16 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", [*SETTINGS, "MiniVGG"])
 def test_captured_steps_are_eager_steps(X, y, quick, called, setting):
-    settings = quick | {"lr": 2**-7} | SETTINGS[setting]  # which float32 holds
-    eager, captured = in_both_ways(LeNet5Classifier, X, y, **settings)
+    cls, settings = LeNet5Classifier, quick | {"lr": 2**-7}  # which float32 holds
+    if setting == "MiniVGG":
+        cls = MiniVGGClassifier
+        settings |= {"dropout": 0.2, "precision": "bfloat16", "max_epochs": 1}
+        settings |= {"module__hidden_units": 8, "module__widths": (4, "M", 6, "M")}
+    eager, captured = in_both_ways(cls, X, y, **settings | SETTINGS.get(setting, {}))
     check_equal(eager, captured)
     assert all(p.grad is None for p in captured.module_.parameters())
-
-
-def test_captured_steps_of_mini_vgg(X, y, quick, called):
-    settings = quick | {"max_epochs": 1, "dropout": 0.2, "module__hidden_units": 8}
-    settings |= {"module__widths": (4, "M", 6, "M"), "precision": "bfloat16"}
-    check_equal(*in_both_ways(MiniVGGClassifier, X[:100], y[:100], **settings))
 
 
 def test_captured_steps_differ_by_the_rounding_of_the_rate_alone(X, y, plain, called):
@@ -157,7 +166,7 @@ def test_captured_steps_differ_by_the_rounding_of_the_rate_alone(X, y, plain, ca
         (20, 32, False, [(1, 20)]),
     ],
 )
-def test_an_epoch_is_made_of(
+def test_captured_steps_of_an_epoch(
     X, y, quick, called, n_rows, batch_size, drop_last, shapes
 ):
     settings = quick | {"batch_size": batch_size, "max_epochs": 1}
@@ -173,15 +182,7 @@ def test_an_epoch_is_made_of(
     assert net.module_.c1.norm.num_batches_tracked == n_batches
 
 
-def test_learning_rates_are_those_of_the_schedule(X, y, quick, called, monkeypatch):
-    class Rates(Callback):
-        def __init__(self):
-            self.rates_ = []
-
-        def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-            if training:
-                self.rates_.append(net.optimizer_.param_groups[0]["lr"])
-
+def test_updates_follow_the_schedule(X, y, quick, called, monkeypatch):
     table = []
     apply = Updates.apply
 
@@ -191,7 +192,7 @@ def test_learning_rates_are_those_of_the_schedule(X, y, quick, called, monkeypat
 
     monkeypatch.setattr(Updates, "apply", watched)
     settings = quick | {"lr_schedule": "cosine", "device": "cpu"}
-    eager = Rates()
+    eager = Rates([])
     LeNet5Classifier(**settings, callbacks=[eager]).fit(X, y)
     net = LeNet5Classifier(**settings).fit(X, y)
     n_warm_up = 2
@@ -201,22 +202,16 @@ def test_learning_rates_are_those_of_the_schedule(X, y, quick, called, monkeypat
     assert not net.optimizer_.param_groups[0]["capturable"]
 
 
-def test_training_goes_on(X, y, quick, called):
+def test_captured_steps_go_on_after_an_earlier_fit(X, y, quick, called):
     """The optimizer has taken steps before, which Adam's correction counts."""
-    nets = []
-    for callbacks in ([Listens()], []):
-        net = LeNet5Classifier(
-            **quick,
-            device="cpu",
-            warm_start=True,
-            lr_schedule="one_cycle",
-            callbacks=callbacks,
-        )
-        nets.append(net.fit(X, y).fit(X[:150], y[:150]).partial_fit(X, y))
-    assert [net.steps_ for net in nets] == ["eager", "captured"]
-    np.testing.assert_allclose(
-        nets[0].history_[:, "train_loss"], nets[1].history_[:, "train_loss"], rtol=1e-4
-    )
+    settings = quick | {"device": "cpu", "lr_schedule": "one_cycle"}
+    losses = []
+    for callbacks, steps in ([Listens()], "eager"), ([], "captured"):
+        net = LeNet5Classifier(**settings, warm_start=True, callbacks=callbacks)
+        net.fit(X, y).fit(X[:150], y[:150]).partial_fit(X, y)
+        assert net.steps_ == steps
+        losses.append(net.history_[:, "train_loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 class AtEpochs(Callback):
@@ -230,8 +225,7 @@ class AtEpochs(Callback):
 
 
 def freeze(net, epoch):
-    if epoch == 1:
-        net.module_.c1.conv.weight.requires_grad_(False)
+    net.module_.c1.conv.weight.requires_grad_(epoch == 0)
 
 
 def set_rate(net, epoch):
@@ -250,14 +244,16 @@ def set_decay(net, epoch):
     ("function", "n_recorders"),
     [(freeze, 2), (set_rate, 1), (set_dropout, 2), (set_decay, 2)],
 )
-def test_what_a_callback_changes_counts(X, y, quick, called, function, n_recorders):
+def test_captured_steps_see_what_a_callback_changes(
+    X, y, quick, called, function, n_recorders
+):
     check_equal(
         *in_both_ways(LeNet5Classifier, X, y, callbacks=[AtEpochs(function)], **quick)
     )
     assert len(called) == n_recorders
 
 
-def test_a_hook_that_comes_later_is_called(X, y, quick, called):
+def test_captured_steps_become_eager_for_a_later_hook(X, y, quick, called):
     calls = []
 
     def hook(net, epoch):
@@ -270,24 +266,14 @@ def test_a_hook_that_comes_later_is_called(X, y, quick, called):
     assert len(calls) > 6
 
 
-class OwnLoss(LeNet5Classifier):
-    def get_loss(self, *args, **kwargs):
-        return super().get_loss(*args, **kwargs)
+def overriding(name):
+    """Return a class whose method of this name calls the one it overrides."""
 
+    def method(self, *args, **kwargs):
+        return getattr(super(Own, self), name)(*args, **kwargs)
 
-class OwnStep(LeNet5Classifier):
-    def train_step(self, batch, **fit_params):
-        return super().train_step(batch, **fit_params)
-
-
-class OwnInference(LeNet5Classifier):
-    def infer(self, x, **fit_params):
-        return super().infer(x, **fit_params)
-
-
-class OwnHook(LeNet5Classifier):
-    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        pass
+    Own = type("Own", (LeNet5Classifier,), {name: method})
+    return Own
 
 
 class OwnNetwork(LeNet5):
@@ -308,16 +294,20 @@ class OwnScheduler(LambdaLR):
         super().__init__(optimizer, lambda step: 1.0)
 
 
+SGD = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}
+
+
 @pytest.mark.parametrize(
     ("cls", "params", "reason"),
     [
         (LeNet5Classifier, {"iterator_train": DataLoader}, "iterator_train is given"),
         (LeNet5Classifier, {"augment": lambda x, g: x}, "augment is a function"),
         (LeNet5Classifier, {"callbacks": [Listens()]}, "Listens listens to batches"),
-        (OwnHook, {}, "OwnHook listens to batches"),
-        (OwnLoss, {}, "get_loss is overridden"),
-        (OwnStep, {}, "train_step is overridden"),
-        (OwnInference, {}, "infer is overridden"),
+        (overriding("on_batch_begin"), {}, "Own listens to batches"),
+        (overriding("get_loss"), {}, "get_loss is overridden"),
+        (overriding("train_step"), {}, "train_step is overridden"),
+        (overriding("run_single_epoch"), {}, "run_single_epoch is overridden"),
+        (overriding("infer"), {}, "infer is overridden"),
         (OwnModule, {}, "a layer is a OwnNetwork"),
         (OwnCriterion, {}, "the criterion is a CrossEntropyLoss"),
         (
@@ -326,22 +316,10 @@ class OwnScheduler(LambdaLR):
             "the optimizer is a RMSprop",
         ),
         (LeNet5Classifier, {"optimizer__foreach": True}, "Adam is not fused"),
+        (LeNet5Classifier, SGD | {"optimizer__dampening": 0.1}, "SGD has dampening"),
         (
             LeNet5Classifier,
-            {
-                "optimizer": torch.optim.SGD,
-                "optimizer__momentum": 0.9,
-                "optimizer__dampening": 0.1,
-            },
-            "SGD has dampening",
-        ),
-        (
-            LeNet5Classifier,
-            {
-                "optimizer": torch.optim.SGD,
-                "optimizer__momentum": 0.9,
-                "lr_schedule": "one_cycle",
-            },
+            SGD | {"lr_schedule": "one_cycle"},
             "OneCycleLR changes the momentum",
         ),
         (
@@ -351,7 +329,7 @@ class OwnScheduler(LambdaLR):
         ),
     ],
 )
-def test_else_steps_are_eager(X, y, quick, called, capsys, cls, params, reason):
+def test_steps_are_eager_and_say_why(X, y, quick, called, capsys, cls, params, reason):
     settings = quick | {"max_epochs": 1, "device": "cpu", "verbose": 1} | params
     net = cls(**settings).fit(X[:100], y[:100])
     assert net.steps_ == "eager"
@@ -367,8 +345,8 @@ def test_captured_steps_with_teachers(X, y, quick, called, lenet5, augment):
     check_equal(*in_both_ways(LeNet5Classifier, X, y, **settings))
 
 
-def test_a_teacher_that_computes_by_its_own_means(X, y, quick, called, capsys):
-    teacher = OwnInference(**quick, device="cpu").fit(X, y)
+def test_steps_with_a_teacher_that_overrides_infer(X, y, quick, called, capsys):
+    teacher = overriding("infer")(**quick, device="cpu").fit(X, y)
     params = {"teacher": teacher, "augment": {"shift": 1}, "verbose": 1}
     net = LeNet5Classifier(**quick, device="cpu", **params).fit(X, y)
     assert net.steps_ == "eager"
@@ -376,7 +354,7 @@ def test_a_teacher_that_computes_by_its_own_means(X, y, quick, called, capsys):
     assert f"training steps: eager ({reason})" in capsys.readouterr().out
 
 
-def test_few_steps_are_not_worth_a_recording(X, y, quick, called, monkeypatch, capsys):
+def test_captured_steps_need_enough_of_them(X, y, quick, called, monkeypatch, capsys):
     monkeypatch.setattr(cuda_graph, "FEWEST_STEPS", 13)
     net = LeNet5Classifier(**quick, device="cpu", verbose=1).fit(X, y)
     assert net.steps_ == "eager"
@@ -385,8 +363,10 @@ def test_few_steps_are_not_worth_a_recording(X, y, quick, called, monkeypatch, c
     assert capsys.readouterr().out.startswith("training steps: captured\n")
 
 
-def test_a_recording_that_fails(X, y, quick, called, monkeypatch):
-    """The fit is what it is without one, and one warning tells."""
+def test_captured_steps_fall_back_where_recording_fails(
+    X, y, quick, called, monkeypatch
+):
+    """The fit is what it is without one, and one warning says so."""
 
     class Fails(Called):
         def __init__(self, generator):
@@ -419,41 +399,39 @@ class Raises(Callback):
             raise self.error
 
 
-def test_ctrl_c_keeps_whole_epochs(X, y, quick, called, monkeypatch):
-    once = LeNet5Classifier(**quick | {"max_epochs": 1}, device="cpu").fit(X, y)
+class Interrupted(Called):
+    """Ctrl-C while recording, or in the second call of what was recorded."""
 
-    class Interrupted(Called):
-        n_calls = 0
+    while_recording = False
 
-        def record(self, function):
-            def call():
-                Interrupted.n_calls += 1
-                if Interrupted.n_calls == 2:
-                    raise KeyboardInterrupt
-                function()
-
-            return call
-
-    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Interrupted)
-    net = LeNet5Classifier(**quick, device="cpu")
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X, y)
-    assert net.n_iter_ == 1
-    assert np.array_equal(net.predict_proba(X), once.predict_proba(X))
-
-
-def test_ctrl_c_while_recording_leaves_the_estimator_as_it_was(
-    X, y, quick, called, monkeypatch
-):
-    class Interrupted(Called):
-        def record(self, function):
+    def record(self, function):
+        if self.while_recording:
             raise KeyboardInterrupt
+        recorder = self
 
+        def call():
+            recorder.functions.append(function)
+            if len(recorder.functions) == 2:
+                raise KeyboardInterrupt
+            function()
+
+        return call
+
+
+@pytest.mark.parametrize("while_recording", [True, False])
+def test_captured_fit_keeps_whole_epochs_after_ctrl_c(
+    X, y, quick, called, monkeypatch, while_recording
+):
+    once = LeNet5Classifier(**quick | {"max_epochs": 1}, device="cpu").fit(X, y)
+    monkeypatch.setattr(Interrupted, "while_recording", while_recording)
     monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Interrupted)
     net = LeNet5Classifier(**quick, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
-    assert not net.__sklearn_is_fitted__()
+    assert net.__sklearn_is_fitted__() == (not while_recording)
+    if not while_recording:
+        assert net.n_iter_ == 1
+        assert np.array_equal(net.predict_proba(X), once.predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -463,7 +441,7 @@ def test_ctrl_c_while_recording_leaves_the_estimator_as_it_was(
         (ZeroDivisionError, {"callbacks": [Raises(ZeroDivisionError("mine"), 2)]}),
     ],
 )
-def test_an_error_leaves_nothing(X, y, quick, called, error, params):
+def test_captured_fit_that_fails_leaves_nothing(X, y, quick, called, error, params):
     net = LeNet5Classifier(**quick | {"device": "cpu"} | params)
     with pytest.raises(error, match=r"diverged|mine"):
         net.fit(X, y)
@@ -471,13 +449,13 @@ def test_an_error_leaves_nothing(X, y, quick, called, error, params):
     assert called
 
 
-def test_early_stopping(X, y, quick, called):
+def test_captured_fit_stops_early(X, y, quick, called):
     settings = quick | {"lr": 1e-12, "max_epochs": 9, "patience": 1, "ema_decay": None}
     eager, captured = in_both_ways(LeNet5Classifier, X, y, **settings)
     assert captured.n_iter_ == eager.n_iter_ < 9
 
 
-def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, called):
+def test_captured_fits_side_by_side_are_what_they_are_alone(X, y, quick, called):
     def fit(seed):
         settings = quick | {"random_state": seed, "device": "cpu"}
         return LeNet5Classifier(**settings).fit(X, y).predict_proba(X)
@@ -489,7 +467,7 @@ def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, called):
     assert np.array_equal(alone, together)
 
 
-def test_on_a_cpu_nothing_is_captured(X, y, quick):
+def test_steps_on_a_cpu_are_eager(X, y, quick):
     assert list(cuda_graph.RECORDERS) == ["cuda"]
     net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
     assert net.steps_ == "eager"
@@ -497,6 +475,6 @@ def test_on_a_cpu_nothing_is_captured(X, y, quick):
     assert net.get_iterator(dataset, training=True).block_size == 1
 
 
-def test_files_tell_of_steps(lenet5, tmp_path):
+def test_steps_are_in_model_files(lenet5, tmp_path):
     save_model(lenet5, tmp_path / "net")
     assert load_model(tmp_path / "net").steps_ == lenet5.steps_ == "eager"

@@ -1,56 +1,268 @@
-"""What several fits share on a GPU, with a stand-in for it."""
+"""Device, precision, PyTorch's settings, and what fits share on a (simulated) GPU."""
 
 import contextlib
+import pickle
 
+import numpy as np
 import pytest
 import torch
 
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    load_model,
+    save_model,
+)
 from fmnist_sklearn.training import cuda_graph, device
+from fmnist_sklearn.training.device import (
+    repeatable_cudnn,
+    resolve_device,
+    resolve_precision,
+)
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+# Device and precision
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_device_auto_is_cuda_where_there_is_one(monkeypatch, available):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert resolve_device("auto").type == ("cuda" if available else "cpu")
+
+
+@pytest.mark.parametrize("name", ["cpu", torch.device("cpu")])
+def test_device_by_name(name):
+    assert resolve_device(name) == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", 3.5])
+def test_device_unknown(name):
+    with pytest.raises(ValueError, match=rf"device must be 'auto'.*got {name!r}"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", torch.device("cuda")])
+def test_device_cuda_where_there_is_none(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"needs a CUDA device.*device='cpu'"):
+        resolve_device(name)
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    """A function that sets what the hardware can do; None: PyTorch cannot say."""
+
+    def set_up(*, avx512=False, amx=False, cuda=False):
+        for name, value in (
+            ("_is_avx512_bf16_supported", avx512),
+            ("_is_amx_tile_supported", amx),
+        ):
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+            if value is not None:
+                monkeypatch.setattr(torch.cpu, name, lambda v=value: v, raising=False)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True: cuda
+        )
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("can", "where", "expected"),
+    [
+        ({}, CPU, "float32"),
+        ({"avx512": True}, CPU, "bfloat16"),
+        ({"amx": True}, CPU, "bfloat16"),
+        ({"cuda": True}, CPU, "float32"),
+        ({"avx512": None, "amx": None}, CPU, "float32"),
+        ({"cuda": True}, CUDA, "bfloat16"),
+        ({"avx512": True}, CUDA, "float32"),
+        ({"avx512": True, "amx": True, "cuda": True}, torch.device("mps"), "float32"),
+    ],
+)
+def test_precision_by_hardware(hardware, can, where, expected):
+    hardware(**can)
+    assert resolve_precision("auto", where, bfloat16_pays=True) == expected
+    assert resolve_precision("auto", where, bfloat16_pays=False) == "float32"
+    for name in ("float32", "bfloat16"):
+        for pays in (True, False):
+            assert resolve_precision(name, where, pays) == name
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_precision_rule_of_the_two_classes(hardware, able):
+    hardware(avx512=able)
+    lenet5 = LeNet5Classifier(device="cpu").initialize()
+    mini_vgg = MiniVGGClassifier(device="cpu").initialize()
+    assert lenet5.precision_ == "float32"
+    assert mini_vgg.precision_ == ("bfloat16" if able else "float32")
+
+
+def test_precision_bfloat16_trains_float32_weights(X, y, quick, kind):
+    nets = [
+        kind(**quick | {"max_epochs": 1}, precision=name).fit(X[:60], y[:60])
+        for name in ("bfloat16", "float32")
+    ]
+    assert [net.precision_ for net in nets] == ["bfloat16", "float32"]
+    assert {p.dtype for p in nets[0].module_.parameters()} == {torch.float32}
+    assert nets[0].forward(X[:5]).dtype == torch.float32
+    loss, of_float32 = (net.history_[0, "train_loss"] for net in nets)
+    assert of_float32 != loss
+    assert of_float32 == pytest.approx(loss, rel=0.1)
+
+
+# Settings of PyTorch around a call
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+SETTINGS = {
+    "float64": lambda: default_dtype(torch.float64),
+    "float16": lambda: default_dtype(torch.float16),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "device meta": lambda: torch.device("meta"),
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": deterministic,
+}
+KINDS = [
+    (LeNet5Classifier, {"augment": {"flip": 0.5, "shift": 1, "erase": 3}}),
+    (
+        MiniVGGClassifier,
+        {"module__widths": (4, "M", 6, "M"), "module__hidden_units": 8, "dropout": 0.2},
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=["bytes", "floats"])
+def rows(request, sample):
+    X, y = sample
+    return (X[:80] if request.param == "bytes" else X[:80] / 255.0), y[:80]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=["LeNet5", "MiniVGG"])
+def undisturbed(request, rows):
+    """Constructor, probabilities after fit and after partial_fit, and the fitted."""
+    cls, params = request.param
+    params = {"max_epochs": 2, "random_state": 0, "precision": "float32", **params}
+    net = cls(**params).fit(*rows)
+    probabilities = net.predict_proba(rows[0])
+    continued = cls(**params).fit(*rows).partial_fit(*rows).predict_proba(rows[0])
+    return lambda: cls(**params), probabilities, continued, net
+
+
+def settings_of_pytorch():
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+    )
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_the_caller_change_nothing(rows, undisturbed, setting, tmp_path):
+    make, probabilities, continued, expected = undisturbed
+    X, y = rows
+    with SETTINGS[setting]():
+        before = settings_of_pytorch()
+        net = make().fit(X, y)
+        inside = net.predict_proba(X)
+        of_earlier = expected.predict_proba(X)
+        pickled = pickle.dumps(net)
+        save_model(net, tmp_path / "inside.safetensors")
+        loaded = load_model(tmp_path / "inside.safetensors").predict_proba(X)
+        net.partial_fit(X, y)
+        assert settings_of_pytorch() == before
+    for result in (
+        inside,
+        of_earlier,
+        loaded,
+        pickle.loads(pickled).predict_proba(X),
+        load_model(tmp_path / "inside.safetensors").predict_proba(X),
+    ):
+        assert result.dtype == np.float64
+        assert np.array_equal(result, probabilities)
+    assert {p.dtype for p in net.module_.parameters()} == {torch.float32}
+    assert not any(p.is_inference() for p in net.module_.parameters())
+    assert np.array_equal(net.predict_proba(X), continued)
+
+
+def test_repeatable_cudnn_lasts_for_the_last_user(monkeypatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    with repeatable_cudnn():
+        with repeatable_cudnn():
+            assert cudnn.deterministic
+        assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+
+
+# A GPU that several fits share, with a stand-in for it
 
 
 class Stream:
-    """Keeps a list of what it was asked."""
+    """Keeps a list of its calls."""
 
     made = 0
 
     def __init__(self, device=None):
         Stream.made += 1
         self.cuda_stream = Stream.made % 4
-        self.asked = []
+        self.calls = []
 
     def wait_stream(self, other):
-        self.asked.append(("wait", other))
+        self.calls.append(("wait", other))
 
     def synchronize(self):
-        self.asked.append("synchronize")
+        self.calls.append("synchronize")
 
 
 class Graph:
-    """Ends badly where told."""
+    """Fails to end where ``fails``."""
 
     fails = False
 
     def __init__(self):
-        self.asked = []
+        self.calls = []
 
     def register_generator_state(self, generator):
-        self.asked.append(generator)
+        self.calls.append(generator)
 
     def capture_begin(self, pool, capture_error_mode):
         assert cuda_graph._capture_lock.locked()
-        self.asked.append((pool, capture_error_mode))
+        self.calls.append((pool, capture_error_mode))
 
     def capture_end(self):
         if Graph.fails:
             raise RuntimeError("capture failed")
-        self.asked.append("end")
+        self.calls.append("end")
 
     def replay(self):
-        self.asked.append("replay")
+        self.calls.append("replay")
 
     def reset(self):
         assert cuda_graph._capture_lock.locked()
-        self.asked.append("reset")
+        self.calls.append("reset")
 
 
 class Pool:
@@ -72,7 +284,7 @@ class Event:
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Stand in for what a fit asks of torch.cuda; return the default stream."""
+    """Stand in for what a fit uses of torch.cuda; return the default stream."""
     default = Stream()
     current = [default]
 
@@ -93,17 +305,16 @@ def gpu(monkeypatch):
         "device": lambda device: contextlib.nullcontext(),
         "current_device": lambda: 0,
         "current_stream": lambda device=None: current[-1],
-        "mem_get_info": lambda device: (2**36, 2**36),
         "memory_reserved": lambda device: 0,
         "memory_allocated": lambda device: 0,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     for name in ("_cuda_clearCublasWorkspaces", "_cuda_endAllocateToPool"):
 
-        def asked(*args, name=name):
-            default.asked.append((name, *args))
+        def call(*args, name=name):
+            default.calls.append((name, *args))
 
-        monkeypatch.setattr(torch._C, name, asked)
+        monkeypatch.setattr(torch._C, name, call)
     monkeypatch.setattr(device, "_idle_streams", {})
     monkeypatch.setattr(device, "_known_streams", set())
     monkeypatch.setattr(cuda_graph, "_failed", [])
@@ -112,50 +323,44 @@ def gpu(monkeypatch):
     return default
 
 
-CUDA = torch.device("cuda")
-
-
-def test_each_fit_has_a_stream_of_its_own(gpu):
+def test_own_stream_is_one_for_each_fit(gpu):
     with device.own_stream(CUDA):
         first = torch.cuda.current_stream()
         with device.own_stream(CUDA):
             second = torch.cuda.current_stream()
     assert first.cuda_stream != second.cuda_stream
-    assert first.asked == [("wait", gpu), "synchronize"]
-    assert second.asked == [("wait", first), "synchronize"]
+    assert first.calls == [("wait", gpu), "synchronize"]
+    assert second.calls == [("wait", first), "synchronize"]
     with contextlib.suppress(KeyboardInterrupt), device.own_stream(CUDA):
         assert torch.cuda.current_stream() is first  # the streams go round
         raise KeyboardInterrupt
-    assert first.asked[2:] == first.asked[:2]
+    assert first.calls[2:] == first.calls[:2]
     assert torch.cuda.current_stream() is gpu
+    with device.own_stream(CPU):
+        assert torch.cuda.current_stream() is gpu
 
 
-def test_a_stream_that_is_in_use_is_not_handed_out_again(gpu):
+def test_own_stream_in_use_is_not_returned_again(gpu):
     """PyTorch's streams come round again: here, there are four."""
     with contextlib.ExitStack() as stack:
         used = set()
         for _ in range(3):
-            Stream()  # somebody else's
+            Stream()  # of another library
             stack.enter_context(device.own_stream(CUDA))
             used.add(torch.cuda.current_stream().cuda_stream)
     assert len(used) == 3
 
 
-def test_memory_of_cublas_goes_with_the_last_fit(gpu):
+def test_own_stream_of_the_last_fit_frees_memory_of_cublas(gpu):
     cleared = ("_cuda_clearCublasWorkspaces",)
     with device.own_stream(CUDA):
         with device.own_stream(CUDA):
             pass
-        assert cleared not in gpu.asked
-    assert gpu.asked == [cleared]
+        assert cleared not in gpu.calls
+    assert gpu.calls == [cleared]
 
 
-def test_no_stream_on_a_cpu(gpu):
-    with device.own_stream(torch.device("cpu")):
-        assert torch.cuda.current_stream() is gpu
-
-
-def test_graphs_are_recorded_one_at_a_time_and_let_go(gpu):
+def test_graph_recorder_records_one_at_a_time_and_releases(gpu):
     generator = torch.Generator()
     recorder = cuda_graph.GraphRecorder(generator)
     calls = []
@@ -164,16 +369,16 @@ def test_graphs_are_recorded_one_at_a_time_and_let_go(gpu):
     (graph,) = recorder._graphs
     assert calls == ["recorded"]
     begun = [generator, (Pool.id, "thread_local"), "end", "replay"]
-    assert graph.asked == begun
+    assert graph.calls == begun
     recorder.close()
-    assert graph.asked == [*begun, "reset"]
+    assert graph.calls == [*begun, "reset"]
     assert recorder._pool is None
-    assert gpu.asked == ["synchronize"]
+    assert gpu.calls == ["synchronize"]
     assert not cuda_graph._capture_lock.locked()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_capture_that_is_broken_off_is_ended(gpu, error):
+def test_graph_recorder_ends_a_capture_that_is_broken_off(gpu, error):
     recorder = cuda_graph.GraphRecorder(torch.Generator())
 
     def function():
@@ -186,7 +391,7 @@ def test_a_capture_that_is_broken_off_is_ended(gpu, error):
     assert not cuda_graph._capture_lock.locked()
 
 
-def test_a_capture_that_cannot_end_is_not_freed(gpu):
+def test_graph_recorder_does_not_free_a_capture_that_cannot_end(gpu):
     """PyTorch's allocator still refers to it."""
     recorder = cuda_graph.GraphRecorder(torch.Generator())
     Graph.fails = True
@@ -194,18 +399,18 @@ def test_a_capture_that_cannot_end_is_not_freed(gpu):
         recorder.record(lambda: None)
     ((graph, pool),) = cuda_graph._failed
     recorder.close()
-    assert "reset" not in graph.asked
+    assert "reset" not in graph.calls
     assert isinstance(pool, Pool)
-    assert ("_cuda_endAllocateToPool", 0, Pool.id) in gpu.asked
+    assert ("_cuda_endAllocateToPool", 0, Pool.id) in gpu.calls
     assert not cuda_graph._capture_lock.locked()
 
 
-def test_the_queue_stays_short(gpu):
+def test_graph_recorder_keeps_the_queue_short(gpu):
     recorder = cuda_graph.GraphRecorder(torch.Generator())
     for _ in range(5):
         recorder.keep_queue_short()
     assert len(Event.waited) == 3
-    assert "synchronize" not in gpu.asked
+    assert "synchronize" not in gpu.calls
 
 
 @pytest.mark.parametrize(
@@ -219,7 +424,7 @@ def test_the_queue_stays_short(gpu):
         ("cuda", 10**8, 2**36, 1),
     ],
 )
-def test_batches_of_predictions_fit_the_device(
+def test_evaluation_batch_size_fits_the_device(
     gpu, monkeypatch, where, n_pixels, free, expected
 ):
     total = max(free, 2**36)
@@ -227,18 +432,17 @@ def test_batches_of_predictions_fit_the_device(
     assert device.evaluation_batch_size(torch.device(where), n_pixels) == expected
 
 
-def test_equal_data_have_one_copy():
+def test_shared_copies_hold_equal_data_once():
     copies = device.SharedCopies()
-    where = torch.device("cpu")
     values = torch.arange(12, dtype=torch.uint8).view(3, 4)
-    first = copies.get(values, where)
-    assert copies.get(values.clone(), where) is first
+    first = copies.get(values, CPU)
+    assert copies.get(values.clone(), CPU) is first
     values += 1  # what is on the device stays what it was
-    second = copies.get(values, where)
+    second = copies.get(values, CPU)
     assert second is not first
     assert torch.equal(second, first + 1)
-    assert copies.get(values.float(), where).dtype == torch.float32
+    assert copies.get(values.float(), CPU).dtype == torch.float32
     del first, second
-    third = copies.get(values, where)
+    third = copies.get(values, CPU)
     assert len(copies._copies) == 1
     assert torch.equal(third, values)

@@ -27,18 +27,18 @@ def check_steps_and_copies(net, batch, X):
         other.notify("on_batch_end", batch=batch, training=True)
 
 
-def test_steps_and_copies_before_a_fit(X, y, kind):
+def test_net_steps_and_copies_before_a_fit(X, y, kind):
     check_steps_and_copies(kind(device="cpu"), batch_of(X, y), X)
     check_steps_and_copies(kind(device="cpu").initialize(), batch_of(X, y), X)
 
 
 @pytest.mark.parametrize("warm_start", [True, False])
-def test_steps_and_copies_after_a_fit(X, y, quick, warm_start):
+def test_net_steps_and_copies_after_a_fit(X, y, quick, warm_start):
     net = LeNet5Classifier(**quick, warm_start=warm_start, lr_schedule="cosine")
     check_steps_and_copies(net.fit(X, y), batch_of(X, y), X)
 
 
-def test_a_training_step_trains(X, y, quick):
+def test_train_step_trains(X, y, quick):
     net = LeNet5Classifier(**quick | {"dropout": 0}).initialize()
     batch = batch_of(X, y, 100)
     losses = [net.train_step(batch)["loss"].item() for _ in range(15)]
@@ -46,7 +46,7 @@ def test_a_training_step_trains(X, y, quick):
 
 
 class AtEveryHook(Callback):
-    """Steps and copies, wherever a callback may stand."""
+    """Steps and copies, in each hook of a callback."""
 
     def __init__(self, batch, X):
         self.batch, self.X = batch, X
@@ -87,7 +87,7 @@ class InBatches(AtEveryHook):
 
 
 @pytest.mark.parametrize("callback", [AtEveryHook, InBatches])
-def test_steps_and_copies_during_a_fit(X, y, quick, callback):
+def test_net_steps_and_copies_during_a_fit(X, y, quick, callback):
     settings = quick | {"max_epochs": 1, "batch_size": 60}
     net = LeNet5Classifier(
         **settings, lr_schedule="one_cycle", callbacks=[callback(batch_of(X, y), X)]
@@ -96,7 +96,7 @@ def test_steps_and_copies_during_a_fit(X, y, quick, callback):
     assert np.isfinite(net.predict_proba(X)).all()
 
 
-def test_a_copy_from_the_middle_of_a_fit_is_the_net_of_that_epoch(X, y, quick):
+def test_net_copied_in_a_fit_is_the_net_of_that_epoch(X, y, quick):
     class Copy(Callback):
         def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
             if net.history[-1, "epoch"] == 1:
