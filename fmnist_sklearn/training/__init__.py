@@ -1,7 +1,7 @@
-"""One training run: what it reads, its loop and steps, and skorch's seams around them.
+"""One training run: its data, its loop, and skorch's seams around them.
 
-``net`` is skorch's net; ``fit`` makes a ``Training`` of it, which goes through epochs
-and batches and calls the net's steps.
+``net`` is skorch's net; ``fit`` makes a ``Training`` of it (``loop``), which goes
+through epochs and batches and calls the net's steps.
 """
 
 from .augment import make_augment

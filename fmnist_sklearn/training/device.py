@@ -1,7 +1,7 @@
 """Where a fit computes: device, precision, settings, and a GPU that fits share.
 
-Nothing here asks to wait for the whole device, which would be to wait for every other
-fit's work.
+Nothing here synchronises the whole device, which would wait for the work of every other
+fit.
 """
 
 from __future__ import annotations

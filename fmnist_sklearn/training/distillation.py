@@ -1,4 +1,4 @@
-"""Distillation: a network learns from the probabilities that others give, as well."""
+"""Distillation: a network also learns from the probabilities of other classifiers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .batches import Batch, batch_loss
 
 
 class Teaching(NamedTuple):
-    """The teachers of a training run, and how much they count.
+    """The teachers of a training run, and their weight in the loss.
 
     References
     ----------
@@ -20,7 +20,7 @@ class Teaching(NamedTuple):
     arXiv:1503.02531, 2015.
     """
 
-    networks: tuple[Any, ...]  # are asked about each batch, as it is trained on
+    networks: tuple[Any, ...]  # predict each batch as it is trained on
     n_teachers: int  # with those whose soft targets the batches carry
     weight: float
     temperature: float
@@ -38,12 +38,15 @@ class Teaching(NamedTuple):
             By the labels alone.
         """
         soft = self._soft_targets(batch).to(logits.device)
-        losses = distillation_losses(logits, soft, self.temperature)
+        log_probabilities = F.log_softmax(logits / self.temperature, dim=1)
+        divergences = F.kl_div(log_probabilities, soft, reduction="none").sum(1)  # (n,)
+        # The factor keeps gradients at their size, whatever the temperature is.
+        losses = self.temperature**2 * divergences
         soft_loss = batch_loss(losses, batch.blended_weights)
         return (1 - self.weight) * label_loss + self.weight * soft_loss
 
     def _soft_targets(self, batch: Batch) -> Tensor:
-        """Return the mean of what the teachers say, of shape (n, n_classes)."""
+        """Return the mean of the teachers' probabilities, of shape (n, n_classes)."""
         soft_targets = [] if batch.soft_targets is None else [batch.soft_targets]
         images = torch.as_tensor(batch[0])
         for net in self.networks:
@@ -57,26 +60,3 @@ class Teaching(NamedTuple):
 def soften(probabilities: Tensor, temperature: float) -> Tensor:
     """Return the probabilities of logits that are divided by ``temperature``."""
     return (probabilities.log() / temperature).softmax(1)
-
-
-def distillation_losses(logits: Tensor, soft: Tensor, temperature: float) -> Tensor:
-    """Return how far each row is from what its teachers say of it.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (n, n_classes)
-        Of the network that learns.
-    soft : Tensor of shape (n, n_classes)
-        Probabilities that the teachers give at this temperature.
-    temperature : float
-        What logits are divided by.
-
-    Returns
-    -------
-    Tensor of shape (n,)
-        Kullback-Leibler divergence times ``temperature ** 2``, so that gradients keep
-        their size at any temperature.
-    """
-    log_probabilities = F.log_softmax(logits / temperature, dim=1)
-    divergence = F.kl_div(log_probabilities, soft, reduction="none").sum(1)
-    return temperature**2 * divergence

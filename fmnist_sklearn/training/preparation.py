@@ -34,7 +34,7 @@ class Seeds:
         return self.rng.randint(np.iinfo(np.int32).max, size=4).tolist()
 
     def following(self) -> Seeds:
-        """Return the seeds of a call that goes on: the same split, all else anew."""
+        """Return the seeds of a call that goes on: the same split, new other seeds."""
         following = copy.copy(self)
         following.rng = copy.deepcopy(self.rng)
         _, _, following.order, following.dropout = following._draw()
@@ -96,8 +96,8 @@ def _stratified_order(y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
     The rows of a class of m stand at 0.5/m, 1.5/m, ... of the way: four of class a and
     two of b make a b a a b a. Then the last row of each class goes to the end, that of
-    the rarest class last, so that what is left behind the start holds every class as
-    long as it can: a b a a, a b.
+    the rarest class last, so that the rows behind the start hold every class as
+    long as possible: a b a a, a b.
     """
     place = np.empty(len(y))
     for label in np.unique(y):
@@ -132,7 +132,7 @@ def pixel_statistics(
 
     def pieces(channels: Any) -> Iterator[Tensor]:
         # No copy of all the pixels is made, and a piece stays in the processor's cache;
-        # a GPU is asked less often.
+        # a GPU is synchronised less often.
         n_rows = 256 if base.images.device.type == "cpu" else 2**14
         for part in rows.to(base.images.device).split(n_rows):
             yield base.images.index_select(0, part)[:, channels]

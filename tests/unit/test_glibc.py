@@ -1,4 +1,4 @@
-"""Freed memory is kept where the C library can be told so, and nowhere else missed."""
+"""Freed memory is kept where the C library is glibc; others are left alone."""
 
 import ctypes
 import platform

@@ -339,7 +339,7 @@ def test_steps_are_eager_and_say_why(X, y, quick, called, capsys, cls, params, r
 
 @pytest.mark.parametrize("augment", [None, {"shift": 1}, {"shift": 1, "mixup": 0.4}])
 def test_captured_steps_with_teachers(X, y, quick, called, lenet5, augment):
-    """Asked in each step, and a classifier of scikit-learn's before the first."""
+    """One predicts in each step; scikit-learn's forest did before the first."""
     forest = RandomForestClassifier(5, random_state=0).fit(X, y)
     settings = quick | {"lr": 2**-7, "teacher": [lenet5, forest], "augment": augment}
     check_equal(*in_both_ways(LeNet5Classifier, X, y, **settings))

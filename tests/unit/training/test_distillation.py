@@ -161,7 +161,7 @@ def divergence(logits, soft, temperature, row_weights):
 def test_distillation_is_that_of_hinton(
     lenet5, images, targets, temperature, weighted, mixup
 ):
-    """Of a network that is asked here, and of one whose answers the batch carries."""
+    """Of a network that predicts here, and of one whose soft targets are given."""
     net = made_ready(label_smoothing=0.1)
     teach(net, lenet5, n_teachers=2, weight=0.7, temperature=temperature)
     others = torch.rand(N, N_CLASSES, dtype=torch.float64)
