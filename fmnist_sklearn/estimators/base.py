@@ -355,8 +355,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if sample_weight_val is not None and X_val is None:
             raise ValueError("sample_weight_val needs X_val and y_val")
         continues = self.warm_start and self.__sklearn_is_fitted__()
-        with self._undone_on_error(continues=continues) as before:
-            self._start(continues=continues, partial=False)
+        with self._undone_on_error(continues=continues, partial=False) as before:
             rows = self._check_rows(X, y, sample_weight, first_call=not continues)
             classes = np.unique(rows.labels)
             if continues and not np.array_equal(classes, self.classes_):
@@ -424,8 +423,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 f"`classes={classes!r}` is not the same as on last call to "
                 f"partial_fit, was: {self.classes_!r}"
             )
-        with self._undone_on_error(continues=not first) as before:
-            self._start(continues=not first, partial=True)
+        with self._undone_on_error(continues=not first, partial=True) as before:
             rows = self._check_rows(X, y, sample_weight, first_call=first)
             if first:
                 self.classes_ = classes
@@ -433,17 +431,23 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         return self
 
     @contextmanager
-    def _undone_on_error(self, *, continues: bool) -> Iterator[Snapshot]:
-        """Leave the estimator as it was if the block fails, without a finished epoch.
+    def _undone_on_error(self, *, continues: bool, partial: bool) -> Iterator[Snapshot]:
+        """Start a call that trains; if it fails, leave the estimator as it was.
 
-        Inside, PyTorch's settings are those of a training.
+        Inside, PyTorch's settings are those of a training. Finished epochs are kept
+        after an interrupt, nothing after an error.
         """
         before = Snapshot(self, in_place=continues)
         try:
             with own_settings(training=True):
+                self._is_partial_fit = partial
+                if continues:
+                    self._check_unchanged()
+                    self._apply_changes()
+                else:
+                    self._set_seeds_and_device(Seeds(self.random_state))
                 yield before
         except BaseException as error:
-            # Finished epochs are kept after an interrupt, nothing after an error.
             run = before.run
             if run is not None and run.leaves_something_after(error):
                 run.settle()
@@ -453,17 +457,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 before.restore()
             raise
 
-    def _start(self, *, continues: bool, partial: bool) -> None:
-        self._is_partial_fit = partial
-        if continues:
-            self._check_unchanged()
-            self._apply_changes()
-        else:
-            self._draw_seeds_and_place()
-
-    def _draw_seeds_and_place(self) -> None:
-        """Set seeds, device and precision from the parameters."""
-        self._seeds = Seeds(self.random_state)
+    def _set_seeds_and_device(self, seeds: Seeds) -> None:
+        self._seeds = seeds
         self.device_ = resolve_device(self.device)
         self.precision_ = resolve_precision(
             self.precision, self.device_, self._bfloat16_pays
@@ -616,7 +611,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             self.n_features_in_ = int(np.prod(self.image_shape_))
             self.classes_ = np.arange(arguments.get("n_classes", 10))
         if not hasattr(self, "_seeds"):
-            self._draw_seeds_and_place()
+            self._set_seeds_and_device(Seeds(self.random_state))
         super().initialize()
         self._built_with = self._building_parameters()
         return self
@@ -653,15 +648,11 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
         Weights, and the optimizer's state where it is still valid, stay.
         """
-        if self._seeds.source == self.random_state:
-            self._seeds = self._seeds.following()
-        else:
-            self._seeds = Seeds(self.random_state)
-        device = resolve_device(self.device)
-        moves, self.device_ = device != self.device_, device
-        self.precision_ = resolve_precision(self.precision, device, self._bfloat16_pays)
-        if moves:
-            self.place_module()
+        same_source = self._seeds.source == self.random_state
+        self._set_seeds_and_device(
+            self._seeds.following() if same_source else Seeds(self.random_state)
+        )
+        self.place_module()
         self._initialize_callbacks()
         self.initialize_criterion()
         built_with = self.__dict__.get("_built_with", {})
