@@ -565,7 +565,7 @@ first steps:
         "with a note on stderr)",
     )
     command.add("--top", COUNT, "also list the N most probable labels")
-    command.add("--min-confidence", FRACTION, "answer 'unsure' below this probability")
+    command.add("--min-confidence", FRACTION, "print 'unsure' below this probability")
     command.add(
         "--format",
         _choice("text", "csv", "json"),

@@ -1,4 +1,4 @@
-"""Training curves of fitted estimators, as a display in scikit-learn's habit."""
+"""Training curves of fitted estimators, as displays in the style of scikit-learn."""
 
 from __future__ import annotations
 
