@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
-from ..displays.predictions import rank_predictions
+from ..displays.images import rank_predictions
 from ..models import Model
 from ..training import split_rows
 from .data import Images

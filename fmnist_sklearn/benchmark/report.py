@@ -17,7 +17,7 @@ import numpy as np
 
 from ..datasets import CLASS_NAMES
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
-from ..displays.predictions import pixel_range
+from ..displays.images import pixel_range
 from ..displays.style import ROW_COLORS
 
 if TYPE_CHECKING:
