@@ -34,7 +34,7 @@ from skorch.callbacks import Callback
 
 from fmnist_sklearn import RECIPES, load_model, save_model
 from fmnist_sklearn.benchmark.data import Images, load_data
-from fmnist_sklearn.benchmark.fits import fit_holdout
+from fmnist_sklearn.benchmark.fits import fit_once
 from fmnist_sklearn.models import find_model
 
 # Shorter, and with mirror images in place of turned ones: the teachers' probabilities
@@ -74,7 +74,7 @@ def train(estimator: Any, images: Images) -> dict[str, Any]:
     """Run one fit; the history holds the test accuracy of each epoch as well."""
     reading = TestReading(images)
     estimator.set_params(callbacks=[reading])
-    fit = fit_holdout(estimator, images)
+    fit = fit_once(estimator, images)
     estimator.set_params(callbacks=None, teacher=None)
     for epoch, accuracy in zip(fit["history"], reading.accuracies, strict=True):
         epoch["test_acc"] = accuracy

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
-from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.model_selection import StratifiedKFold
 
 from ..displays.images import rank_predictions
 from ..models import Model
@@ -48,46 +49,51 @@ def train_trials(
     cv, seed, n_jobs
         As for :func:`run_benchmark`: one fit a trial, or one for each fold.
     """
-    estimators = [trial.estimator for trial in trials]
-    if cv == "holdout":
-        # With one job, joblib fits an estimator only when its result is requested. A
-        # clone: the fitted one, with its optimizer, is freed once it has been read.
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        fits = parallel(delayed(fit_holdout)(clone(est), images) for est in estimators)
-        return ([fit] for fit in fits)
-    folds = StratifiedKFold(int(cv), shuffle=True, random_state=seed)
-    return (_fit_folds(est, images, folds, n_jobs) for est in estimators)
-
-
-def fit_holdout(estimator: Any, images: Images) -> Record:
-    """Fit once; validation accuracy is that of the epoch whose weights were kept."""
-    estimator.fit(images.X_train, images.y_train)
-    kept = estimator.history_[estimator.best_epoch_ - 1]
-    return _read(estimator, images, kept["valid_acc"])
-
-
-def _fit_folds(
-    estimator: Any, images: Images, folds: StratifiedKFold, n_jobs: int | None
-) -> list[Record]:
-    """Fit once a fold; validation accuracy is that on the images left out."""
-    result = cross_validate(
-        estimator,
-        images.X_train,
-        images.y_train,
-        cv=folds,
-        n_jobs=n_jobs,
-        scoring="accuracy",
-        return_estimator=True,
-        error_score="raise",
+    # Rows to train on, and rows to validate on; None: the estimator sets some aside.
+    splits: list[Any] = [None]
+    if cv != "holdout":
+        folds = StratifiedKFold(int(cv), shuffle=True, random_state=seed)
+        splits = list(folds.split(images.X_train, images.y_train))
+    # With one job, joblib runs a fit only when its result is requested. A clone: the
+    # fitted one, with its optimizer, is freed once it has been read.
+    fits = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(fit_once)(clone(trial.estimator), images, split)
+        for trial in trials
+        for split in splits
     )
-    fitted = zip(result["estimator"], result["test_score"], strict=True)
-    return [_read(est, images, accuracy) for est, accuracy in fitted]
+    for _ in trials:
+        yield list(islice(fits, len(splits)))
 
 
-def _read(estimator: Any, images: Images, validation_accuracy: float) -> Record:
+def fit_once(estimator: Any, images: Images, split: Any = None) -> Record:
+    """Fit, validate and test an estimator.
+
+    Parameters
+    ----------
+    estimator : LeNet5Classifier or MiniVGGClassifier
+        Is fitted.
+    images : Images
+        What to train and test on.
+    split : pair of ndarray of int, default=None
+        Rows to train on, and rows to validate on. None: the validation accuracy is
+        that of the epoch whose weights were kept.
+
+    Returns
+    -------
+    record : dict
+        The results, as ``results.json`` has them.
+    """
+    X, y = images.X_train, images.y_train
+    if split is None:
+        estimator.fit(X, y)
+        accuracy = estimator.history_[estimator.best_epoch_ - 1]["valid_acc"]
+    else:
+        train, valid = split
+        estimator.fit(X[train], y[train])
+        accuracy = estimator.score(X[valid], y[valid])
     tested = evaluate(estimator, images.X_test, images.y_test)
     return {
-        "validation_accuracy": float(validation_accuracy),
+        "validation_accuracy": float(accuracy),
         "test_accuracy": tested["accuracy"],
         "training_time_s": estimator.fit_time_,
         "epochs": estimator.n_iter_,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
 
@@ -103,8 +102,8 @@ def run_benchmark(
         "holdout": one fit a row, validated on the part that it sets aside. A number:
         cross-validation with this number of stratified folds.
     n_jobs : int, default=None
-        Fits to run at a time, as in scikit-learn: rows for cv="holdout", else folds
-        of a row. They share the cores, which the training times show.
+        Number of fits to run at a time, as in scikit-learn. They share the cores,
+        which the training times show.
     memory : str, path-like, FitCache or joblib.Memory, default=None
         Where to keep finished fits: an interrupted run that is started again repeats
         none of them, and reports the times that they took.
@@ -178,7 +177,7 @@ def run_benchmark(
     }
     if effective_n_jobs(n_jobs) == 1:
         _warm_up(trials, images)
-    finished: list[tuple[Trial, list[Record]]] = []
+    finished: list[tuple[Trial, Record, list[Record]]] = []
     with display, display.following():
         trained = train_trials(trials, images, cv, seed, n_jobs)
         for i, trial in enumerate(trials):
@@ -187,8 +186,12 @@ def run_benchmark(
                 fits = next(trained)
             except ValueError as error:
                 raise ValueError(f"{trial.name}: {error}") from error
-            display.end_work(_describe(fits))
-            finished.append((trial, fits))
+            row = table_row(trial, fits, images)
+            display.end_work(
+                f"validation {row['validation_accuracy']:.4f}, test "
+                f"{row['test_accuracy']:.4f}, {row['training_time_s']:.1f} s"
+            )
+            finished.append((trial, row, fits))
             # After every row, so that an interrupted run keeps those it finished.
             result = _summarize(finished, images, settings)
             if out is not None:
@@ -244,40 +247,33 @@ def _warm_up(trials: list[Trial], images: Images) -> None:
         brief.fit(images.X_train[:512], images.y_train[:512])
 
 
-def _describe(fits: list[Record]) -> str:
-    validation, test, time = (
-        np.mean([fit[name] for fit in fits])
-        for name in ("validation_accuracy", "test_accuracy", "training_time_s")
-    )
-    return f"validation {validation:.4f}, test {test:.4f}, {time:.1f} s"
-
-
 def _summarize(
-    finished: list[tuple[Trial, list[Record]]], images: Images, settings: dict[str, Any]
+    finished: list[tuple[Trial, Record, list[Record]]],
+    images: Images,
+    settings: dict[str, Any],
 ) -> BenchmarkResult:
     """Tabulate the trials that are finished, and record all about them."""
     import pandas as pd
 
-    table = pd.DataFrame([table_row(trial, fits, images) for trial, fits in finished])
-    best, _ = finished[int(table["validation_accuracy"].argmax())]
-    rows = zip(table.to_dict("records"), finished, strict=True)
+    table = pd.DataFrame([row for _, row, _ in finished])
+    best, _, _ = finished[int(table["validation_accuracy"].argmax())]
     findings = {
         "best": best.name,
         "rows": [
             {**row, "parameters": trial.estimator.get_params(), "fits": fits}
-            for row, (trial, fits) in rows
+            for trial, row, fits in finished
         ],
         "devices": sorted(
             {
                 f"{fit['device']} in {fit['precision']}"
-                for _, fits in finished
+                for _, _, fits in finished
                 for fit in fits
             }
         ),
     }
     record = make_record(settings, images, findings)
     result = BenchmarkResult(table=table, best=best.name, record=record)
-    for trial, fits in finished:
+    for trial, _, fits in finished:
         result.curves[trial.name] = mean_epochs([fit["history"] for fit in fits])
         tested = [fit["judgement"] for fit in fits]
         result.judged.append(judge_row(trial.name, record, tested, images.X_test))

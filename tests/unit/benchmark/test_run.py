@@ -61,13 +61,13 @@ def fake_fits(monkeypatch):
     def use(*fits):
         given = iter(fits)
 
-        def fit_holdout(estimator, images):
+        def fit_once(estimator, images, split):
             fit = next(given)
             if isinstance(fit, BaseException):
                 raise fit
             return fit
 
-        monkeypatch.setattr(fits_module, "fit_holdout", fit_holdout)
+        monkeypatch.setattr(fits_module, "fit_once", fit_once)
         monkeypatch.setattr(run_module, "_warm_up", lambda *args: None)
 
     return use
@@ -77,19 +77,9 @@ def test_run_benchmark_default_rows_and_files(tmp_path):
     out = tmp_path / "deep" / "out"
     result = run_benchmark(data="sample", out=out, progress=False)
     assert list(result.table["model"]) == ROWS
-    assert list(result.table.columns) == [
-        "model",
-        "validation_accuracy",
-        "validation_accuracy_se",
-        "test_accuracy",
-        "test_accuracy_se",
-        "training_time_s",
-        "epochs",
-        "best_epoch",
-        "n_parameters",
-        "lr",
-        "batch_size",
-    ]
+    columns = "validation_accuracy validation_accuracy_se test_accuracy"
+    columns += " test_accuracy_se training_time_s epochs best_epoch n_parameters lr"
+    assert list(result.table) == ["model", *columns.split(), "batch_size"]
     assert set(os.listdir(out)) == FILES == {path.name for path in result.paths}
     pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), result.table)
     assert list(result.table["n_parameters"]) == [61750, 61750, 2167786, 2167786]
@@ -137,21 +127,12 @@ def test_run_benchmark_accuracies_are_those_of_the_estimator(few_images):
     assert run(seed=4).curves != run(seed=3).curves
 
 
-def test_run_benchmark_in_folds(tmp_path):
-    result = run_benchmark(
-        models="LeNet5", batch_size=32, cv=3, out=tmp_path, progress=False
-    )
+def test_run_benchmark_in_folds():
+    result = run_benchmark(models="LeNet5", batch_size=32, cv=3, progress=False)
     fits = result.record["rows"][0]["fits"]
-    assert len(fits) == 3
-    row = result.table.iloc[0]
-    for name in ("validation_accuracy", "test_accuracy"):
-        values = [fit[name] for fit in fits]
-        assert row[name] == pytest.approx(np.mean(values))
-        assert row[f"{name}_std"] == pytest.approx(np.std(values))
-        assert f"{name}_se" not in row
-    assert len(set(values)) > 1  # three models, not one
-    assert "training_time_std" in row
-    assert "over 3 folds" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert len({fit["test_accuracy"] for fit in fits}) == 3  # three models, not one
+    assert {"test_accuracy_std", "training_time_std"} < set(result.table)
+    assert "over 3 folds" in result.to_markdown()
 
 
 @pytest.mark.parametrize("cv", ["holdout", 2])
@@ -167,30 +148,30 @@ def test_run_benchmark_jobs_change_the_time_only(cv):
     )
 
 
-def test_run_benchmark_best_row_by_validation_accuracy(fake_fits, tmp_path, make_fit):
-    fake_fits(make_fit(0.7, 0.9), make_fit(0.9, 0.6), make_fit(0.8, 0.95))
-    result = run_benchmark(
-        models="minivgg", batch_size=[8, 16, 32], out=tmp_path, progress=False
-    )
-    assert result.best == "MiniVGG (lr=0.003, batch_size=16)"
-    text = (tmp_path / "results.md").read_text(encoding="utf-8")
-    assert "Best row, by validation accuracy: MiniVGG (lr=0.003, batch_size=16)" in text
-
-
 def test_run_benchmark_rows_are_models_by_rates_by_sizes_each_once(fake_fits, make_fit):
-    fake_fits(*[make_fit(0.5)] * 8)
+    accuracies = [0.7, 0.9, 0.8, *[0.5] * 5]
+    fake_fits(*[make_fit(accuracy, 1 - accuracy) for accuracy in accuracies])
     result = run_benchmark(
         models=["MiniVGGClassifier", "lenet5", "minivgg"],
         lr=(0.1, 1e-5),
         batch_size=np.array([8, 16]),
         progress=False,
     )
-    assert list(result.table["model"]) == [
+    rows = [
         f"{model} (lr={lr}, batch_size={size})"
         for model in ("MiniVGG", "LeNet5")
         for lr in ("0.1", "1e-05")
         for size in (8, 16)
     ]
+    assert list(result.table["model"]) == rows
+    # The best is that of the highest validation accuracy.
+    assert result.best == rows[1]
+    assert repr(result) == (
+        f"<BenchmarkResult of 8 rows; best: {rows[1]}, validation accuracy 0.9000>"
+    )
+    html = result._repr_html_()
+    assert html.count("<tr") == 1 + 8
+    assert f"<li>Best row, by validation accuracy: {rows[1]}.</li>" in html
 
 
 def test_run_benchmark_on_arrays():
@@ -217,10 +198,7 @@ def test_run_benchmark_on_arrays():
     ("kwargs", "message"),
     [
         ({"X": np.ones((9, 4))}, "come as X and y, or as .*; got X only"),
-        (
-            {"X": [[1]], "y": [1], "X_test": [[1]]},
-            "got X, y, X_test only",
-        ),
+        ({"X": [[1]], "y": [1], "X_test": [[1]]}, "got X, y, X_test only"),
         ({"X": [[1]], "y": [1], "data": "full"}, "exclude each other; .*data='full'"),
         ({"X": [[1], [2]], "y": [1]}, "inconsistent numbers of samples"),
         ({"X": np.ones((9, 4)), "y": [0] * 8 + [1]}, r"fewest \(1\) of .*1.*too few"),
@@ -229,17 +207,6 @@ def test_run_benchmark_on_arrays():
 def test_run_benchmark_on_arrays_that_are_incomplete(kwargs, message):
     with pytest.raises(ValueError, match=message):
         run_benchmark(**kwargs, progress=False)
-
-
-def test_benchmark_result_repr(fake_fits, make_fit):
-    fake_fits(make_fit(0.7), make_fit(0.8))
-    result = run_benchmark(models="lenet5", progress=False)
-    assert repr(result) == (
-        f"<BenchmarkResult of 2 rows; best: {ROWS[1]}, validation accuracy 0.8000>"
-    )
-    html = result._repr_html_()
-    assert html.count("<tr") == 3
-    assert f"<li>Best row, by validation accuracy: {ROWS[1]}.</li>" in html
 
 
 def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
@@ -308,10 +275,7 @@ def test_run_benchmark_prints_a_line_a_row_on_stderr(fake_fits, capsys, make_fit
     [
         ({"data": "all"}, "The 'data' parameter of run_benchmark must be"),
         ({"recipe": "slow"}, "The 'recipe' parameter .*'published'.* Got 'slow'"),
-        (
-            {"models": "resnet"},
-            r"models must be among \['LeNet5', 'MiniVGG'\]; got 're",
-        ),
+        ({"models": "resnet"}, "models must be among .*'MiniVGG'.*; got 'resnet'"),
         ({"models": []}, "models must name at least one model; got none"),
         ({"lr": 0}, "lr must be one or several positive numbers; got 0"),
         ({"lr": [0.1, np.nan]}, "lr must be .*; got .*nan"),
