@@ -444,9 +444,9 @@ def test_class_weight_of_an_absent_class(quick):
 @pytest.mark.parametrize(
     ("class_weight", "match"),
     [
-        ({0: -1.0}, "must be finite and not negative"),
-        ({0: np.nan}, "must be finite and not negative"),
-        ({0: 0, 1: 0, 2: 0}, "one must be above 0"),
+        ({0: -1.0}, "expected finite numbers of at least 0"),
+        ({0: np.nan}, "expected finite numbers of at least 0"),
+        ({0: 0, 1: 0, 2: 0}, "and one above 0"),
         ({0: 1, "1": 2}, r"class_weight names \['1'\], but the classes are"),
     ],
 )
