@@ -1,4 +1,4 @@
-"""On a CUDA device: what the cases that are simulated elsewhere stand for."""
+"""On a CUDA device: the cases that other tests simulate, and captured steps."""
 
 import pickle
 from typing import Any
@@ -31,13 +31,13 @@ def float32():
 
 
 class Listens(Callback):
-    """What makes a fit eager."""
+    """Makes a fit eager."""
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         pass
 
 
-def test_auto_is_the_gpu(X, y, quick, kind):
+def test_device_auto_is_the_gpu(X, y, quick, kind):
     net = kind(**quick | {"max_epochs": 1}).fit(X, y)
     assert net.device_.type == "cuda"
     assert net.steps_ == "captured"
@@ -45,13 +45,13 @@ def test_auto_is_the_gpu(X, y, quick, kind):
     assert net.predict_proba(X).shape == (240, 10)
 
 
-def test_equal_seeds_give_equal_bits(X, y, quick, kind, same_predictions):
+def test_random_state_settles_the_bits(X, y, quick, kind, same_predictions):
     nets = [kind(**quick | {"max_epochs": 1}).fit(X, y) for _ in range(2)]
     assert same_predictions(*nets, X)
 
 
 @pytest.mark.parametrize("way", ["pickle", "file"])
-def test_a_net_trained_there_opens_on_the_cpu(
+def test_pickle_and_model_file_open_on_the_cpu(
     X, y, quick, kind, way, tmp_path, monkeypatch
 ):
     net = kind(**quick | {"max_epochs": 1}).fit(X, y)
@@ -87,7 +87,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_captured_losses_are_eager_losses(X, y, quick, kind, float32, setting):
+def test_fit_captured_has_the_eager_losses(X, y, quick, kind, float32, setting):
     """Over 50 steps and more, dropout included.
 
     The rate is one that float32 holds, since a long training magnifies its rounding.
@@ -95,12 +95,12 @@ def test_captured_losses_are_eager_losses(X, y, quick, kind, float32, setting):
     compare_losses(kind, X, y, quick | SETTINGS[setting])
 
 
-def test_captured_losses_of_a_cycle_of_the_momentum(X, y, quick, float32):
+def test_fit_captured_with_a_cycle_of_the_momentum(X, y, quick, float32):
     """It is rounded in other places; MiniVGG magnifies this beyond 1e-4."""
     compare_losses(LeNet5Classifier, X, y, quick | {"lr_schedule": "one_cycle"})
 
 
-def test_captured_losses_with_a_teacher(X, y, quick, kind, float32):
+def test_fit_captured_with_a_teacher(X, y, quick, kind, float32):
     teacher = MiniVGGClassifier(**quick).fit(X, y)
     for augment in (None, {"shift": 1}, {"mixup": 0.4}):
         settings = quick | {"teacher": teacher, "augment": augment}
@@ -121,7 +121,7 @@ def compare_losses(kind, X, y, settings):
         )
 
 
-def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, kind):
+def test_fit_in_a_thread_is_as_alone(X, y, quick, kind):
     """In bfloat16 too, where autocasting's cache belongs to all threads."""
 
     def fit(seed):
@@ -135,7 +135,7 @@ def test_fits_side_by_side_are_what_they_are_alone(X, y, quick, kind):
     assert np.array_equal(alone, together)
 
 
-def test_what_a_callback_freezes_stays(X, y, quick):
+def test_callback_may_freeze_weights(X, y, quick):
     class Freeze(Callback):
         def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
             if len(net.history_) == 2:
@@ -150,7 +150,7 @@ def test_what_a_callback_freezes_stays(X, y, quick):
     assert torch.equal(net.module_.c1.conv.weight, weights) or net.best_epoch_ == 1
 
 
-def test_a_capture_that_fails_falls_back(X, y, quick, same_predictions, monkeypatch):
+def test_fit_is_eager_if_capture_fails(X, y, quick, same_predictions, monkeypatch):
     eager = LeNet5Classifier(**quick, callbacks=[Listens()]).fit(X, y)
     apply = Updates.apply
 
@@ -190,7 +190,7 @@ ENDS = {
 
 
 def fit_until(end, X, y, quick, kind):
-    """Fit until an end that is asked for; return the epochs that are kept."""
+    """Fit until it ends in one of the ways; return the number of epochs kept."""
     params, error = ENDS[end]
     net = kind(**quick | {"max_epochs": 4, "batch_size": 16} | params)
     if error is None:
@@ -211,7 +211,7 @@ def fit_until(end, X, y, quick, kind):
         ("by NaN", {0}),
     ],
 )
-def test_whatever_ends_a_fit_nothing_is_left(X, y, quick, kind, end, n_epochs):
+def test_fit_leaves_nothing_however_it_ends(X, y, quick, kind, end, n_epochs):
     n_failed = len(cuda_graph._failed)  # by other tests
     assert fit_until(end, X, y, quick, kind) in n_epochs
     used = []
@@ -225,14 +225,14 @@ def test_whatever_ends_a_fit_nothing_is_left(X, y, quick, kind, end, n_epochs):
     assert not cuda_graph._capture_lock.locked()
 
 
-def test_equal_data_are_on_the_device_once():
+def test_shared_copies_hold_equal_data_once():
     values = torch.arange(12, dtype=torch.uint8)
     first = device.shared_copies.get(values, torch.device("cuda"))
     assert device.shared_copies.get(values.clone(), torch.device("cuda")) is first
     assert torch.equal(first.cpu(), values)
 
 
-def test_predictions_are_those_of_small_batches(X, y, quick, kind, float32):
+def test_predict_is_as_in_small_batches(X, y, quick, kind, float32):
     net = kind(**quick | {"max_epochs": 1}).fit(X, y)
     rows = np.tile(X, (20, 1))
     expected = net.predict_proba(rows)
@@ -240,7 +240,7 @@ def test_predictions_are_those_of_small_batches(X, y, quick, kind, float32):
     np.testing.assert_allclose(net.predict_proba(rows), expected, atol=1e-5)
 
 
-def test_a_search_shares_the_gpu(X, y, quick):
+def test_grid_search_shares_the_gpu(X, y, quick):
     from sklearn.model_selection import GridSearchCV
 
     grid = {"lr": [0.003, 0.01], "random_state": [0, 1]}

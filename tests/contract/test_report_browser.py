@@ -12,6 +12,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER),
         reason="needs chromium and chromedriver: apt-get install chromium "
@@ -82,7 +83,7 @@ def requests(driver):
     ]
 
 
-def test_it_opens_without_an_error_and_fetches_nothing(opened, benchmark_report):
+def test_report_opens_without_an_error_and_fetches_nothing(opened, benchmark_report):
     assert opened.title == "Benchmark on your own images"
     assert len(column(opened, 1)) == 2
     assert len(find(opened, "svg.chart")) == 3
@@ -95,7 +96,7 @@ def test_it_opens_without_an_error_and_fetches_nothing(opened, benchmark_report)
     assert opened.get_log("browser") == []
 
 
-def test_a_header_sorts_by_mouse_and_by_keyboard(opened):
+def test_report_is_sorted_by_mouse_and_by_keyboard(opened):
     times = column(opened, 4)
     (header,) = find(opened, "#table th:nth-child(4) button")
     header.click()
@@ -109,7 +110,7 @@ def test_a_header_sorts_by_mouse_and_by_keyboard(opened):
     assert opened.get_log("browser") == []
 
 
-def test_a_switch_hides_a_rows_curves_in_all_figures(opened):
+def test_report_hides_the_curves_of_a_row_in_all_figures(opened):
     curves = find(opened, ".curve.row-1")
     assert len(curves) == 3
     (switch,) = find(opened, "#show-1")
@@ -120,7 +121,7 @@ def test_a_switch_hides_a_rows_curves_in_all_figures(opened):
     assert all(curve.is_displayed() for curve in curves)
 
 
-def test_values_are_read_by_pointer_and_by_arrow_keys(opened):
+def test_report_shows_values_by_pointer_and_by_arrow_keys(opened):
     from selenium.webdriver import ActionChains
 
     chart, *_ = find(opened, "svg.chart")
@@ -136,7 +137,7 @@ def test_values_are_read_by_pointer_and_by_arrow_keys(opened):
     assert reading.text.startswith("epoch 2\n")
 
 
-def test_on_a_phone_only_tables_scroll_sideways(opened):
+def test_report_scrolls_only_tables_sideways_on_a_phone(opened):
     phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
@@ -146,7 +147,7 @@ def test_on_a_phone_only_tables_scroll_sideways(opened):
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_without_scripts_it_shows_and_switches_all_the_same(driver, benchmark_report):
+def test_report_works_without_scripts(driver, benchmark_report):
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         driver.get(benchmark_report.as_uri())
@@ -161,7 +162,7 @@ def test_without_scripts_it_shows_and_switches_all_the_same(driver, benchmark_re
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-def test_a_searchs_report_has_its_heat_map(driver, sample, tmp_path):
+def test_report_of_a_search_has_its_heat_map(driver, sample, tmp_path):
     X, y = sample
     run_search(
         "lenet5",

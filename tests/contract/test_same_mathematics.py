@@ -1,4 +1,4 @@
-"""The fast path computes what the textbook's loop computes, step for step."""
+"""The fused forward computes what a plain PyTorch loop computes, step for step."""
 
 import runpy
 from pathlib import Path
@@ -61,7 +61,7 @@ def plain_losses(network, images, labels):
     ("classifier", "model"),
     [(LeNet5Classifier, "lenet5"), (MiniVGGClassifier, "minivgg")],
 )
-def test_losses_of_the_first_steps(classifier, model):
+def test_fit_has_the_losses_of_a_plain_loop(classifier, model):
     X, y = load_fashion_mnist_sample(return_X_y=True)
     X, y = X[: N_STEPS * BATCH_SIZE], y[: N_STEPS * BATCH_SIZE]
     record = StepLosses()

@@ -61,6 +61,6 @@ def test_scikit_learn_s_check(estimator, check):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_warm_start_of_scikit_learn_s_own_fails_the_check_too():
+def test_warm_start_of_scikit_learn_s_own_fails_the_check_too():
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_supervised_y_2d("mlp", MLPClassifier(warm_start=True, max_iter=50))

@@ -1,4 +1,4 @@
-"""Subclasses with a constructor of their own are estimators like any other."""
+"""Subclasses with their own constructor are estimators like any other."""
 
 import copy
 import inspect
@@ -50,7 +50,8 @@ class WrittenOut(MiniVGGClassifier):
 
     def get_params_for(self, prefix):
         params = super().get_params_for(prefix)
-        return params | {"hidden_units": self.width} if prefix == "module" else params
+        small = {"widths": (4, "M", 8, "M"), "hidden_units": self.width}
+        return params | small if prefix == "module" else params
 
 
 class AnotherLoss(LeNet5Classifier):
@@ -74,7 +75,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("cls", "params"), KINDS)
-def test_fit_clone_pickle_and_repr(X, y, cls, params):
+def test_subclass_fits_is_cloned_and_pickled(X, y, cls, params):
     net = cls(**QUICK, **params)
     for name, value in {**QUICK, **params}.items():
         assert net.get_params()[name] == clone(net).get_params()[name] == value
@@ -89,7 +90,7 @@ def test_fit_clone_pickle_and_repr(X, y, cls, params):
 
 
 @pytest.mark.parametrize(("cls", "params"), KINDS)
-def test_search(X, y, cls, params):
+def test_subclass_in_a_grid_search(X, y, cls, params):
     search = GridSearchCV(
         cls(**QUICK | {"max_epochs": 1}, **params),
         {"lr": [0.001, 0.01], **{name: [value] for name, value in params.items()}},
@@ -106,7 +107,7 @@ def test_repr_shows_what_differs_from_the_subclass_s_own_defaults():
     assert "OtherDefault" in OtherDefault()._repr_html_()
 
 
-def test_signature_shows_what_kwargs_pass_on():
+def test_signature_includes_what_kwargs_pass_on():
     parameters = inspect.signature(TwoLevels).parameters
     assert parameters["temperature"].default == 2.0
     assert parameters["lr"].default == 2e-3
@@ -114,7 +115,7 @@ def test_signature_shows_what_kwargs_pass_on():
     assert "others" not in parameters
 
 
-def test_misspelt_names_are_told_as_in_the_class_above():
+def test_parameter_names_are_checked_in_a_subclass():
     with pytest.raises(TypeError, match="'temprature'; did you mean temperature"):
         OneMore(temprature=2.0)
     with pytest.raises(TypeError, match="'epochs'; did you mean max_epochs"):
@@ -123,20 +124,20 @@ def test_misspelt_names_are_told_as_in_the_class_above():
         OneMore().set_params(tempereture=2.0)
 
 
-def test_nested_names_pass_through_kwargs_only():
+def test_parameter_names_with_underscores_need_kwargs():
     net = OneMore(module__dropout=0.1).set_params(optimizer__weight_decay=0.1)
     assert clone(net).get_params()["module__dropout"] == 0.1
     with pytest.raises(ValueError, match=r"no \*\*kwargs for double-underscore names"):
         WrittenOut().set_params(optimizer__weight_decay=0.1)
 
 
-def test_values_are_checked_in_a_subclass_too(X, y):
+def test_parameter_values_are_checked_in_a_subclass(X, y):
     with pytest.raises(ValueError, match="'max_epochs' parameter of OneMore"):
         OneMore(max_epochs=0).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_scikit_learn_s_checks_of_the_constructor():
+def test_subclass_passes_scikit_learn_s_checks_of_the_constructor():
     names = {
         "check_estimator_cloneable",
         "check_estimator_repr",

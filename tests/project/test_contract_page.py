@@ -18,7 +18,7 @@ def page():
     return PAGE.read_text()
 
 
-def test_every_row_names_a_test(page):
+def test_contract_page_names_a_test_in_each_row(page):
     rows = page.split("\n   * - ")[1:]
     headers = [row for row in rows if row.startswith("subject\n")]
     unshown = [row.splitlines()[0] for row in rows if not NAME.search(row)]
@@ -26,7 +26,7 @@ def test_every_row_names_a_test(page):
     assert len(rows) - len(headers) > 40
 
 
-def test_every_test_named_exists(page):
+def test_contract_page_names_tests_that_exist(page):
     missing = []
     for path, name in NAME.findall(page):
         tree = ast.parse((ROOT / path).read_text())
@@ -35,5 +35,5 @@ def test_every_test_named_exists(page):
     assert not missing
 
 
-def test_every_test_is_named_in_full(page):
+def test_contract_page_names_tests_in_full(page):
     assert page.count("::test_") == len(NAME.findall(page))

@@ -27,7 +27,7 @@ def test_all_names_what_is_exported():
     assert all(hasattr(fmnist_sklearn, name) for name in lazy)
 
 
-def test_what_may_be_loaded_late_is_what_is_public():
+def test_dir_lists_what_is_public():
     """But for modules, which are there as they would be if all loaded at once."""
     late = set(dir(fmnist_sklearn)) - {"__version__"}
     modules = {
@@ -40,7 +40,7 @@ def test_what_may_be_loaded_late_is_what_is_public():
 
 
 @pytest.mark.parametrize("name", fmnist_sklearn.__all__)
-def test_every_public_function_and_class_says_what_it_does(name):
+def test_docstring_of_each_public_name(name):
     value = getattr(fmnist_sklearn, name)
     if callable(value):
         assert value.__module__.startswith("fmnist_sklearn")
@@ -48,7 +48,7 @@ def test_every_public_function_and_class_says_what_it_does(name):
 
 
 @pytest.mark.parametrize("name", fmnist_sklearn.__all__)
-def test_every_public_function_and_class_has_an_example_that_runs(name):
+def test_docstring_has_an_example_that_runs(name):
     value = getattr(fmnist_sklearn, name)
     if callable(value):
         examples = doctest.DocTestParser().get_examples(inspect.getdoc(value))
