@@ -27,12 +27,11 @@ def test_contract_page_names_a_test_in_each_row(page):
 
 
 def test_contract_page_names_tests_that_exist(page):
-    missing = []
-    for path, name in NAME.findall(page):
+    named = set(NAME.findall(page))
+    for path in {path for path, _ in named}:
         tree = ast.parse((ROOT / path).read_text())
-        if name not in {getattr(node, "name", None) for node in tree.body}:
-            missing.append(f"{path}::{name}")
-    assert not missing
+        named -= {(path, getattr(node, "name", None)) for node in tree.body}
+    assert not named
 
 
 def test_contract_page_names_tests_in_full(page):

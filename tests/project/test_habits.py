@@ -63,10 +63,9 @@ def check(folder, *args):
         text=True,
     )
     calls = re.findall(r"^ran (\w+): (.*)$", run.stdout, re.MULTILINE)
-    given = calls[-1][1].removeprefix("-m not slow ")
-    return [tool for tool, _ in calls], given.split() if calls[-1][
-        0
-    ] == "pytest" else []
+    tools, arguments = zip(*calls, strict=True)
+    given = arguments[-1].removeprefix("-m not slow ").split()
+    return list(tools), given if tools[-1] == "pytest" else []
 
 
 @pytest.mark.parametrize(
