@@ -18,7 +18,14 @@ from sklearn.utils.validation import check_is_fitted
 from ._unwrap import wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
-from .estimators.state import State, decode_items, encode_items, get_state, set_state
+from .estimators.state import (
+    State,
+    Text,
+    decode_items,
+    encode_items,
+    get_state,
+    set_state,
+)
 from .models import MODELS
 from .storage import bounded, read_container, write_container
 from .training import resolve_device
@@ -27,25 +34,19 @@ _CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
 _FORMAT = "2"  # of model files, as `inspect_model` returns it
 
 Preparation = Literal["clothing", "resize"] | None
+_Name = Annotated[str, Meta(max_length=200)]
+_Plain = bool | int | float | Text | None
 
 
-class _Model(Struct, forbid_unknown_fields=True):
+class _Model(Struct, forbid_unknown_fields=True, rename={"class_": "class"}):
     """The JSON of a model file."""
 
-    class_: Literal["LeNet5Classifier", "MiniVGGClassifier"] = msgspec.field(
-        name="class"
-    )
+    class_: Literal["LeNet5Classifier", "MiniVGGClassifier"]
     params: dict[str, Any]
     state: State
     versions: dict[str, Annotated[str, Meta(max_length=100)]]
     preparation: Preparation
-    metadata: Annotated[
-        dict[
-            Annotated[str, Meta(max_length=200)],
-            bool | int | float | Annotated[str, Meta(max_length=10_000)] | None,
-        ],
-        Meta(max_length=100),
-    ]
+    metadata: Annotated[dict[_Name, _Plain], Meta(max_length=100)]
 
 
 def save_model(

@@ -110,12 +110,7 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
         raise UnstorableError(
             "random_state=None makes every fit different; pass a number"
         )
-    changed = _changed_by_hand(net)
-    if changed:
-        raise UnstorableError(
-            f"{type(net).__name__} has its own {', '.join(changed)}, whose code may "
-            "change without its name"
-        )
+    _refuse_user_code(net)
     seeds = net._seeds
     arrays = _arrays_of(training.train, training.valid)
     networks = training.teaching.networks if training.teaching else ()
@@ -143,33 +138,31 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
 
     Soft targets that were computed before the training are among these already.
     """
-    changed = _changed_by_hand(network)
-    if changed:
-        raise UnstorableError(
-            f"its teacher {type(network).__name__} has its own {', '.join(changed)}"
-        )
+    _refuse_user_code(network)
     for name, value in network.module_.state_dict().items():
         arrays[prefix + name] = value.numpy(force=True)
-    architecture = architecture_of(
-        network.module, network.module_, network.image_shape_
-    )
     return [
-        msgspec.to_builtins(architecture),
+        msgspec.to_builtins(architecture_of(network)),
         network.module.__name__,
         network.precision_,
         bool(network.predict_flip),
     ]
 
 
-def _changed_by_hand(net: Any) -> list[str]:
-    """Return the names that a subclass, or the estimator itself, overrides."""
+def _refuse_user_code(net: Any) -> None:
+    """Raise an error for what a subclass, or the estimator itself, overrides."""
     classes = type(net).__mro__
     ours = next(c for c in classes if c.__module__.startswith(_PACKAGE))
     names = {name for name in vars(net) if not (name[0] == "_" or name[-1] == "_")}
     for cls in classes[: classes.index(ours)]:
         names |= {name for name in vars(cls) if not name.startswith("__")}
     names -= _param_names(net) | _NOT_OF_TRAINING
-    return sorted(name for name in names if hasattr(ours, name))
+    changed = sorted(name for name in names if hasattr(ours, name))
+    if changed:
+        raise UnstorableError(
+            f"{type(net).__name__} has its own {', '.join(changed)}, whose code may "
+            "change without its name"
+        )
 
 
 def _param_names(net: Any) -> set[str]:

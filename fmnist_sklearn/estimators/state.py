@@ -122,7 +122,6 @@ def get_state(
         For labels other than numbers, booleans and strings, and for a network whose
         layers were changed.
     """
-    architecture = architecture_of(net.module, net.module_, net.image_shape_)
     arrays = {
         name: tensor.numpy(force=True)
         for name, tensor in net.module_.state_dict().items()
@@ -139,7 +138,7 @@ def get_state(
         k: encode(vars(net)[k]) for k in Fitted.__struct_fields__ if k in vars(net)
     }
     state = State(
-        module=architecture,
+        module=architecture_of(net),
         frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
         classes=_encode_labels(net.classes_),
         image_shape=net.image_shape_,
@@ -218,8 +217,8 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
 # The network ----------------------------------------------------------------------
 
 
-def architecture_of(cls: Any, module: Any, image_shape: Any) -> Architecture:
-    """Read a network's arguments from its layers.
+def architecture_of(net: Any) -> Architecture:
+    """Read the arguments of an estimator's network from its layers.
 
     The estimator's parameters may have been set to others since the fit.
 
@@ -228,6 +227,7 @@ def architecture_of(cls: Any, module: Any, image_shape: Any) -> Architecture:
     UnstorableError
         If the arguments do not make the same layers again.
     """
+    module = net.module_
     dropout = [layer.p for layer in module.modules() if isinstance(layer, Dropout)]
     n_classes = module.head.out.out_features
     hidden_units: Any
@@ -244,7 +244,7 @@ def architecture_of(cls: Any, module: Any, image_shape: Any) -> Architecture:
         ]
     p = float(dropout[0]) if dropout else 0.0
     architecture = Architecture(n_classes, p, hidden_units, widths)
-    again = build_module(cls, _arguments(architecture, image_shape))
+    again = build_module(net.module, _arguments(architecture, net.image_shape_))
     names = module.state_dict().keys()
     if repr(again) != repr(module) or again.state_dict().keys() != names:
         raise UnstorableError(

@@ -230,7 +230,7 @@ def test_memory_is_not_used_with_a_teacher_of_other_code(tmp_path, X, y, quick):
         augment={"flip": 0.5},
         **quick,
     )
-    with pytest.warns(UserWarning, match="its teacher Other has its own infer"):
+    with pytest.warns(UserWarning, match="Other has its own infer"):
         net.fit(X, y)
 
 
