@@ -17,7 +17,7 @@ from torch import Tensor
 from .._glibc import freed_memory_kept
 from ..modules import Dropout
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
-from .cuda_graph import RECORDERS, Capture
+from .cuda_graph import RECORDERS, Capture, state_tensors
 from .device import own_stream, record_stream, repeatable_cudnn
 from .distillation import Teaching
 
@@ -113,9 +113,7 @@ class Training:
                     net.notify("on_train_end", X=self.train, y=None)
         finally:
             net.__dict__.pop("_training", None)
-        record_stream(
-            value for state in net.optimizer_.state.values() for value in state.values()
-        )
+        record_stream(state_tensors(net.optimizer_))
 
     def _run_epochs(self) -> None:
         net = self.net
@@ -133,9 +131,11 @@ class Training:
                 )
             if self.schedule is not None:
                 self.schedule.start(net.optimizer_, len(batches))
-            net.steps_ = "eager"
-            can_capture = net.device_.type in RECORDERS
-            capture = Capture(self, batches, generator) if can_capture else None
+            capture = None
+            if net.device_.type in RECORDERS:
+                capture = Capture(self, batches, generator)
+            else:
+                net.steps_ = "eager"
             try:
                 for _ in range(self.n_epochs):
                     self._run_epoch(batches, capture)

@@ -373,8 +373,9 @@ class TrainingNet(NeuralNetClassifier):
         # Without one of its own a DataLoader reads the global generator.
         seed = self._seeds.order if training else 0
         generator = torch.Generator("cpu").manual_seed(seed)
-        augment = make_augment(self.augment) if training else None
-        mixup = mixup_strength(self.augment) if training else 0
+        augment, mixup = None, 0.0
+        if training and self.augment is not None:
+            augment, mixup = make_augment(self.augment), mixup_strength(self.augment)
         if iterator is not None:
             if isinstance(iterator, type) and issubclass(iterator, DataLoader):
                 kwargs.setdefault("generator", generator)

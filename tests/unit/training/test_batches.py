@@ -58,7 +58,7 @@ def test_batch_is_a_pair():
 @pytest.mark.parametrize("n", [1, 7, 12, 13])
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 50])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_each_row_once_an_epoch(n, batch_size, shuffle):
+def test_batch_iterator_gives_each_row_once_an_epoch(n, batch_size, shuffle):
     batches = BatchIterator(
         numbered(n, weights=True), batch_size, shuffle=shuffle, generator=generator()
     )
@@ -77,18 +77,15 @@ def test_each_row_once_an_epoch(n, batch_size, shuffle):
             assert torch.equal(batch.weights, batch[1] + 0.5)
 
 
-def test_in_order_without_shuffling():
+def test_batch_iterator_without_shuffling_or_the_last_batch():
     assert targets_of(BatchIterator(numbered(5), 2)) == [[0, 1], [2, 3], [4]]
+    for n in (6, 7):
+        batches = BatchIterator(numbered(n), 3, drop_last=True)
+        assert targets_of(batches) == [[0, 1, 2], [3, 4, 5]]
+        assert len(batches) == 2
 
 
-def test_drop_last():
-    batches = BatchIterator(numbered(7), 3, drop_last=True)
-    assert targets_of(batches) == [[0, 1, 2], [3, 4, 5]]
-    assert len(batches) == 2
-    assert len(BatchIterator(numbered(6), 3, drop_last=True)) == 2
-
-
-def test_order_is_new_each_epoch_and_follows_the_seed():
+def test_batch_iterator_orders_are_new_each_epoch_and_follow_the_seed():
     def two_epochs(seed):
         batches = BatchIterator(
             numbered(40), 40, shuffle=True, generator=generator(seed)
@@ -104,7 +101,7 @@ def test_order_is_new_each_epoch_and_follows_the_seed():
 @pytest.mark.parametrize(
     "kind", [list, tuple, np.array, torch.tensor, lambda rows: np.array(rows, np.int32)]
 )
-def test_subset_of_subset(kind):
+def test_batch_iterator_of_subsets(kind):
     outer = Subset(numbered(10), kind([9, 7, 5, 3, 1]))
     inner = Subset(outer, kind([0, 2, 4]))
 
@@ -115,37 +112,32 @@ def test_subset_of_subset(kind):
     base, rows = resolve_subset(inner)
     assert base is outer.dataset
     assert rows.tolist() == [9, 5, 1]
+    assert resolve_subset(base) == (base, None)
+    ranged = BatchIterator(Subset(numbered(10), range(3, 6)), 2)
+    assert targets_of(ranged) == [[3, 4], [5]]
 
 
-def test_range_subset():
-    assert targets_of(BatchIterator(Subset(numbered(10), range(3, 6)), 2)) == [
-        [3, 4],
-        [5],
-    ]
-
-
-def test_no_subset():
-    dataset = numbered(3)
-    assert resolve_subset(dataset) == (dataset, None)
-
-
-def test_in_order_batches_are_views():
+def test_batch_iterator_in_order_gives_views():
     dataset = numbered(8)
     for number, (images, _) in enumerate(BatchIterator(dataset, 4)):
         assert images.data_ptr() == dataset.images[4 * number :].data_ptr()
         assert images.dtype == torch.uint8
 
 
-def test_resident_images_are_not_changed_by_augmentation():
+def test_batch_iterator_changes_neither_images_nor_global_random_state():
     dataset = numbered(8)
-    before = dataset.images.clone()
+    before, state = dataset.images.clone(), torch.get_rng_state()
     augment = make_augment({"flip": 0.5, "shift": 1, "erase": 2})
+    batches = BatchIterator(
+        dataset, 3, shuffle=True, augment=augment, generator=generator()
+    )
     for _ in range(3):
-        list(BatchIterator(dataset, 4, augment=augment, generator=generator()))
+        list(batches)
     assert torch.equal(dataset.images, before)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_own_augmentation_sees_each_batch():
+def test_batch_iterator_calls_a_function_on_each_batch():
     seen = []
 
     def augment(images, generator):
@@ -165,17 +157,6 @@ def test_is_resident():
     assert not is_resident(Subset(TensorDataset(torch.zeros(3)), [0]))
 
 
-def test_global_random_state_is_left_alone():
-    state = torch.get_rng_state()
-    augment = make_augment({"flip": True, "shift": 2, "erase": 3})
-    list(
-        BatchIterator(
-            numbered(8), 3, shuffle=True, augment=augment, generator=generator()
-        )
-    )
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 # Losses
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [1.0, 1.0, 1.0]])
@@ -185,7 +166,7 @@ TARGETS = torch.tensor([0, 2, 1])
 @pytest.mark.parametrize(
     "kwargs", [{}, {"label_smoothing": 0.2}, {"weight": torch.tensor([1.0, 2.0, 3.0])}]
 )
-def test_rows_are_those_of_pytorch(kwargs):
+def test_cross_entropy_of_rows_is_pytorch_s(kwargs):
     criterion = CrossEntropy(**kwargs)
     expected = torch.nn.CrossEntropyLoss(**kwargs, reduction="none")(LOGITS, TARGETS)
     assert torch.equal(criterion.of_rows(LOGITS, TARGETS), expected)

@@ -2,6 +2,8 @@
 
 import contextlib
 import pickle
+from functools import partial
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -221,7 +223,7 @@ def test_repeatable_cudnn_lasts_for_the_last_user(monkeypatch):
 
 
 class Stream:
-    """Keeps a list of its calls."""
+    """Keeps a list of its calls; there are four streams, which come round again."""
 
     made = 0
 
@@ -237,55 +239,11 @@ class Stream:
         self.calls.append("synchronize")
 
 
-class Graph:
-    """Fails to end where ``fails``."""
-
-    fails = False
-
-    def __init__(self):
-        self.calls = []
-
-    def register_generator_state(self, generator):
-        self.calls.append(generator)
-
-    def capture_begin(self, pool, capture_error_mode):
-        assert cuda_graph._capture_lock.locked()
-        self.calls.append((pool, capture_error_mode))
-
-    def capture_end(self):
-        if Graph.fails:
-            raise RuntimeError("capture failed")
-        self.calls.append("end")
-
-    def replay(self):
-        self.calls.append("replay")
-
-    def reset(self):
-        assert cuda_graph._capture_lock.locked()
-        self.calls.append("reset")
-
-
-class Pool:
-    id = (0, 7)
-
-
-class Event:
-    waited: list = []  # noqa: RUF012 - emptied by the fixture
-
-    def __init__(self, blocking):
-        assert blocking
-
-    def record(self):
-        pass
-
-    def synchronize(self):
-        Event.waited.append(self)
-
-
 @pytest.fixture
 def gpu(monkeypatch):
     """Stand in for what a fit uses of torch.cuda; return the default stream."""
     default = Stream()
+    default.graph, default.pool, default.event = Mock(), Mock(id=(0, 7)), Mock()
     current = [default]
 
     @contextlib.contextmanager
@@ -296,11 +254,16 @@ def gpu(monkeypatch):
         finally:
             current.pop()
 
+    def is_locked(*args, **kwargs):
+        assert cuda_graph._capture_lock.locked()
+
+    default.graph.capture_begin.side_effect = is_locked
+    default.graph.reset.side_effect = is_locked
     for name, value in {
         "Stream": Stream,
-        "CUDAGraph": Graph,
-        "MemPool": Pool,
-        "Event": Event,
+        "CUDAGraph": lambda: default.graph,
+        "MemPool": lambda: default.pool,
+        "Event": lambda blocking: default.event,
         "stream": stream,
         "device": lambda device: contextlib.nullcontext(),
         "current_device": lambda: 0,
@@ -310,17 +273,13 @@ def gpu(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     for name in ("_cuda_clearCublasWorkspaces", "_cuda_endAllocateToPool"):
-
-        def call(*args, name=name):
-            default.calls.append((name, *args))
-
-        monkeypatch.setattr(torch._C, name, call)
+        noted = partial(lambda *args: default.calls.append(args), name)
+        monkeypatch.setattr(torch._C, name, noted)
     monkeypatch.setattr(device, "_idle_streams", {})
     monkeypatch.setattr(device, "_known_streams", set())
     monkeypatch.setattr(cuda_graph, "_failed", [])
-    monkeypatch.setattr(Graph, "fails", False)
-    Event.waited.clear()
-    return default
+    yield default
+    assert not cuda_graph._capture_lock.locked()
 
 
 def test_own_stream_is_one_for_each_fit(gpu):
@@ -341,7 +300,6 @@ def test_own_stream_is_one_for_each_fit(gpu):
 
 
 def test_own_stream_in_use_is_not_returned_again(gpu):
-    """PyTorch's streams come round again: here, there are four."""
     with contextlib.ExitStack() as stack:
         used = set()
         for _ in range(3):
@@ -363,53 +321,49 @@ def test_own_stream_of_the_last_fit_frees_memory_of_cublas(gpu):
 def test_graph_recorder_records_one_at_a_time_and_releases(gpu):
     generator = torch.Generator()
     recorder = cuda_graph.GraphRecorder(generator)
-    calls = []
-    replay = recorder.record(lambda: calls.append("recorded"))
+    function = Mock()
+    replay = recorder.record(function)
     replay()
-    (graph,) = recorder._graphs
-    assert calls == ["recorded"]
-    begun = [generator, (Pool.id, "thread_local"), "end", "replay"]
-    assert graph.calls == begun
+    function.assert_called_once_with()
     recorder.close()
-    assert graph.calls == [*begun, "reset"]
+    assert gpu.graph.method_calls == [
+        call.register_generator_state(generator),
+        call.capture_begin(gpu.pool.id, capture_error_mode="thread_local"),
+        call.capture_end(),
+        call.replay(),
+        call.reset(),
+    ]
     assert recorder._pool is None
     assert gpu.calls == ["synchronize"]
-    assert not cuda_graph._capture_lock.locked()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_graph_recorder_ends_a_capture_that_is_broken_off(gpu, error):
     recorder = cuda_graph.GraphRecorder(torch.Generator())
-
-    def function():
-        raise error
-
     with pytest.raises(error):
-        recorder.record(function)
+        recorder.record(Mock(side_effect=error))
+    gpu.graph.capture_end.assert_called_once_with()
     assert not cuda_graph._failed
     recorder.close()
-    assert not cuda_graph._capture_lock.locked()
 
 
 def test_graph_recorder_does_not_free_a_capture_that_cannot_end(gpu):
     """PyTorch's allocator still refers to it."""
     recorder = cuda_graph.GraphRecorder(torch.Generator())
-    Graph.fails = True
+    gpu.graph.capture_end.side_effect = RuntimeError("capture failed")
     with pytest.raises(RuntimeError, match="capture failed"):
-        recorder.record(lambda: None)
-    ((graph, pool),) = cuda_graph._failed
+        recorder.record(Mock())
+    assert cuda_graph._failed == [(gpu.graph, gpu.pool)]
     recorder.close()
-    assert "reset" not in graph.calls
-    assert isinstance(pool, Pool)
-    assert ("_cuda_endAllocateToPool", 0, Pool.id) in gpu.calls
-    assert not cuda_graph._capture_lock.locked()
+    gpu.graph.reset.assert_not_called()
+    assert ("_cuda_endAllocateToPool", 0, gpu.pool.id) in gpu.calls
 
 
 def test_graph_recorder_keeps_the_queue_short(gpu):
     recorder = cuda_graph.GraphRecorder(torch.Generator())
     for _ in range(5):
         recorder.keep_queue_short()
-    assert len(Event.waited) == 3
+    assert gpu.event.synchronize.call_count == 3
     assert "synchronize" not in gpu.calls
 
 
