@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import COLORS, axes_for
+from .style import COLORS, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -140,7 +140,7 @@ class TrainingCurvesDisplay:
             name: _curve_points(name, rows, self.metric)
             for name, rows in self.curves.items()
         }
-        self.ax_ = ax = axes_for(ax)
+        self.ax_ = ax = new_axes() if ax is None else ax
         self.figure_ = ax.figure
         self.lines_, self.training_lines_ = [], []
         legend: list[tuple[Line2D, str]] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .style import axes_for
+from .style import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +116,7 @@ class SearchHeatmapDisplay:
         display : :class:`SearchHeatmapDisplay`
             The display itself.
         """
-        ax = axes_for(ax)
+        ax = new_axes() if ax is None else ax
         # The first row is the lowest: small values at the bottom, as on any axis.
         self.im_ = ax.imshow(
             np.ma.masked_invalid(self.scores),

@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import WRONG, axes_for
+from .style import WRONG, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -497,7 +497,8 @@ def _grid_of_axes(
     """
     n_columns = max(min(n_columns, n), 1)
     n_rows = max(math.ceil(n / n_columns), 1)
-    ax = axes_for(ax, size[0] * n_columns + margin[0], size[1] * n_rows + margin[1])
+    if ax is None:
+        ax = new_axes(size[0] * n_columns + margin[0], size[1] * n_rows + margin[1])
     ax.set_axis_off()
     width, height = 1 / n_columns, 1 / n_rows
     cells = []

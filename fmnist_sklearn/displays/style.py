@@ -15,11 +15,9 @@ COLORS = (*ROW_COLORS, "#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
 WRONG = "#d6486a"
 
 
-def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
-    """Return the caller's axes, or those of a new figure of this size in inches."""
-    if ax is not None:
-        return ax
+def new_axes(width: float = 6.4, height: float = 4.2) -> Axes:
+    """Return the axes of a new figure of this size in inches."""
     import matplotlib.pyplot as plt
 
-    _, new = plt.subplots(figsize=(width, height), layout="constrained")
-    return new
+    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    return ax
