@@ -452,8 +452,12 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             if run is not None and run.leaves_something_after(error):
                 run.settle()
             else:
+                # scikit-learn ends its callbacks after this, by attributes that it set
+                # during the call. Without them a progress bar's thread would run on,
+                # and keep the process from ending.
+                in_use = {k: v for k, v in vars(self).items() if "_callback" in k}
                 self.__dict__.clear()
-                self.__dict__.update(before.attributes)
+                self.__dict__.update(before.attributes | in_use)
                 before.restore()
             raise
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -354,21 +355,30 @@ def test_scoring_monitor_and_progress_bar_in_a_grid_search(
     assert not hasattr(search.best_estimator_, "_parent_callback_ctx")
 
 
+def non_daemons():
+    """Return the threads that keep the process from ending."""
+    return [each for each in threading.enumerate() if not each.daemon]
+
+
 def test_set_callbacks_and_a_fit_that_fails(X, y, quick, callback):
+    threads = non_daemons()
     monitor = callback.ScoringMonitor(scoring="accuracy")
     net = LeNet5Classifier(**quick | {"lr": 1e30}, optimizer=torch.optim.SGD)
     net.set_callbacks(monitor, callback.ProgressBar())
     with pytest.raises(ValueError, match="smaller lr"):
         net.fit(X, y)
+    assert non_daemons() == threads
     net.set_params(lr=0.01).fit(X, y)
     assert net.n_iter_ == 2
 
 
 def test_set_callbacks_that_cannot_be_set_up(X, y, quick, callback):
+    threads = non_daemons()
     monitor = callback.ScoringMonitor(scoring="nonsense")
     net = LeNet5Classifier(**quick).set_callbacks(callback.ProgressBar(), monitor)
     with pytest.raises(ValueError, match="'nonsense' is not a valid scoring value"):
         net.fit(X, y)
+    assert non_daemons() == threads
     with pytest.raises(NotFittedError, match="not fitted yet"):
         net.predict(X)
 
