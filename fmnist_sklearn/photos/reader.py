@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils._set_output import _get_output_config
 
 from .reading import Prepare, as_paths, check_preparation, read_pictures
 
@@ -28,8 +27,8 @@ class ImageReader(TransformerMixin, BaseEstimator):
         function that can be imported can be pickled with its pipeline.
     layout : {"images", "rows"}, default="images"
         "images" gives (n, channels, height, width), for the classifiers of this
-        package; "rows" gives (n, channels * height * width), for scikit-learn's own and
-        for ``set_output``.
+        package; "rows" gives (n, channels * height * width), for those of scikit-learn
+        and for data frames, which ``set_output`` selects.
     n_jobs : int, default=-1
         Number of reading threads, as in joblib; -1 is one for each core.
     progress : bool, default=False
@@ -96,7 +95,9 @@ class ImageReader(TransformerMixin, BaseEstimator):
         TypeError
             If `X` does not hold paths.
         """
-        self._check_params()
+        check_preparation(self.image_shape, self.prepare)
+        if self.layout not in ("images", "rows"):
+            raise ValueError(f"layout must be 'images' or 'rows', got {self.layout!r}")
         as_paths(X)
         return self
 
@@ -118,20 +119,12 @@ class ImageReader(TransformerMixin, BaseEstimator):
         ValueError
             For the first file that is not a picture, or shows no item of clothing to
             cut out: a step of a Pipeline cannot leave rows out, as
-            :func:`load_image_folder` can.
+            :func:`load_image_folder` can. If ``set_output`` selects a data frame, which
+            has two dimensions, with ``layout="images"``.
         TypeError
             If `X` does not hold paths.
         """
-        self._check_params()
-        if (
-            self.layout == "images"
-            and _get_output_config("transform", self)["dense"] != "default"
-        ):
-            raise ValueError(
-                "set_output selects a data frame, which needs layout='rows', got "
-                "layout='images'; give the classifier image_shape="
-                f"{tuple(self.image_shape)}"
-            )
+        self.fit(X)  # checks the parameters
         images, _ = read_pictures(
             as_paths(X),
             self.image_shape,
@@ -157,11 +150,6 @@ class ImageReader(TransformerMixin, BaseEstimator):
         """
         n_pixels = math.prod(self.image_shape)
         return np.array([f"pixel{i}" for i in range(1, n_pixels + 1)], dtype=object)
-
-    def _check_params(self) -> None:
-        check_preparation(self.image_shape, self.prepare)
-        if self.layout not in ("images", "rows"):
-            raise ValueError(f"layout must be 'images' or 'rows', got {self.layout!r}")
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return True: there is nothing to learn."""

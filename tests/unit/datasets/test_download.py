@@ -20,12 +20,8 @@ from .tools import (
     HOSTILE,
     HostileMirror,
     corrupt,
-    cut_in_mid_body,
-    damaged_gzip,
     idx,
     names,
-    not_found,
-    other_content,
     write_files,
 )
 
@@ -145,8 +141,8 @@ def test_fetch_downloads_once(mirrors, contents, cache):
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_fetch_tries_the_second_mirror_and_again(mirrors, contents, failure):
-    mirrors[0].fail(failure, times=2)
-    mirrors[1].fail(failure)
+    mirrors[0].fail(FAILURES[failure], times=2)
+    mirrors[1].fail(FAILURES[failure])
     with pytest.warns(UserWarning, match="Retrying the download of train-im") as record:
         bunch = fetch_fashion_mnist(n_retries=1, delay=0)
     assert [warning.filename for warning in record] == [__file__]
@@ -158,11 +154,11 @@ def test_fetch_tries_the_second_mirror_and_again(mirrors, contents, failure):
 
 @pytest.mark.parametrize(
     ("failure", "name"),
-    [*((each, TRAIN[0]) for each in FAILURES), (not_found, TRAIN[1])],
+    [*((each, TRAIN[0]) for each in FAILURES), ("not found", TRAIN[1])],
 )
 def test_fetch_that_fails_leaves_no_part(mirrors, contents, cache, failure, name):
     for mirror in mirrors:
-        mirror.fail(failure, name=name)
+        mirror.fail(FAILURES[failure], name=name)
     with pytest.raises(OSError, match="Fashion-MNIST could not be") as caught:
         fetch_fashion_mnist(n_retries=0)
     for mirror in mirrors:
@@ -178,7 +174,7 @@ def test_fetch_doubles_the_delay_between_retries(mirrors, monkeypatch):
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
     for mirror in mirrors:
-        mirror.fail(not_found, times=3)
+        mirror.fail(FAILURES["not found"], times=3)
     with pytest.warns(UserWarning, match="Retrying"):
         fetch_fashion_mnist(n_retries=3, delay=0.25)
     assert slept == [0.25, 0.5, 1.0]
@@ -241,8 +237,8 @@ def test_fetch_by_eight_processes_leaves_one_copy(mirrors, contents, home, cache
     """From servers that drop connections and send wrong bytes."""
     for mirror in mirrors:
         for name in contents:
-            for failure in (cut_in_mid_body, other_content, damaged_gzip):
-                mirror.fail(failure, name=name)
+            for failure in ("cut in mid-body", "other content", "damaged gzip"):
+                mirror.fail(FAILURES[failure], name=name)
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     processes = [

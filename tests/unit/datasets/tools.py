@@ -80,47 +80,22 @@ def whole(right):
     return 200, right, len(right)
 
 
-def not_found(right):
-    return 404, b"", 0
-
-
-def cut_in_mid_body(right):
-    return 200, right[: len(right) // 2], len(right)
-
-
-def truncated_gzip(right):
-    return 200, right[:-10], None
-
-
-def other_content(right):
-    body = gzip.compress(bytes(len(gzip.decompress(right))))
+def other(content):
+    """Return an answer with other content, compressed."""
+    body = gzip.compress(content)
     return 200, body, len(body)
 
 
-def too_much_content(right):
-    body = gzip.compress(gzip.decompress(right) + b"more")
-    return 200, body, len(body)
-
-
-def web_page(right):
-    return 200, b"<html>Log in to this network</html>", None
-
-
-def damaged_gzip(right):
-    middle = len(right) // 2
-    body = right[:middle] + bytes(20) + right[middle + 20 :]
-    return 200, body, len(body)
-
-
-FAILURES = [
-    not_found,
-    cut_in_mid_body,
-    truncated_gzip,
-    other_content,
-    too_much_content,
-    web_page,
-    damaged_gzip,
-]
+# What a server sends instead of the right body: status, body and Content-Length.
+FAILURES = {
+    "not found": lambda right: (404, b"", 0),
+    "cut in mid-body": lambda right: (200, right[: len(right) // 2], len(right)),
+    "truncated gzip": lambda right: (200, right[:-10], None),
+    "damaged gzip": lambda right: (200, right[:99] + bytes(20) + right[119:], None),
+    "other content": lambda right: other(bytes(len(gzip.decompress(right)))),
+    "more content": lambda right: other(gzip.decompress(right) + b"more"),
+    "web page": lambda right: (200, b"<html>Log in to this network</html>", None),
+}
 
 
 class HostileMirror:
