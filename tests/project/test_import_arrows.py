@@ -175,6 +175,7 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [

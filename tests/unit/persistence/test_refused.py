@@ -191,6 +191,7 @@ def test_load_model_of_other_and_damaged_files(small, path):
         load_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module on Windows")
 def test_load_model_of_hostile_files():
     """Each kind is refused with a ValueError, in little memory, and runs no code."""

@@ -91,6 +91,7 @@ for content in itertools.cycle(b"ab"):
 """
 
 
+@pytest.mark.slow
 @posix
 def test_atomic_write_killed_at_any_moment_leaves_a_whole_file(path):
     for seconds in np.random.default_rng(0).uniform(0, 0.05, 4):
@@ -238,6 +239,7 @@ with atomic_write(sys.argv[1]) as file:
 """
 
 
+@pytest.mark.slow
 @posix
 def test_temporaries_of_killed_writers_only_are_removed_by_the_next_write(tmp_path):
     writer = run(HANGS, tmp_path / "a")
@@ -303,6 +305,7 @@ with file_lock(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_file_lock_names_the_process_that_holds_it(tmp_path, monkeypatch):
     path = tmp_path / "data"
     monkeypatch.setattr(files, "_SILENT_WAIT", 0.05)
