@@ -471,7 +471,6 @@ def weights_of_classes(
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise ValueError(
             f"class_weight={class_weight!r} gives the classes {classes!r} the weights "
-            f"{weights!r}; they must be finite and not negative, and one must be "
-            "above 0"
+            f"{weights!r}; expected finite numbers of at least 0, and one above 0"
         )
     return weights_as_float32(weights)

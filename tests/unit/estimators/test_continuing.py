@@ -254,13 +254,6 @@ def test_warm_start_draws_again_and_keeps_the_split(rows, quick, random_state, k
     assert seen.valid[0] == seen.valid[1] == seen.valid[2]
 
 
-def test_warm_start_is_reproducible(rows, quick, same_predictions):
-    nets = [LeNet5Classifier(**quick, warm_start=True) for _ in range(2)]
-    for net in nets:
-        net.fit(*rows).fit(*rows)
-    assert same_predictions(*nets, rows[0])
-
-
 def test_warm_start_draws_dropout_again(rows, quick):
     settings = quick | {"max_epochs": 1, "iterator_train__shuffle": False, "lr": 1e-12}
     net = LeNet5Classifier(**settings, warm_start=True)
@@ -272,18 +265,6 @@ def test_warm_start_draws_dropout_again(rows, quick):
 
 
 WEIGHTS = {**dict.fromkeys(range(9), 1e-4), 9: 1000.0}
-
-
-def test_class_weight_is_multiplied_with_sample_weight(X, y, quick):
-    """In training and in validation, so that the same epoch is kept."""
-    settings = quick | {"max_epochs": 5, "lr": 0.02}
-    by_class = LeNet5Classifier(**settings, class_weight=WEIGHTS).fit(X, y)
-    by_row = LeNet5Classifier(**settings).fit(X, y, np.vectorize(WEIGHTS.get)(y))
-    for name in ("train_loss", "valid_loss", "valid_acc"):
-        assert by_class.history_[:, name] == pytest.approx(
-            by_row.history_[:, name], rel=1e-4
-        )
-    assert by_class.best_epoch_ == by_row.best_epoch_
 
 
 @pytest.mark.parametrize("class_weight", ["balanced", {1: 3.0}, WEIGHTS])
