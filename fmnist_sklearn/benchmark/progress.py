@@ -167,20 +167,13 @@ class RunProgress:
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    """Return the columns of the bar's line, or of its lines on a narrow terminal."""
-    spinner = SpinnerColumn("line")  # of ASCII characters
-    if width >= 100:
-        return [
-            spinner,
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[epoch]}", markup=False),
-            _TimeLeftColumn(),
-        ]
-    # Text that would be cut off is folded, and the bar is left out.
+    """Return the columns of the bar, in as many lines as its text needs."""
     text = "{task.description} {task.fields[epoch]}"
+    # Text that would be cut off is folded; a narrow terminal shows no bar but the text.
     folded = TextColumn(text, markup=False, table_column=Column(overflow="fold"))
-    return [spinner, folded, _TimeLeftColumn()]
+    bar = [BarColumn(bar_width=12)] if width >= 100 else []
+    spinner = SpinnerColumn("line")  # of ASCII characters
+    return [spinner, folded, *bar, _TimeLeftColumn()]
 
 
 class StderrConsole(Console):

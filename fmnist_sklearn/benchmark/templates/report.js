@@ -3,7 +3,7 @@
 {
   const table = document.getElementById("table");
   const body = table.tBodies[0];
-  const told = document.getElementById("sorted");
+  const message = document.getElementById("sorted");
   const headers = [...table.tHead.rows[0].cells];
   const sortable = (cell) =>
     "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
@@ -28,7 +28,7 @@
         (a, b) => sign * compare(sortable(a.cells[column]), sortable(b.cells[column]))
       );
       body.append(...rows);
-      told.textContent = `Sorted by ${button.textContent}, ${direction}.`;
+      message.textContent = `Sorted by ${button.textContent}, ${direction}.`;
     });
   });
 
