@@ -91,7 +91,7 @@ FAILURES = {
     "not found": lambda right: (404, b"", 0),
     "cut in mid-body": lambda right: (200, right[: len(right) // 2], len(right)),
     "truncated gzip": lambda right: (200, right[:-10], None),
-    "damaged gzip": lambda right: (200, right[:99] + bytes(20) + right[119:], None),
+    "damaged gzip": lambda right: (200, right[:20] + bytes(20) + right[40:], None),
     "other content": lambda right: other(bytes(len(gzip.decompress(right)))),
     "more content": lambda right: other(gzip.decompress(right) + b"more"),
     "web page": lambda right: (200, b"<html>Log in to this network</html>", None),
