@@ -30,7 +30,7 @@ print(faults(False), faults(True))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
-def test_memory_is_not_fetched_anew():
+def test_freed_memory_kept_saves_page_faults():
     command = [sys.executable, "-c", PAGE_FAULTS, _glibc.__file__]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     without, kept = map(int, result.stdout.split())
@@ -38,22 +38,19 @@ def test_memory_is_not_fetched_anew():
     assert kept < without / 2  # the system may take some memory back by itself
 
 
-def test_other_c_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(_glibc, "find_glibc", lambda: None)
-    with _glibc.freed_memory_kept():
-        pass
-
-
-@pytest.mark.parametrize("error", [OSError, TypeError])
-def test_no_c_library_to_load(monkeypatch, error):
+@pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
+def test_freed_memory_kept_without_glibc(monkeypatch, error):
     def fail(name):
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", fail)
-    assert _glibc.find_glibc.__wrapped__() is None
+    monkeypatch.setattr(_glibc, "find_glibc", _glibc.find_glibc.__wrapped__)
+    assert _glibc.find_glibc() is None
+    with _glibc.freed_memory_kept():
+        _glibc.trim_memory()
 
 
-def test_the_last_to_leave_lets_memory_go(monkeypatch):
+def test_freed_memory_kept_until_the_last_leaves(monkeypatch):
     calls = []
 
     class Library:

@@ -96,7 +96,7 @@ def test_mixup_weighs_each_label_by_its_own_row(images, targets):
     assert sorted(mixed_in.weights.tolist()) == weights.tolist()
 
 
-def test_mixup_with_a_criterion_of_the_user_s(images, targets):
+def test_mixup_with_another_criterion(images, targets):
     net = made_ready(WithMargin)
     batch = Batch(images, targets).augmented(None, 0.5, generator())
     share = batch.mixed_in.share[0]
@@ -117,8 +117,8 @@ def test_mixup_with_a_criterion_of_the_user_s(images, targets):
         {"iterator_train": torch.utils.data.DataLoader},
     ],
 )
-def test_fit_with_mixup_and_rotation(X, y, quick, params):
-    """It repeats itself, changes the training and leaves the validation as it was."""
+def test_mixup_and_rotation_in_fit(X, y, quick, params):
+    """It repeats itself and changes the training."""
     quick |= params
     net = LeNet5Classifier(augment={"mixup": 0.5, "rotate": 5}, **quick)
     weights = np.linspace(0.5, 1, len(y))
@@ -131,7 +131,7 @@ def test_fit_with_mixup_and_rotation(X, y, quick, params):
     assert first[-1, "train_loss"] != without[-1, "train_loss"]
 
 
-def test_partial_fit_with_mixup(X, y):
+def test_mixup_in_partial_fit(X, y):
     net = LeNet5Classifier(augment={"mixup": 1.0}, random_state=0)
     net.partial_fit(X, y, classes=np.unique(y)).partial_fit(X, y)
     assert np.isfinite(net.history_[:, "train_loss"]).all()
@@ -141,7 +141,7 @@ def test_partial_fit_with_mixup(X, y):
 
 
 def teach(net, *networks, n_teachers, weight, temperature):
-    """Let a net be in a run that has these teachers."""
+    """Put a net into a run that has these teachers."""
     teaching = Teaching(networks, n_teachers, weight, temperature)
     net._training = SimpleNamespace(teaching=teaching)
     return teaching
@@ -197,7 +197,7 @@ def mixed_order(batch, images, share):
     return distances.argmin(1)
 
 
-def test_distillation_with_a_criterion_of_the_user_s(lenet5, images, targets):
+def test_distillation_with_another_criterion(lenet5, images, targets):
     net = made_ready(WithMargin)
     teach(net, lenet5, n_teachers=1, weight=0.5, temperature=2.0)
     soft = torch.from_numpy(lenet5.predict_log_proba(images.numpy())).float() / 2
@@ -209,7 +209,7 @@ def test_distillation_with_a_criterion_of_the_user_s(lenet5, images, targets):
     check_against(net, Batch(images, targets), reference)
 
 
-def test_no_divergence_from_a_teacher_that_agrees(lenet5, images, targets):
+def test_distillation_from_a_teacher_that_agrees_is_zero(lenet5, images, targets):
     """Its loss is 0, and so is its gradient."""
     net = made_ready()
     teach(net, lenet5, n_teachers=1, weight=1.0, temperature=3.0)

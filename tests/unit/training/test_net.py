@@ -10,7 +10,7 @@ from fmnist_sklearn.training.net import build_module
 
 
 @pytest.mark.parametrize("cls", [LeNet5, MiniVGG])
-def test_a_module_is_built_without_memory_and_randomness(cls):
+def test_build_module_takes_neither_memory_nor_random_numbers(cls):
     state = torch.get_rng_state()
     module = build_module(cls, {"n_classes": 3})
     assert {p.device.type for p in module.parameters()} == {"meta"}
@@ -22,37 +22,29 @@ def test_a_module_is_built_without_memory_and_randomness(cls):
     "size", [0, -2, 1.5, True, "x", "", [8], np.nan, np.array([3, 4])]
 )
 @pytest.mark.parametrize("part", ["iterator_train", "iterator_valid"])
-def test_batch_sizes_that_are_none(X, y, quick, part, size):
+def test_batch_size_refuses(X, y, quick, part, size):
     net = LeNet5Classifier(**quick, **{f"{part}__batch_size": size})
     with pytest.raises(ValueError, match=f"{part}__batch_size must be an integer"):
         net.fit(X, y)
     assert vars(net).keys() - {"_nested"} == LeNet5Classifier().get_params().keys()
 
 
-@pytest.mark.parametrize(("size", "n_batches"), [(np.int64(50), 4), (-1, 1), (7, 28)])
-def test_batch_sizes_that_are_some(X, y, quick, size, n_batches):
-    net = LeNet5Classifier(
-        **quick | {"max_epochs": 1}, iterator_train__batch_size=size
-    ).fit(X, y)
-    assert net.history_[0, "train_batch_count"] == n_batches
-
-
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size"),
-    [(1, 16), (450, 16), (1700, 17), (4800, 48), (6400, 64), (54_000, 64)],
+    ("name", "size", "n_rows", "expected"),
+    [
+        ("iterator_train__batch_size", np.int64(50), 240, 50),
+        ("iterator_train__batch_size", -1, 240, 240),
+        ("iterator_train__batch_size", "auto", 1700, 17),
+        ("batch_size", "auto", 1, 16),
+        ("batch_size", "auto", 4800, 48),
+        ("batch_size", "auto", 54_000, 64),
+    ],
 )
-def test_batch_size_auto(n_rows, batch_size):
+def test_batch_size(name, size, n_rows, expected):
     rows = torch.zeros((n_rows, 1, 1, 1), dtype=torch.uint8)
     dataset = ImageDataset(rows, torch.zeros(n_rows, dtype=torch.int64))
-    net = LeNet5Classifier(batch_size="auto").initialize()
-    assert net.get_iterator(dataset, training=True).batch_size == batch_size
-
-
-def test_batch_size_auto_in_the_iterator_s_own_name(X, y, quick):
-    net = LeNet5Classifier(
-        **quick | {"max_epochs": 1}, iterator_train__batch_size="auto"
-    ).fit(X, y)
-    assert net.history_[0, "train_batch_count"] == 12
+    net = LeNet5Classifier(**{name: size}).initialize()
+    assert net.get_iterator(dataset, training=True).batch_size == expected
 
 
 # Weight decay
@@ -92,7 +84,7 @@ def test_weight_decay_and_the_optimizer_s_own():
     assert {group["lr"] for group in net.optimizer_.param_groups} == {0.1, net.lr}
 
 
-def test_without_weight_decay_all_parameters_are_in_one_group():
+def test_weight_decay_zero_leaves_one_group():
     assert len(LeNet5Classifier().initialize().optimizer_.param_groups) == 1
 
 
@@ -102,14 +94,16 @@ def test_weight_decay_needs_an_optimizer_that_has_it(X, y, quick):
         net.fit(X, y)
 
 
-def test_optimizer_s_own_zero_grad_is_called(X, y, quick):
-    class CountingAdam(torch.optim.Adam):
-        n_zeroed = 0
+class CountingSGD(torch.optim.SGD):
+    n_zeroed = 0
 
-        def zero_grad(self, set_to_none=True):
-            self.n_zeroed += 1
-            super().zero_grad(set_to_none)
+    def zero_grad(self, set_to_none=True):
+        self.n_zeroed += 1
+        super().zero_grad(set_to_none)
 
+
+def test_optimizer_of_another_class(X, y, quick):
+    """Its own zero_grad is called; its state holds None instead of tensors."""
     settings = quick | {"max_epochs": 1, "validation_fraction": 0}
-    net = LeNet5Classifier(**settings, optimizer=CountingAdam).fit(X[:96], y[:96])
+    net = LeNet5Classifier(**settings, optimizer=CountingSGD).fit(X[:96], y[:96])
     assert net.optimizer_.n_zeroed == 3
