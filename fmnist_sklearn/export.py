@@ -95,7 +95,8 @@ def export_onnx(
     Examples
     --------
     >>> import onnxruntime, tempfile
-    >>>     >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+    >>> from pathlib import Path
+    >>> from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
     >>> from fmnist_sklearn import export_onnx
     >>> X, y = load_fashion_mnist_sample(return_X_y=True)
     >>> net = LeNet5Classifier(max_epochs=1, patience=None).fit(X[:500], y[:500])
