@@ -11,16 +11,10 @@ from fmnist_sklearn import RECIPES, LeNet5Classifier, MiniVGGClassifier
 
 # What differs from the defaults only makes the training short.
 SHORT = {"max_epochs": 4, "lr": 0.03, "random_state": 0}
-SMALL_VGG = {
-    "max_epochs": 8,
-    "lr": 0.03,
-    "random_state": 0,
-    "module__widths": (8, "M"),
-    "module__hidden_units": 32,
-}
+SMALL_VGG = {**SHORT, "module__widths": (8, "M"), "module__hidden_units": 32}
 ESTIMATORS = [
     LeNet5Classifier(**SHORT),
-    MiniVGGClassifier(max_epochs=4, lr=0.003, random_state=0),
+    MiniVGGClassifier(**SMALL_VGG),
     LeNet5Classifier(**SHORT, warm_start=True),
     # A recipe is the same for both, but for strengths; published has shuffle=False and
     # pixel_scaling="symmetric".
