@@ -1,4 +1,4 @@
-"""What all tests share: a small part of the bundled images, and nets fitted once."""
+"""Shared by all tests: a small part of the bundled images, and nets fitted once."""
 
 import random
 
@@ -21,11 +21,12 @@ threadpool_limits(1)
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what is marked ``cuda`` where there is no CUDA device."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("cuda"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    """Skip what needs a CUDA device without one; mark what starts processes."""
+    for item in items:
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        if {"two_processes", "scheduler"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def y_test():
     return load_fashion_mnist_sample(subset="test", return_X_y=True)[1][:120]
 
 
-# What makes a fit short, and nothing else: all the rest is as users have it.
+# The settings that make a fit short; all others are the defaults of users.
 QUICK = {
     "lr": 0.01,
     "batch_size": 32,
@@ -88,7 +89,7 @@ def quick():
 
 @pytest.fixture
 def plain(quick):
-    """As ``quick``, for tests of what the last step left, and of the loss itself.
+    """As ``quick``, for tests of the last step's weights, and of the loss itself.
 
     By default the weights are averages over many steps, and the targets smoothed.
     """
@@ -123,7 +124,7 @@ def two_processes():
 
 @pytest.fixture(scope="session")
 def same_predictions():
-    """A function that tells whether two nets give the same probabilities."""
+    """A function that compares the probabilities of two nets."""
 
     def same_predictions(first, second, X):
         return np.array_equal(first.predict_proba(X), second.predict_proba(X))

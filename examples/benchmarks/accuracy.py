@@ -27,7 +27,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
+from contenders import parse_arguments
 from joblib import Parallel, delayed
 from records import MODEL_NAMES, path_of, write_record
 from skorch.callbacks import Callback
@@ -123,7 +123,6 @@ def main() -> None:
     parser.add_argument("--model", choices=sorted(MODEL_NAMES), required=True)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--teachers", type=Path, nargs="+", metavar="FILE")
     parser.add_argument(
@@ -134,12 +133,11 @@ def main() -> None:
         action="store_true",
         help="nothing else runs on this machine: the times are fit to be compared",
     )
-    arguments = parser.parse_args()
+    arguments = parse_arguments(parser)
     if (arguments.recipe == "distilled") != bool(arguments.teachers):
         parser.error("--recipe distilled and --teachers go together")
     if arguments.alone and arguments.jobs != 1:
         parser.error("--alone is for one run at a time, --jobs 1")
-    torch.set_num_threads(arguments.threads)
     images = load_data("full", None)
     missing = []
     for batch_size, seed in product(arguments.batch_size, arguments.seeds):

@@ -26,7 +26,7 @@ from contenders import (
     AS_PLAIN,
     ESTIMATORS,
     PLAIN_NETWORKS,
-    print_machine,
+    parse_arguments,
     scaled,
 )
 from records import DOCS, OURS, PLAIN_LOOP, write_run
@@ -245,11 +245,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--device", default="cuda")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(parser)
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device found; --device cpu tries the script out")
-    print_machine()
     for model in arguments.model:
         for size in arguments.batch_size:
             task = Task(model, size, arguments.rows, device)

@@ -3,13 +3,12 @@
     python examples/benchmarks/same_weights.py OLD [NEW]
 
 OLD and NEW are git revisions; without NEW, the working tree. Each version fits, from
-seed 0 on the bundled sample: both classes with their defaults, with the recipes "fast"
-and "accurate" as OLD has them (the latter for two epochs), and by two calls of
-``partial_fit``. The weights' SHA-256 are compared.
+seed 0 on the bundled sample: both classes with their defaults, with its recipes "fast"
+and "accurate" (the latter for two epochs), and by two calls of ``partial_fit``. The
+weights' SHA-256 are compared.
 """
 
 import hashlib
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def print_digests(recipes):
-    """Fit with the version on the path, and print a line a fit.
-
-    The first to be called leaves its recipes in a file, for the others.
-    """
+def print_digests():
+    """Fit with the version on the path, and print a line a fit."""
     import warnings
 
     from fmnist_sklearn import (
@@ -34,13 +30,6 @@ def print_digests(recipes):
 
     warnings.simplefilter("ignore")
     X, y = load_fashion_mnist_sample(return_X_y=True)
-    if not recipes.exists():
-        plain = {
-            recipe: {name: dict(params) for name, params in models.items()}
-            for recipe, models in RECIPES.items()
-        }
-        recipes.write_bytes(pickle.dumps(plain))
-    of_old = pickle.loads(recipes.read_bytes())
 
     def report(name, net):
         digest = hashlib.sha256()
@@ -52,8 +41,8 @@ def print_digests(recipes):
         name = cls.__name__
         settings = {
             "defaults": {},
-            "fast": of_old["fast"][name],
-            "accurate": {**of_old["accurate"][name], "max_epochs": 2},
+            "fast": RECIPES["fast"][name],
+            "accurate": {**RECIPES["accurate"][name], "max_epochs": 2},
         }
         for recipe, params in settings.items():
             report(f"{name}, {recipe}:", cls(**params, random_state=0).fit(X, y))
@@ -71,14 +60,13 @@ def checkout(revision, folder):
     return tree
 
 
-def digests_of(tree, recipes):
+def digests_of(tree):
     """Run ``print_digests`` with the package of a folder."""
     program = (
-        "import pathlib, runpy, sys; sys.path.insert(0, sys.argv[1]); "
-        "digests = runpy.run_path(sys.argv[2])['print_digests']; "
-        "digests(pathlib.Path(sys.argv[3]))"
+        "import runpy, sys; sys.path.insert(0, sys.argv[1]); "
+        "runpy.run_path(sys.argv[2])['print_digests']()"
     )
-    command = [sys.executable, "-c", program, str(tree), __file__, str(recipes)]
+    command = [sys.executable, "-c", program, str(tree), __file__]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.splitlines()
 
@@ -86,11 +74,8 @@ def digests_of(tree, recipes):
 def main(old, new=None):
     """Compare two versions; return how many fits differ."""
     with tempfile.TemporaryDirectory() as folder:
-        trees = [
-            ROOT if each is None else checkout(each, folder) for each in (old, new)
-        ]
-        recipes = Path(folder) / "recipes"
-        before, after = (digests_of(tree, recipes) for tree in trees)
+        before = digests_of(checkout(old, folder))
+        after = digests_of(checkout(new, folder) if new else ROOT)
     for line, other in zip(before, after, strict=True):
         print(line if line == other else f"{line} before, {other} after: DIFFER")
     return sum(map(str.__ne__, before, after))

@@ -338,7 +338,7 @@ def test_progress_bar(X, y, quick, callback, capsys, weights):
     assert "100%" in shown
 
 
-@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_jobs", [None, 2])
 def test_scoring_monitor_and_progress_bar_in_a_grid_search(
     X, y, quick, callback, capsys, n_jobs, two_processes
 ):

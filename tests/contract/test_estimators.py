@@ -756,7 +756,6 @@ def test_pickle_made_on_cuda_opens_on_the_cpu(lenet5, X, monkeypatch, same_predi
     assert same_predictions(loaded, lenet5, X)
 
 
-@pytest.mark.slow
 def test_pickle_opens_in_another_process(lenet5, X, two_processes):
     (there,) = joblib.Parallel(n_jobs=2)(
         [joblib.delayed(LeNet5Classifier.predict_proba)(lenet5, X)]

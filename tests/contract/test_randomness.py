@@ -101,7 +101,6 @@ def test_fit_in_a_thread_does_not_disturb_another(X, y, quick, same_predictions)
         assert same_predictions(first, second, X)
 
 
-@pytest.mark.slow
 def test_fit_in_a_worker_process_is_the_same(X, y, quick, two_processes):
     net = LeNet5Classifier(**quick)
     folds = StratifiedKFold(2)

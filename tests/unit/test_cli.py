@@ -420,6 +420,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv", [["--help"], ["--version"], ["fit", "--help"], ["fetch"], ["fits", "."]]
 )
@@ -513,6 +514,7 @@ def test_predict_escapes_control_characters(lenet5, picture, printed, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_main_exits_with_141_if_the_reader_of_stdout_is_gone(model_file, picture):
     reader, writer = os.pipe()
     os.close(reader)

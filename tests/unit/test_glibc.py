@@ -29,6 +29,7 @@ print(faults(False), faults(True))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
 def test_freed_memory_kept_saves_page_faults():
     command = [sys.executable, "-c", PAGE_FAULTS, _glibc.__file__]
