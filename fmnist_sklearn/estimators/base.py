@@ -496,14 +496,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
         With ``shared``, simultaneous fits of equal images on a GPU share one copy.
         """
-        weights = rows.weights
-        if weights is not None:
-            weights = None if np.ptp(weights) == 0 else weights_as_float32(weights)
-        return ImageDataset(
-            to_image_tensor(rows.pixels, self.image_shape_),
-            encode_labels(rows.labels, self.classes_),
-            None if weights is None else torch.from_numpy(weights),
-        ).to(self.device_, shared=shared)
+        weights = None
+        if rows.weights is not None and np.ptp(rows.weights) > 0:  # not all equal
+            weights = torch.from_numpy(weights_as_float32(rows.weights))
+        images = to_image_tensor(rows.pixels, self.image_shape_)
+        targets = encode_labels(rows.labels, self.classes_)
+        dataset = ImageDataset(images, targets, weights)
+        return dataset.to(self.device_, shared=shared)
 
     def _validation_dataset(
         self, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -534,12 +533,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         return Subset(dataset, train), Subset(dataset, valid)  # type: ignore[arg-type]
 
     def _train(
-        self,
-        rows: Rows,
-        train: Any,
-        valid: Any,
-        n_epochs: int,
-        before: Snapshot,
+        self, rows: Rows, train: Any, valid: Any, n_epochs: int, before: Snapshot
     ) -> None:
         """Build the parts of the net where they are new, and train."""
         factors = weights_of_classes(self.class_weight, self.classes_, rows.labels)
@@ -549,6 +543,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if fresh:
             self._warn_if_large()
             self.initialize()
+            # Of the part to train on only, so that validation stays independent.
             mean, std = pixel_statistics(train, self.pixel_scaling)
             self.module_.scaling.mean.copy_(mean)
             self.module_.scaling.std.copy_(std)

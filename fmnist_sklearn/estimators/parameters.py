@@ -95,6 +95,8 @@ def check_nested_names(net: TrainingNet, names: Iterable[str]) -> None:
     ValueError
         Naming the first that does not, and the likely name.
     """
+    # The other parts are checked when they are built. Training needs the loss of each
+    # row, so users cannot choose the criterion's reduction.
     accepted = {
         "module": keyword_names(net.module),
         "criterion": keyword_names(net.criterion) - {"reduction"},
@@ -126,6 +128,7 @@ def whole_signature(cls: Any) -> inspect.Signature:
     """Return a constructor's signature, including what its ``**kwargs`` pass on."""
     own = inspect.signature(vars(cls)["__init__"]).parameters
     above = inspect.signature(super(cls, cls).__init__).parameters
+    # **skorch__params are parameters themselves; other **kwargs go to the class above.
     passes_on = any(
         p.kind is p.VAR_KEYWORD and p.name != "skorch__params" for p in own.values()
     )

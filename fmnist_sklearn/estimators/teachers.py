@@ -107,6 +107,7 @@ def start_teaching(net: TrainingNet, train: Any) -> tuple[Any, Teaching]:
         images = base.images
         if rows is not None:
             images = images[rows.to(images.device)]
+        # Without the zeros that fill up the last row of a square.
         pixels: Any = images.flatten(1)[:, : net.n_features_in_].numpy(force=True)
         soft = [
             soften(_probabilities(each, net, pixels), net.distillation_temperature)
