@@ -11,12 +11,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
 
-from ..datasets import (
-    CLASS_NAMES,
-    fetch_fashion_mnist,
-    load_fashion_mnist_sample,
-    load_image_folder,
-)
+from ..datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 
 Preparation = Literal["clothing", "resize"]
 
@@ -123,6 +118,8 @@ def load_pictures(
         If a class has too few pictures to be split, or `test` has classes that are
         not in `folder`.
     """
+    from ..photos import load_image_folder  # loaded for pictures only
+
     settings: dict = {"image_shape": image_shape, "prepare": prepare}
     train = load_image_folder(folder, **settings)
     X, y = train.images, train.target_names[train.target]

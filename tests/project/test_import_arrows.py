@@ -14,7 +14,7 @@ from . import ROOT
 ARROWS = {
     "__main__": {"cli"},
     "cli": {"persistence", "export", "benchmark"},
-    "benchmark": {"models", "displays", "datasets"},
+    "benchmark": {"models", "displays", "datasets", "photos"},
     "persistence": {"models"},
     "export": {"models"},
     "models": {"estimators", "recipes"},
@@ -23,7 +23,7 @@ ARROWS = {
     "modules.fast": {"modules"},
     "modules": set(),
     "displays": set(),
-    "datasets": {"photos"},
+    "datasets": {"storage"},
     "photos": {"storage"},
     "recipes": set(),
     "storage": set(),
