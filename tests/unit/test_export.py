@@ -15,11 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch.nn.utils import prune
@@ -372,14 +368,7 @@ def test_export_before_fit(kind, path):
             lambda net: make_pipeline(FunctionTransformer(), net),
             r"pipeline\[-1\], and keep",
         ),
-        (lambda net: GridSearchCV(net, {"lr": [1]}), "best_estimator_, which a fit"),
-        (
-            lambda net: CalibratedClassifierCV(FrozenEstimator(net)),
-            "that it wraps, and keep",
-        ),
-        (lambda net: FrozenEstimator(net), "that it wraps, and keep"),
         (lambda net: net.module_, "class LeNet5$"),
-        (lambda net: LogisticRegression(), "class LogisticRegression$"),
         (lambda net: LeNet5Classifier, "class type$"),
     ],
 )
