@@ -168,24 +168,25 @@ def test_make_charts_stay_in_their_frames_and_leave_out_what_is_unknown():
             assert 0 < y < SIZE["HEIGHT"]
 
 
-@pytest.mark.parametrize(
-    ("key", "title", "ylabel", "metric"),
-    [
-        ("train_loss", "Training loss", "cross-entropy loss", "train_loss"),
-        ("valid_loss", "Validation loss", "cross-entropy loss", "valid_loss"),
-        ("accuracy", "Validation accuracy", "accuracy", "valid_acc"),
-    ],
-)
-def test_benchmark_figures(key, title, ylabel, metric):
+def test_benchmark_figures():
+    before = dict(matplotlib.rcParams)
     figures = benchmark_figures({"a": EPOCHS, "b": EPOCHS[:1]})
-    assert list(figures) == ["train_loss", "valid_loss", "accuracy"]
-    (ax,) = figures[key].axes
-    labels = ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
-    assert labels == (title, "epoch", ylabel)
-    a, b = ax.get_lines()
-    assert a.get_ydata().tolist() == [row[metric] for row in EPOCHS]
-    assert b.get_xdata().tolist() == [1]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+    expected = {
+        "train_loss": ("Training loss", "cross-entropy loss", "train_loss"),
+        "valid_loss": ("Validation loss", "cross-entropy loss", "valid_loss"),
+        "accuracy": ("Validation accuracy", "accuracy", "valid_acc"),
+    }
+    assert list(figures) == list(expected)
+    for key, (title, ylabel, metric) in expected.items():
+        (ax,) = figures[key].axes
+        labels = ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
+        assert labels == (title, "epoch", ylabel)
+        a, b = ax.get_lines()
+        assert a.get_ydata().tolist() == [row[metric] for row in EPOCHS]
+        assert b.get_xdata().tolist() == [1]
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
 
 
 def test_benchmark_figures_are_blue_rose_green_and_grey():
@@ -196,13 +197,6 @@ def test_benchmark_figures_are_blue_rose_green_and_grey():
     # More rows than colours: the legend leaves the axes.
     assert figure.axes[0].get_legend() is None
     assert len(figure.legends[0].get_texts()) == 6
-
-
-def test_benchmark_figures_leave_pyplot_alone():
-    before = dict(matplotlib.rcParams)
-    benchmark_figures({"a": EPOCHS})
-    assert plt.get_fignums() == []
-    assert dict(matplotlib.rcParams) == before
 
 
 def test_benchmark_figures_without_curves():
