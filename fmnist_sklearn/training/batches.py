@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from .augment import Augment, mix_up
-from .device import sent, shared_copies
+from .device import sent, shared_copy
 
 
 @dataclass(eq=False, repr=False)
@@ -63,7 +63,7 @@ class ImageDataset(Dataset):
         """
         weights = None if self.weights is None else self.weights.to(device)
         if shared and device.type == "cuda" and not self.images.is_cuda:
-            images = shared_copies.get(self.images, device)
+            images = shared_copy(self.images, device)
         else:
             images = self.images.to(device)
         return ImageDataset(images, self.targets.to(device), weights)

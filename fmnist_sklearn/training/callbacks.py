@@ -51,6 +51,7 @@ class EarlyStopping(_CallbackOfOneRun):
     # As before a run.
     best_ = BestEpoch()
     waited_ = 0
+    has_run_out_ = False
 
     def __init__(self, patience: int | None, load_best: bool = True) -> None:
         self.patience = patience
@@ -58,7 +59,7 @@ class EarlyStopping(_CallbackOfOneRun):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
-        self.best_, self.waited_ = BestEpoch(), 0
+        self.best_, self.waited_, self.has_run_out_ = BestEpoch(), 0, False
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Copy the weights if they are the best so far, else count."""
@@ -74,6 +75,7 @@ class EarlyStopping(_CallbackOfOneRun):
         else:
             self.waited_ += 1
             if self.patience is not None and self.waited_ >= self.patience:
+                self.has_run_out_ = True
                 net.stop_training()
 
     def on_train_end(self, net, X=None, y=None, **kwargs):

@@ -164,33 +164,27 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
-class SharedCopies:
-    """One copy on a device of the data that several fits train on at a time.
+_copies_lock = threading.Lock()
+_copies: dict[Any, TensorWeakRef] = {}
 
-    Equal data have one copy, whichever arrays they came in; its memory is freed with
-    the last reference to it.
+
+def shared_copy(values: Tensor, device: torch.device) -> Tensor:
+    """Return the read-only copy of a CPU tensor that fits on a device share.
+
+    Equal contiguous data have one copy, whichever arrays they came in; its memory is
+    freed with the last reference to it.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._copies: dict[Any, TensorWeakRef] = {}
-
-    def get(self, values: Tensor, device: torch.device) -> Tensor:
-        """Return the read-only copy of a contiguous CPU tensor."""
-        content = hashlib.sha256(values.numpy().data).digest()
-        key = (str(device), values.dtype, values.shape, content)
-        with self._lock:
-            copy = self._copies[key]() if key in self._copies else None
-            if copy is None:
-                # Returns when the copy is there, for whatever stream reads it.
-                copy = values.to(device, copy=True)
-                for gone in [k for k, ref in self._copies.items() if ref() is None]:
-                    del self._copies[gone]
-                self._copies[key] = TensorWeakRef(copy)
-            return copy
-
-
-shared_copies = SharedCopies()
+    content = hashlib.sha256(values.numpy().data).digest()
+    key = (str(device), values.dtype, values.shape, content)
+    with _copies_lock:
+        copy = _copies[key]() if key in _copies else None
+        if copy is None:
+            # Returns when the copy is there, for whatever stream reads it.
+            copy = values.to(device, copy=True)
+            for gone in [k for k, ref in _copies.items() if ref() is None]:
+                del _copies[gone]
+            _copies[key] = TensorWeakRef(copy)
+        return copy
 
 
 # Streams ------------------------------------------------------------------------

@@ -183,12 +183,7 @@ class Training:
     @property
     def was_stopped(self) -> bool:
         """Whether something else than the net's own patience ended the run early."""
-        stopper = self.stopper
-        has_run_out = (
-            stopper is not None
-            and stopper.patience is not None
-            and stopper.waited_ >= stopper.patience
-        )
+        has_run_out = self.stopper is not None and self.stopper.has_run_out_
         return self.stop_requested and not has_run_out
 
     def _keep(self) -> BestState:

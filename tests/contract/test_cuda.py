@@ -227,8 +227,8 @@ def test_fit_leaves_nothing_however_it_ends(X, y, quick, kind, end, n_epochs):
 
 def test_shared_copies_hold_equal_data_once():
     values = torch.arange(12, dtype=torch.uint8)
-    first = device.shared_copies.get(values, torch.device("cuda"))
-    assert device.shared_copies.get(values.clone(), torch.device("cuda")) is first
+    first = device.shared_copy(values, torch.device("cuda"))
+    assert device.shared_copy(values.clone(), torch.device("cuda")) is first
     assert torch.equal(first.cpu(), values)
 
 

@@ -386,17 +386,17 @@ def test_evaluation_batch_size_fits_the_device(
     assert device.evaluation_batch_size(torch.device(where), n_pixels) == expected
 
 
-def test_shared_copies_hold_equal_data_once():
-    copies = device.SharedCopies()
+def test_shared_copy_holds_equal_data_once(monkeypatch):
+    monkeypatch.setattr(device, "_copies", {})
     values = torch.arange(12, dtype=torch.uint8).view(3, 4)
-    first = copies.get(values, CPU)
-    assert copies.get(values.clone(), CPU) is first
+    first = device.shared_copy(values, CPU)
+    assert device.shared_copy(values.clone(), CPU) is first
     values += 1  # what is on the device stays what it was
-    second = copies.get(values, CPU)
+    second = device.shared_copy(values, CPU)
     assert second is not first
     assert torch.equal(second, first + 1)
-    assert copies.get(values.float(), CPU).dtype == torch.float32
+    assert device.shared_copy(values.float(), CPU).dtype == torch.float32
     del first, second
-    third = copies.get(values, CPU)
-    assert len(copies._copies) == 1
+    third = device.shared_copy(values, CPU)
+    assert len(device._copies) == 1
     assert torch.equal(third, values)
