@@ -44,28 +44,26 @@ from ..training import (
     weights_as_float32,
 )
 from .memory import fit_with_cache
-from .parameters import (
-    CONSTRAINTS,
-    check_nested_names,
-    check_values,
-    did_you_mean,
-    is_nested,
-    keyword_names,
-    whole_signature,
-)
 from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
 from .teachers import check_teachers, start_teaching
 from .validation import (
+    CONSTRAINTS,
     Rows,
     check_image_shape,
+    check_nested_names,
     check_sample_weight,
+    check_values,
+    did_you_mean,
     encode_labels,
     flatten_images,
     infer_image_shape,
+    is_nested,
+    keyword_names,
     to_array,
     to_image_tensor,
     warn_of_range,
     weights_of_classes,
+    whole_signature,
 )
 
 # The address of the docs, for links from the diagrams of notebooks.
