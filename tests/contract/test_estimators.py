@@ -65,11 +65,6 @@ def test_attributes_of_a_fitted_net(lenet5, mini_vgg, quick, kind):
     assert net.best_loss_ == min(net.loss_curve_)
 
 
-def test_attributes_without_a_validation_part(X, y, quick):
-    whole = LeNet5Classifier(**quick | {"validation_fraction": 0}).fit(X, y)
-    assert whole.validation_scores_ is None
-
-
 def test_n_parameters_are_the_published_ones(lenet5, mini_vgg, quick):
     wide = LeNet5Classifier(**quick, module__hidden_units=(128, 64)).initialize()
     assert lenet5.n_parameters_ == 61_750
@@ -153,19 +148,17 @@ def test_decision_function_in_cross_val_predict(X, y, quick):
     assert scores.shape == (240, 10)
 
 
-@pytest.mark.parametrize("threshold", [0, 0.25, 0.75, 1.01])
-def test_threshold_of_two_classes_is_scikit_learn_s(binary, X, y, threshold):
-    model = FixedThresholdClassifier(
-        FrozenEstimator(binary), threshold=threshold, response_method="predict_proba"
-    ).fit(X, np.where(y > 4, "yes", "no"))
-    is_yes = binary.predict_proba(X)[:, 1] >= threshold
-    assert np.array_equal(model.predict(X), np.where(is_yes, "yes", "no"))
-
-
-def test_threshold_may_be_tuned(binary, X, y):
+def test_threshold_of_two_classes_is_scikit_learn_s(binary, X, y):
+    labels, frozen = np.where(y > 4, "yes", "no"), FrozenEstimator(binary)
+    for threshold in (0, 0.25, 0.75, 1.01):
+        model = FixedThresholdClassifier(
+            frozen, threshold=threshold, response_method="predict_proba"
+        ).fit(X, labels)
+        is_yes = binary.predict_proba(X)[:, 1] >= threshold
+        assert np.array_equal(model.predict(X), np.where(is_yes, "yes", "no"))
     tuned = TunedThresholdClassifierCV(
-        FrozenEstimator(binary), cv="prefit", refit=False, response_method="auto"
-    ).fit(X, np.where(y > 4, "yes", "no"))
+        frozen, cv="prefit", refit=False, response_method="auto"
+    ).fit(X, labels)
     assert set(tuned.predict(X)) <= {"yes", "no"}
 
 
@@ -788,6 +781,7 @@ def test_convergence_warning_only_where_epochs_ran_out(X, y, quick, settings):
         warnings.simplefilter("error")
         net.fit(X, y)
     assert net.n_iter_ == 2 or net.best_epoch_ < net.n_iter_ < 30
+    assert (net.validation_scores_ is None) == (net.validation_fraction == 0)
 
 
 def test_convergence_warning_is_left_out_where_little_was_to_gain(X, y, quick):

@@ -412,16 +412,6 @@ def test_parameter_values_of_skorch_that_are_refused(X, y, quick, name, value):
         LeNet5Classifier(**quick | {name: value}).fit(X, y)
 
 
-def test_parameters_set_before_initialize_stay(quick):
-    net = LeNet5Classifier(**quick).set_params(verbose=123, module__dropout=0.25)
-    assert not net.initialized_
-    assert not hasattr(net, "module_")
-    net.initialize()
-    assert net.verbose == 123
-    assert net.module_.head.dropout5.p == 0.25
-    net.set_params(verbose=0, callbacks=[]).initialize()
-
-
 def test_fit_takes_no_further_arguments(X, y, quick):
     for method in ("fit", "partial_fit"):
         with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
