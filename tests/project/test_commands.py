@@ -1,7 +1,7 @@
 """The commands that README.md and the docs show do what they say.
 
-Our own are run, on a few images and for an epoch; of the others, what can be false in
-them is looked at: options, extras, files.
+Our own are run, on a few images and for an epoch; of the others, options, extras and
+files are checked.
 """
 
 import re
@@ -68,7 +68,7 @@ OURS = {
 }
 
 
-def test_blocks_are_of_languages_that_are_tested():
+def test_code_blocks_are_of_languages_that_are_tested():
     for page in PAGES:
         languages = {language for language, _ in read_blocks(page)}
         assert languages <= SHELL | {"python", "text"}, page
@@ -86,13 +86,13 @@ def load_part(*, subset="train", **kwargs):
 
 
 def draw(image):
-    """Draw an article of Fashion-MNIST as a photo: dark, on white."""
+    """Draw an item of Fashion-MNIST as a photo: dark, on white."""
     return Image.fromarray(255 - image.reshape(28, 28)).resize((140, 140))
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, X, y):
-    """A folder with all that the commands name, few images, and one epoch a fit."""
+    """A folder with the files that the commands name, few images, one epoch a fit."""
     recipes = {
         recipe: {name: {**kwargs, "max_epochs": 1} for name, kwargs in models.items()}
         for recipe, models in RECIPES.items()
@@ -101,7 +101,7 @@ def folder(tmp_path, monkeypatch, X, y):
     monkeypatch.setattr(benchmark_data, "load_fashion_mnist_sample", load_part)
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", load_part)
     monkeypatch.setattr(datasets, "fetch_fashion_mnist", load_part)
-    # Drawing figures is slow, and for other tests.
+    # Drawing figures is slow, and tested elsewhere.
     monkeypatch.setattr(
         "matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None
     )
@@ -123,7 +123,7 @@ def folder(tmp_path, monkeypatch, X, y):
 
 
 def run(argv):
-    """Return the status of a command; some end the process themselves."""
+    """Return the status of a command; some end by ``SystemExit``."""
     try:
         return main(argv)
     except SystemExit as end:
@@ -131,7 +131,7 @@ def run(argv):
 
 
 @pytest.mark.parametrize("page", [page for page, found in OURS.items() if found])
-def test_our_commands_run(page, folder, capsys):
+def test_commands_of_ours_run(page, folder, capsys):
     for argv in OURS[page]:
         if argv[0] == "export":
             pytest.importorskip("onnxruntime")
@@ -144,7 +144,7 @@ def test_our_commands_run(page, folder, capsys):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_extras_that_pip_is_asked_for_are_there(page):
+def test_commands_of_pip_name_extras_that_exist(page):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / page).read_text(encoding="utf-8")
     for extra in re.findall(r"(?:pip install.*?|-e \"?\.)\[([\w,]+)\]", text):
@@ -152,34 +152,19 @@ def test_extras_that_pip_is_asked_for_are_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_files_that_commands_name_are_there(page):
+def test_commands_of_others_name_what_exists(page):
+    """Files, options of our scripts and of dask; code after ``python -c`` is run."""
     for program, *words in COMMANDS[page]:
         if program in {"bash", "pytest", "sphinx-build"}:
-            for word in words:
-                if "/" in word and "_build" not in word:
-                    assert (ROOT / word).exists(), word
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_scripts_have_the_options(page):
-    for program, *words in COMMANDS[page]:
-        if program == "python" and words[0].endswith(".py"):
+            paths = [word for word in words if "/" in word and "_build" not in word]
+            assert all((ROOT / path).exists() for path in paths), paths
+        elif program == "python" and words[0].endswith(".py"):
             script = (ROOT / words[0]).read_text(encoding="utf-8")
-            for word in words:
-                assert not word.startswith("--") or f'"{word}"' in script, word
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_code_on_the_command_line_runs(page, capsys):
-    for program, *words in COMMANDS[page]:
-        if program == "python" and words[0] == "-c":
+            options = [word for word in words if word.startswith("--")]
+            assert all(f'"{option}"' in script for option in options), options
+        elif program == "python" and words[0] == "-c":
             exec(words[1], {})
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_dask_has_the_options(page):
-    for program, *words in COMMANDS[page]:
-        if program == "dask":
+        elif program == "dask":
             pytest.importorskip("distributed")
             name, *options = words
             command = import_module(f"distributed.cli.dask_{name}").main

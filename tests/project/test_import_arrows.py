@@ -58,7 +58,7 @@ def test_arrows_between_rooms_point_down(layout):
         assert not wrong, f"{room} must not import {wrong}"
 
 
-def test_files_import_each_other_in_no_ring(layout):
+def test_imports_form_no_ring(layout):
     """Across the package, and so within training and within estimators."""
     imports = layout.read_imports()
     assert imports["training"] | imports["estimators"]
@@ -67,7 +67,7 @@ def test_files_import_each_other_in_no_ring(layout):
     layout.top_down(imports)
 
 
-def test_every_file_says_what_it_is_for(layout):
+def test_files_have_a_summary(layout):
     silent = [
         name
         for name, path in layout.read_files().items()
@@ -76,7 +76,7 @@ def test_every_file_says_what_it_is_for(layout):
     assert not silent
 
 
-def test_the_page_prints_the_picture(layout):
+def test_contributing_page_prints_the_rooms(layout):
     page = (ROOT / "docs" / "contributing.rst").read_text(encoding="utf-8")
     for written in ("layout.tree_text()", "layout.arrows_text()"):
         assert f".. computed-text:: {written}\n" in page
@@ -100,7 +100,7 @@ def package(tmp_path):
     return write
 
 
-def test_imports_are_found_wherever_they_stand(layout, package):
+def test_read_imports_finds_all(layout, package):
     folder = package(
         {
             "top.py": (
@@ -147,12 +147,12 @@ def test_imports_are_found_wherever_they_stand(layout, package):
         {"a.py": "from .b import x", "b.py": "def late():\n    from .a import y"},
     ],
 )
-def test_rings_are_found(layout, package, files):
+def test_top_down_finds_rings(layout, package, files):
     with pytest.raises(CycleError, match="nodes are in a cycle"):
         layout.top_down(layout.read_imports(package(files)))
 
 
-def test_what_is_slow_to_load_loads_late():
+def test_import_loads_late_what_is_slow():
     """In a process of its own, where pandas cannot even be found."""
     program = "import sys; sys.modules['pandas'] = None; import fmnist_sklearn; "
     program += "print('torch' in sys.modules); fmnist_sklearn.LeNet5Classifier; "
