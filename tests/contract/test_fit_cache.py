@@ -430,7 +430,8 @@ def test_memory_trains_again_what_is_damaged(tmp_path, rows, trained, same_predi
         assert len(trained) == n_trained + 1
         assert same_predictions(first, again, rows[0])
 
-    for damaged in (b"", sound[:-1], sound[:4000] + b"x" + sound[4001:]):
+    flipped = sound[:4000] + bytes([sound[4000] ^ 1]) + sound[4001:]
+    for damaged in (b"", sound[:-1], flipped):
         entry.path.write_bytes(damaged)
         check()
     # Sound files that hold no fit of this network.
