@@ -283,7 +283,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     def _check_params(self) -> None:
         check_values(self)
         check_nested_names(self, self._nested)
-        make_augment(self.augment)
+        if self.augment is not None:
+            make_augment(self.augment)
         if self.teacher is not None:
             check_teachers(self.teacher)
 
