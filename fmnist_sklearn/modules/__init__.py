@@ -1,7 +1,7 @@
 """The two networks as plain PyTorch modules, and what they are built of.
 
-Their ``forward`` calls PyTorch's layers one after another. The folder ``fast`` has
-what training and prediction call instead while the layers are as built.
+Their ``forward`` calls PyTorch's layers one after another. ``fast.py`` has what
+training and prediction call instead while the layers are as built.
 """
 
 from .layer_table import layer_table

@@ -45,11 +45,9 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
     import pandas as pd
 
     if not isinstance(module, nn.Module) or not hasattr(module, "image_shape"):
-        is_class = isinstance(module, type)
-        got = f"the class {module.__name__}" if is_class else type(module).__name__
         raise TypeError(
             "module must be a torch module with an image_shape, such as LeNet5() or "
-            f"the module_ of a fitted estimator, got {got}"
+            f"the module_ of a fitted estimator, got {module!r:.200}"
         )
     rows: list[dict[str, object]] = []
 

@@ -98,26 +98,24 @@ def _vgg_layers(
     in_channels: int, widths: Sequence[int | str]
 ) -> OrderedDict[str, nn.Module]:
     """Lay out convolutions and poolings; ReLU, increasing, comes after a pooling."""
-    if not widths or not isinstance(widths[0], int):
+    is_known = [width == "M" or isinstance(width, int) for width in widths]
+    if not all(is_known) or list(widths[:1]) in ([], ["M"]):
         raise ValueError(
-            f"widths must start with the width of a convolution, got {widths!r}"
+            f'widths must hold integers and "M", an integer first, got {widths!r}'
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     stage, number = 1, 0
-    following = [*widths[1:], None]
-    for index, width in enumerate(widths):
-        if width == "M":
+    for width, following in zip(widths, [*widths[1:], None], strict=True):
+        if not isinstance(width, int):  # "M"
             layers[f"pool{stage}"] = nn.MaxPool2d(2)
             layers[f"relu{stage}_pooled"] = nn.ReLU()
             stage, number = stage + 1, 0
             continue
-        if not isinstance(width, int):
-            raise ValueError(f'widths must hold integers and "M", got {width!r}')
         number += 1
-        padding = 3 if index == 0 else 1
+        padding = 1 if layers else 3
         conv = nn.Conv2d(in_channels, width, 3, padding=padding)
         layers[f"conv{stage}_{number}"] = conv
-        if following[index] != "M":
+        if following != "M":
             layers[f"relu{stage}_{number}"] = nn.ReLU()
         in_channels = width
     return layers

@@ -12,7 +12,7 @@ FILES = [
     "fmnist_sklearn/models.py",
     "fmnist_sklearn/storage/files.py",
     "fmnist_sklearn/estimators/base.py",
-    "fmnist_sklearn/modules/fast/layers.py",
+    "fmnist_sklearn/modules/fast.py",
     "tests/conftest.py",
     "tests/contract/test_arrays.py",
     "tests/project/test_readme.py",
@@ -78,7 +78,7 @@ def check(folder, *args):
             ["tests/contract", "tests/unit/estimators"],
         ),
         (
-            "fmnist_sklearn/modules/fast/layers.py",
+            "fmnist_sklearn/modules/fast.py",
             ["tests/contract", "tests/unit/modules"],
         ),
     ],

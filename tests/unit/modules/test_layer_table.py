@@ -102,11 +102,9 @@ def test_layer_table_leaves_the_module_as_it_is(network):
 @pytest.mark.parametrize(
     ("given", "got"),
     [
-        (LeNet5Classifier(), "LeNet5Classifier"),
-        (LeNet5Classifier, "the class LeNet5Classifier"),
-        (LeNet5, "the class LeNet5"),
-        (nn.Linear(2, 2), "Linear"),
-        ((1, 28, 28), "tuple"),
+        (LeNet5Classifier(), r"LeNet5Classifier\(\)"),
+        (LeNet5, "<class 'fmnist_sklearn.modules.lenet5.LeNet5'>"),
+        (nn.Linear(2, 2), "Linear.*"),
     ],
 )
 def test_layer_table_of_something_else_is_refused(given, got):

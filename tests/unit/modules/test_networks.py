@@ -1,6 +1,7 @@
 """The two networks: what they compute, in which shapes, and what they refuse."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -9,7 +10,6 @@ from torch import nn
 from torch.nn.utils import prune
 
 from fmnist_sklearn import LeNet5, MiniVGG
-from fmnist_sklearn.modules import reset_parameters
 
 
 def test_networks_compute_the_textbook_s_order(
@@ -25,16 +25,8 @@ def test_networks_compute_the_textbook_s_order(
 
 @pytest.mark.parametrize(
     "image_shape",
-    [
-        (1, 28, 28),
-        (3, 32, 32),
-        (1, 1, 1),
-        (1, 1, 40),
-        (2, 5, 9),
-        (1, 11, 12),
-        (1, 13, 27),
-        (1, 31, 14),
-    ],
+    [(1, 28, 28), (3, 32, 32), (1, 1, 1), (1, 1, 40), (2, 5, 9), (1, 13, 27)],
+    ids=str,
 )
 def test_networks_of_any_image_shape(network, image_shape):
     small = {"widths": (8, 8, "M", 8, 8, "M"), "hidden_units": 16}
@@ -77,34 +69,20 @@ def test_mini_vgg_widths(widths):
     assert module(torch.rand(2, 1, 9, 5)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(
-    ("widths", "match"),
-    [
-        ((), r"must start with the width of a convolution, got \(\)"),
-        (("M", 32), "must start with the width of a convolution"),
-        ((32, "P"), "must hold integers and \"M\", got 'P'"),
-        ((32, 3.5), 'must hold integers and "M", got 3.5'),
-    ],
-)
-def test_mini_vgg_wrong_widths_are_refused(widths, match):
-    with pytest.raises(ValueError, match=match):
+@pytest.mark.parametrize("widths", [(), ("M", 32), (32, "P"), (32, 3.5)])
+def test_mini_vgg_wrong_widths_are_refused(widths):
+    expected = re.escape(f'integers and "M", an integer first, got {widths}')
+    with pytest.raises(ValueError, match=f"^widths must hold {expected}$"):
         MiniVGG(widths=widths)
 
 
 # Changes between the batches of one prediction
 
 
-def load_others(net):
-    changed = copy.deepcopy(net)
-    reset_parameters(changed, torch.Generator().manual_seed(1))
-    net.load_state_dict(changed.state_dict())
-
-
+OTHERS = LeNet5().state_dict()
 CHANGES = {
-    "other weights": load_others,
-    "weight data": lambda net: net.c1.conv.weight.data.mul_(-2),
+    "other weights": lambda net: net.load_state_dict(OTHERS),
     "array of a buffer": lambda net: net.c3.norm.running_mean.numpy().fill(0.5),
-    "parameter": lambda net: setattr(net.c3.norm, "bias", nn.Parameter(torch.ones(16))),
     "pruning": lambda net: prune.ln_structured(net.c1.conv, "weight", 0.5, n=1, dim=0),
     "activation": lambda net: setattr(net.c1, "activation", nn.Tanh()),
     "hook": lambda net: net.c1.pool.register_forward_hook(lambda *args: args[2] * 0),

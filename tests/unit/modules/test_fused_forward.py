@@ -161,7 +161,6 @@ CHANGES = {
         "cumulative average": with_attributes("c3.norm", momentum=None),
         "no statistics": put("c1.norm", nn.BatchNorm2d, 6, track_running_stats=False),
         "norm without parameters": put("c1.norm", nn.BatchNorm2d, 6, affine=False),
-        "norm without a count": with_attributes("c3.norm", num_batches_tracked=None),
         "parametrised norm": of_layer(
             "c1.norm", parametrize.register_parametrization, "weight", Positive()
         ),
