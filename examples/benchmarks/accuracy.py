@@ -34,7 +34,7 @@ from skorch.callbacks import Callback
 
 from fmnist_sklearn import RECIPES, load_model, save_model
 from fmnist_sklearn.benchmark.data import Images, load_data
-from fmnist_sklearn.benchmark.fits import fit_once
+from fmnist_sklearn.benchmark.run import fit_once
 from fmnist_sklearn.models import find_model
 
 # Shorter, and with mirror images in place of turned ones: the teachers' probabilities

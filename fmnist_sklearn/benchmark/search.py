@@ -29,7 +29,6 @@ from ..displays.heatmap import (
 from ..models import find_model
 from .cluster import Report, connected, following, running_on
 from .data import Images, load_data, take_arrays
-from .fits import epoch_rows, evaluate, mean_epochs
 from .progress import RunProgress, Work
 from .report import judge_row
 from .results import (
@@ -40,7 +39,7 @@ from .results import (
     prepare_folder,
     row_names,
 )
-from .run import COMMON_PARAMETERS
+from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
 from .tables import benchmark_scoring, benchmark_table
 
 _FACTOR = 3  # of halving: candidates are divided by it, and epochs multiplied

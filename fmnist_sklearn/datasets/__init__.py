@@ -1,11 +1,8 @@
-"""Data: Fashion-MNIST, and its bundled sample."""
+"""Data: Fashion-MNIST, and its bundled sample.
 
-from .download import fashion_mnist_source
-from .fashion_mnist import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
+Names are loaded when they are first used: the sample needs no code for downloads.
+"""
 
-__all__ = [
-    "CLASS_NAMES",
-    "fashion_mnist_source",
-    "fetch_fashion_mnist",
-    "load_fashion_mnist_sample",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,7 +15,6 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ..storage.files import sha256
-from .download import FILES, read_files
 
 CLASS_NAMES = [
     "T-shirt/top",
@@ -157,6 +156,8 @@ def fetch_fashion_mnist(
     >>> X.shape  # doctest: +SKIP
     (60000, 784)
     """
+    from .download import FILES, read_files  # not needed for the sample
+
     prefix = {"train": "train", "test": "t10k", "all": "t"}[subset]
     wanted = [name for name in FILES if name.startswith(prefix)]
     contents, source = read_files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import joblib
 import numpy as np
@@ -14,7 +14,16 @@ from torch.optim import Optimizer
 from ..modules import LeNet5, MiniVGG
 from ..storage import FitCache
 from .base import ImageClassifier
-from .teachers import Teacher
+
+
+class Teacher(Protocol):
+    """A fitted classifier of any library."""
+
+    classes_: Any
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class, of shape (n, n_classes)."""
+        ...
 
 
 class LeNet5Classifier(ImageClassifier):

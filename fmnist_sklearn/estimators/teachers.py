@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +19,6 @@ from ..training import (
     soften,
     with_soft_targets,
 )
-
-
-class Teacher(Protocol):
-    """A fitted classifier of any library."""
-
-    classes_: Any
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, of shape (n, n_classes)."""
-        ...
 
 
 def check_teachers(teacher: Any) -> list[Any]:

@@ -3,7 +3,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.benchmark.fits import (
+from fmnist_sklearn.benchmark.run import (
     Trial,
     evaluate,
     mean_epochs,

@@ -11,7 +11,6 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from fmnist_sklearn import SearchHeatmapDisplay
-from fmnist_sklearn.benchmark.fits import evaluate
 from fmnist_sklearn.benchmark.report import (
     SIZE,
     benchmark_figures,
@@ -21,6 +20,7 @@ from fmnist_sklearn.benchmark.report import (
     make_charts,
     render,
 )
+from fmnist_sklearn.benchmark.run import evaluate
 
 EVIL = "</title><script>alert(1)</script>\"'&"
 EPOCHS = [

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fmnist_sklearn import models
-from fmnist_sklearn.benchmark import fits as fits_module
 from fmnist_sklearn.benchmark import progress as progress_module
 from fmnist_sklearn.benchmark import run as run_module
 from fmnist_sklearn.benchmark import run_benchmark
@@ -67,7 +66,7 @@ def fake_fits(monkeypatch):
                 raise fit
             return fit
 
-        monkeypatch.setattr(fits_module, "fit_once", fit_once)
+        monkeypatch.setattr(run_module, "fit_once", fit_once)
         monkeypatch.setattr(run_module, "_warm_up", lambda *args: None)
 
     return use
