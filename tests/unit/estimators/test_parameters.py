@@ -101,6 +101,16 @@ def test_set_params_stores_all_or_nothing():
         ("moduel", None),
         ("xyzzy", None),
         ("hidden_units", None),
+        # With too few underscores
+        ("iterator_train_shuffle", "iterator_train__shuffle"),
+        ("optimizer_momentum", "optimizer__momentum"),
+        ("modulehidden_units", "module__hidden_units"),
+        ("criterion_label_smoothing", "criterion__label_smoothing"),
+        ("lr_schedule_pct_start", "lr_schedule__pct_start"),
+        # Parameters of skorch that the estimators do not have
+        *(("module", None), ("criterion", None), ("classes", None), ("dataset", None)),
+        *(("history", None), ("compile", None), ("predict_nonlinearity", None)),
+        *(("torch_load_kwargs", None), ("use_caching", None)),
     ],
 )
 def test_misspelt_names(name, likely):
@@ -122,6 +132,10 @@ def test_misspelt_names(name, likely):
         ("optimizer__weight_decai", "did you mean optimizer__weight_decay"),
         ("criterion__reduction", "'criterion__reduction' is not a parameter of crit"),
         ("iterator_train__batchsize", "iterator_train__batchsize"),
+        (
+            "iterator_train__num_workers",
+            r"iterator_train__num_wor.*iterator_train=torch\.utils\.data\.DataLoader",
+        ),
     ],
 )
 def test_double_underscore_names_are_checked_in_fit(X, y, quick, name, match):
@@ -151,12 +165,12 @@ def test_double_underscore_names_are_checked_in_fit(X, y, quick, name, match):
         ("pixel_scaling", ["minmax"]),
         ("image_shape", [28]),
         ("class_weight", ["even"]),
-        ("device", [0.5]),
+        ("device", [0.5, None]),
         ("precision", ["float16"]),
         ("random_state", ["seed"]),
         ("warm_start", ["yes"]),
         ("callbacks", [3]),
-        ("train_split", [0.2]),
+        ("train_split", [0.2, False]),
     ],
 )
 def test_values_out_of_range(X, y, quick, name, values):
