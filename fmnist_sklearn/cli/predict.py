@@ -19,7 +19,7 @@ import numpy as np
 from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
 from ..persistence import load_model_and_preparation
-from ..photos.reading import (
+from ..photos.folder import (
     NO_CLOTHING,
     being_read,
     describe_error,
@@ -200,7 +200,7 @@ class _Run:
                 yield [(path, None) for path in read], images
 
     def _read_npy(self, path: str) -> Iterator[Batch]:
-        check_regular(path, os.stat(path).st_mode)
+        check_regular(path)
         try:
             array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         # A damaged header can raise errors of any type.

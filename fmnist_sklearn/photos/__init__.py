@@ -1,7 +1,6 @@
 """Pictures of any size and format, read as images of one shape."""
 
-from .folder import load_image_folder
-from .reader import ImageReader
-from .reading import PREPARATIONS, load_photo
+from .folder import ImageReader, load_image_folder
+from .picture import PREPARATIONS, load_photo
 
 __all__ = ["PREPARATIONS", "ImageReader", "load_image_folder", "load_photo"]

@@ -1,22 +1,39 @@
-"""Pictures in a folder with a sub-folder for each class, or as paths and labels."""
+"""Many pictures as images of one shape: a folder of classes, or a list of paths."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
+import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch
 
-from .reading import Prepare, as_paths, list_pictures, read_pictures
+from ..storage import bounded
+from .picture import NO_CLOTHING, Prepare, check_preparation, read_photo
 
+T = TypeVar("T")
+
+_MANY = 200  # pictures from which on a progress bar is shown
 _MOST_SHOWN = 5  # error messages shown; further ones are counted
 
 # Sub-folders that divide the data, and are not classes.
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+# Files with these suffixes are taken from a folder.
+_SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".gif", ".bmp"),
+    *(".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
+    *(".j2k", ".jpx", ".avif", ".heic", ".heif"),
+)
 
 
 def load_image_folder(
@@ -235,3 +252,314 @@ def _summarize(messages: Sequence[str]) -> str:
     n_more = len(messages) - _MOST_SHOWN
     more = f"; and {n_more:,} more" if n_more > 0 else ""
     return "; ".join(messages[:_MOST_SHOWN]) + more
+
+
+class ImageReader(TransformerMixin, BaseEstimator):
+    """Read pictures of any size and format by their paths, as a step of a Pipeline.
+
+    The preparation of the pictures is part of the model: a pipeline that was fitted on
+    paths predicts from paths.
+
+    Parameters
+    ----------
+    image_shape : tuple of int, default=(3, 32, 32)
+        (channels, height, width) of the images: 1 channel for grey, 3 for RGB.
+    prepare : {"resize", "clothing"} or callable, default="resize"
+        How a picture becomes an image, as for :func:`load_image_folder`. Only a
+        function that can be imported can be pickled with its pipeline.
+    layout : {"images", "rows"}, default="images"
+        "images" gives (n, channels, height, width), for the classifiers of this
+        package; "rows" gives (n, channels * height * width), for those of scikit-learn
+        and for data frames, which ``set_output`` selects.
+    n_jobs : int, default=-1
+        Number of reading threads, as in joblib; -1 is one for each core.
+    progress : bool, default=False
+        Whether to show a progress bar on stderr for 200 pictures and more, if that is
+        a terminal.
+
+    See Also
+    --------
+    load_image_folder : A folder with a sub-folder for each class, all at once.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from fmnist_sklearn import ImageReader, LeNet5Classifier
+    >>> pipeline = make_pipeline(
+    ...     ImageReader(image_shape=(3, 16, 16)),
+    ...     LeNet5Classifier(max_epochs=1, patience=None),
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = [str(Path(folder, f"{i}.png")) for i in range(20)]
+    ...     for i, path in enumerate(paths):
+    ...         Image.new("RGB", (40, 30), "red" if i % 2 else "blue").save(path)
+    ...     pipeline.fit(paths, ["blue", "red"] * 10).predict(paths).shape
+    (20,)
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (3, 32, 32),
+        *,
+        prepare: Prepare = "resize",
+        layout: str = "images",
+        n_jobs: int | None = -1,
+        progress: bool = False,
+    ) -> None:
+        self.image_shape = image_shape
+        self.prepare = prepare
+        self.layout = layout
+        self.n_jobs = n_jobs
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any = None) -> ImageReader:
+        """Check the parameters; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            Paths.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+            The transformer.
+
+        Raises
+        ------
+        ValueError
+            For parameters out of range.
+        TypeError
+            If `X` does not hold paths.
+        """
+        check_preparation(self.image_shape, self.prepare)
+        if self.layout not in ("images", "rows"):
+            raise ValueError(f"layout must be 'images' or 'rows', got {self.layout!r}")
+        as_paths(X)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Read pictures.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            Paths, in a list, an array or a column of a data frame.
+
+        Returns
+        -------
+        ndarray of shape (n, channels, height, width) or (n, n_pixels), uint8
+            The images, in the order of the paths.
+
+        Raises
+        ------
+        ValueError
+            For the first file that is not a picture, or shows no item of clothing to
+            cut out: a step of a Pipeline cannot leave rows out, as
+            :func:`load_image_folder` can. If ``set_output`` selects a data frame, which
+            has two dimensions, with ``layout="images"``.
+        TypeError
+            If `X` does not hold paths.
+        """
+        self.fit(X)  # checks the parameters
+        images, _ = read_pictures(
+            as_paths(X),
+            self.image_shape,
+            self.prepare,
+            n_jobs=self.n_jobs,
+            progress=self.progress,
+            stop=True,
+        )
+        return images if self.layout == "images" else images.reshape(len(images), -1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the pixels, in the order of rows.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_pixels,)
+            "pixel1", "pixel2" and so on, as OpenML names them.
+        """
+        n_pixels = math.prod(self.image_shape)
+        return np.array([f"pixel{i}" for i in range(1, n_pixels + 1)], dtype=object)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return True: there is nothing to learn."""
+        return True
+
+
+# Reading ---------------------------------------------------------------------------
+
+# ``being_read.path`` is the picture that the current thread reads. The warnings of
+# Pillow do not name the file, and are issued in that thread.
+being_read = threading.local()
+
+
+def read_pictures(
+    paths: Sequence[str],
+    image_shape: tuple[int, int, int],
+    prepare: Prepare,
+    *,
+    n_jobs: int | None = -1,
+    progress: bool = False,
+    stop: bool = False,
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Read pictures as images of one shape, with several threads.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The files.
+    image_shape, prepare
+        As for :func:`~fmnist_sklearn.load_image_folder`.
+    n_jobs : int or None, default=-1
+        Number of threads, as in joblib.
+    progress : bool, default=False
+        Whether to show a progress bar for many pictures, if stderr is a terminal.
+    stop : bool, default=False
+        Whether to raise an error for the first picture that cannot be read.
+
+    Returns
+    -------
+    images : ndarray of shape (n_readable, channels, height, width), uint8
+        In the order of their paths.
+    errors : dict of int to str
+        For each of the others its index among the paths, and a message that names the
+        file.
+
+    Raises
+    ------
+    ValueError
+        For parameters out of range; with `stop`, for the first file that is not a
+        picture, or shows no item of clothing to cut out.
+    """
+    check_preparation(image_shape, prepare)
+
+    def read(path: str) -> np.ndarray | str:
+        being_read.path = path
+        try:
+            image = read_photo(path, image_shape, prepare)
+        except (OSError, ValueError) as error:
+            return describe_error(path, error)
+        if prepare == "clothing" and not image.any():
+            return f"{path}: {NO_CLOTHING}"
+        return image
+
+    images = np.empty((len(paths), *image_shape), dtype=np.uint8)
+    errors: dict[int, str] = {}
+    # Threads, since decoding and resizing release the GIL.
+    threads = ThreadPoolExecutor(effective_n_jobs(n_jobs))
+    try:
+        results: Iterable[np.ndarray | str] = threads.map(read, paths)
+        if progress and len(paths) >= _MANY and sys.stderr and sys.stderr.isatty():
+            results = progress_bar(results, len(paths))
+        for i, result in enumerate(results):
+            if isinstance(result, np.ndarray):
+                images[i - len(errors)] = result
+            elif stop:
+                raise ValueError(result)
+            else:
+                errors[i] = result
+    finally:
+        threads.shutdown(cancel_futures=True)  # after an error, or Ctrl-C
+    return images[: len(paths) - len(errors)], errors
+
+
+def list_pictures(
+    folder: str | os.PathLike[str], report: Callable[[str], object]
+) -> Iterator[str]:
+    """Yield the pictures in a folder and its sub-folders, recognised by suffix.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Where to look. Hidden files and folders are skipped.
+    report : callable
+        Called with a message for each folder that cannot be listed, and if there is
+        no picture.
+
+    Yields
+    ------
+    path : str
+        In the order of names, those of sub-folders after those of their folder.
+    """
+    found = False
+    unlisted: list[OSError] = []
+    for where, subfolders, names in os.walk(folder, onerror=unlisted.append):
+        subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+                found = True
+                yield os.path.join(where, name)
+    for error in unlisted:
+        report(describe_error(str(error.filename), error))
+    if not (found or unlisted):
+        report(f"{os.fspath(folder)}: this folder contains no pictures")
+
+
+def describe_error(path: str, error: BaseException | str) -> str:
+    """Return a message that names the file, unlike those of Pillow and NumPy."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    return text if text.startswith(path) else f"{path}: {text}"
+
+
+def as_paths(paths: object) -> list[str]:
+    """Return paths in a list, an array or a column of a data frame as text.
+
+    Raises
+    ------
+    TypeError
+        If `paths` is not a collection of paths.
+    """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(
+            f"expected several paths of pictures, got {paths!r}: put one path into a "
+            "list; load_image_folder reads a folder"
+        )
+    flat = np.asarray(paths, dtype=object)
+    if flat.ndim == 2 and flat.shape[1] == 1:
+        flat = flat[:, 0]
+    if flat.ndim != 1 or not all(isinstance(path, str | os.PathLike) for path in flat):
+        raise TypeError(
+            "expected paths of pictures, str or pathlib.Path, of shape (n,) or (n, 1), "
+            f"got an array of shape {flat.shape}: {bounded(flat[:3])}"
+        )
+    return list(map(os.fspath, flat))
+
+
+def progress_bar(items: Iterable[T], total: int | None) -> Iterator[T]:
+    """Show a progress bar on stderr while items are iterated over.
+
+    Parameters
+    ----------
+    items : iterable
+        The items.
+    total : int or None
+        Their number, if known.
+
+    Yields
+    ------
+    item : object
+        Each of the items.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    # Results that are printed meanwhile go to stdout, and not above the bar.
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
+    ) as bar:
+        yield from bar.track(items, total=total, description="")

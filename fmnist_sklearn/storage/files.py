@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 from uuid import uuid4
@@ -27,14 +27,6 @@ _TEMPORARY = ".fmnist_sklearn-", ".tmp"
 
 _LOCK_TIMEOUT = 600.0  # seconds
 _SILENT_WAIT = 5.0  # seconds to wait for a lock before a warning
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 @contextmanager
@@ -76,7 +68,8 @@ def atomic_write(
         file.flush()
         # Without this, a power cut could leave the new name on an empty file.
         os.fsync(file.fileno())
-        file.close()  # Windows renames no open file
+        if sys.platform == "win32":  # which renames no open file
+            file.close()
         os.replace(file.name, os.path.realpath(path))
 
 
@@ -105,16 +98,20 @@ def _temporary_file(
     permissions = None
     with suppress(FileNotFoundError):
         permissions = os.stat(path).st_mode
-        check_regular(path, permissions)
+        check_regular(path)
+    target = Path(os.path.realpath(path))
+    clear_temporaries(target.parent)
     try:
-        with (
-            _locked_temporary(Path(os.path.realpath(path))) as temporary,
-            open(temporary, mode, encoding=encoding) as file,
-        ):
+        file = _open_locked(target, mode, encoding)
+        try:
             # Before there is any content, which others may not be allowed to read.
             if permissions is not None:
-                temporary.chmod(stat.S_IMODE(permissions))
+                os.chmod(file.name, stat.S_IMODE(permissions))
             yield file
+        finally:
+            with suppress(OSError):  # what a full disk did not take is written again
+                file.close()
+            Path(file.name).unlink(missing_ok=True)
     except OSError as error:
         # The system reports a full disk without a name, and other errors with the name
         # of the temporary file.
@@ -125,52 +122,43 @@ def _temporary_file(
         raise
 
 
-@contextmanager
-def _locked_temporary(target: Path) -> Iterator[Path]:
-    """Create an empty file, locked against `clear_temporaries`, and remove it."""
-    clear_temporaries(target.parent)
+def _open_locked(target: Path, mode: str, encoding: str | None) -> IO[Any]:
+    """Create a file next to `target`, locked against `clear_temporaries`."""
     start, end = _TEMPORARY
-    is_locked = False
-    while not is_locked:
+    while True:
         temporary = target.with_name(f"{start}{os.getpid()}-{uuid4().hex}{end}")
         # The permissions are those that the umask gives, where the tempfile module
         # would make it readable by its owner only.
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        file = open(  # noqa: SIM115 - closed by the caller
+            temporary, mode.replace("w", "x"), encoding=encoding
+        )
         if sys.platform != "win32":
             with suppress(OSError):  # some network drives have no locks
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                fcntl.flock(file, fcntl.LOCK_SH)
         # Another writer may have cleared it away before it was locked.
-        is_locked = os.fstat(descriptor).st_nlink > 0
-        if sys.platform == "win32" or not is_locked:
-            os.close(descriptor)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-        if sys.platform != "win32":
-            os.close(descriptor)
+        if os.fstat(file.fileno()).st_nlink > 0:
+            return file
+        file.close()
 
 
-def check_regular(path: str | os.PathLike[str], mode: int) -> None:
+def check_regular(path: str | os.PathLike[str]) -> None:
     """Raise an error for what is neither a file nor a link to one.
 
     Parameters
     ----------
     path : str or path-like
-        For the message.
-    mode : int
-        ``st_mode`` of its status.
+        What exists under this name is not opened: a FIFO would block.
 
     Raises
     ------
     OSError
         ``IsADirectoryError`` for a folder.
     """
-    if stat.S_ISREG(mode):
-        return
-    kind = _KINDS.get(stat.S_IFMT(mode), "of another kind")
-    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-    raise OSError(number, f"is {kind}, expected a regular file", os.fspath(path))
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device or FIFO"
+        raise OSError(number, f"is {kind}, expected a regular file", os.fspath(path))
 
 
 @contextmanager
@@ -192,9 +180,8 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     OSError
         If it is not a regular file, or cannot be read.
     """
-    check_regular(path, os.stat(path).st_mode)
+    check_regular(path)
     with open(path, "rb") as file:
-        check_regular(path, os.fstat(file.fileno()).st_mode)
         yield file
 
 
@@ -207,23 +194,12 @@ def clear_temporaries(folder: str | os.PathLike[str]) -> None:
         Files that are being written stay: their writers keep a lock on them.
     """
     start, end = _TEMPORARY
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(start) and entry.name.endswith(end):
-                with suppress(OSError):
-                    _remove_unless_locked(entry.path)
-
-
-def _remove_unless_locked(path: str) -> None:
-    if sys.platform == "win32":  # which keeps open files from being removed
-        os.unlink(path)
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)
-    finally:
-        os.close(descriptor)
+    for path in Path(folder).glob(f"{start}*{end}"):
+        with suppress(OSError), ExitStack() as stack:
+            if sys.platform != "win32":  # which keeps open files from being removed
+                file = stack.enter_context(open_regular(path))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def sha256(content: bytes) -> str:
@@ -287,8 +263,6 @@ def file_lock(
 
 def _holder(lock_path: Path) -> str:
     """Read which process holds a lock, as far as that is known."""
-    with suppress(OSError, ValueError), open_regular(lock_path) as file:
-        text = file.read(200).decode()
-        if text.isprintable() and text:
-            return text
+    with suppress(OSError, ValueError):  # a network drive may not show its content
+        return lock_path.read_text(encoding="utf-8") or "another process"
     return "another process"

@@ -15,7 +15,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from fmnist_sklearn import ImageReader, LeNet5Classifier, load_image_folder
-from fmnist_sklearn.photos import load_photo, opening
+from fmnist_sklearn.photos import load_photo
+from fmnist_sklearn.photos.picture import _Memory
 
 
 def corner(picture):
@@ -203,7 +204,7 @@ def test_load_image_folder_with_invalid_parameters(folder, kwargs, message):
 
 
 def test_memory_makes_threads_wait():
-    memory = opening._Memory(100)
+    memory = _Memory(100)
     most, now, lock = 0, 0, threading.Lock()
 
     def take(n_bytes):
@@ -255,7 +256,7 @@ def test_image_reader_takes_any_container(paths, container):
     ("X", "message"),
     [
         ("a.png", "several paths .*'a.png': put one path into a list"),
-        ([1, 2], "got int at index 0"),
+        ([1, 2], r"str or pathlib.Path, .* got an array of shape \(2,\): \[1 2\]"),
         (np.zeros((3, 784)), r"an array of shape \(3, 784\)"),
     ],
 )

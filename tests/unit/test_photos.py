@@ -8,7 +8,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageCms, ImageDraw, ImageFilter, ImageOps
 
 from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
-from fmnist_sklearn.photos import load_photo, opening
+from fmnist_sklearn.photos import load_photo
 
 SHIRT = [(60, 40), (110, 40), (240, 40), (240, 80), (200, 80), (200, 160), (100, 160)]
 SHIRT += [(100, 80), (60, 80)]  # 181 x 121 pixels
@@ -130,8 +130,6 @@ LAB = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
         with_noise(),
         placed_elsewhere(),
         draw_shirt().crop((59, 39, 242, 162)),  # a margin of 1, which is no frame
-        draw_shirt().crop((58, 38, 243, 163)),
-        draw_shirt().crop((57, 37, 244, 164)),
         draw_shirt().resize((3000, 2000)),
         draw_shirt("RGBA", (255, 255, 255, 128), NAVY),
         draw_shirt("RGBA", (0, 0, 0, 100), NAVY),
@@ -233,13 +231,6 @@ def test_load_photo_in_colour_and_other_shapes(load):
     assert np.flatnonzero(tall[0].max(axis=1) > 128).tolist() == list(range(19, 37))
 
 
-def test_load_photo_with_invalid_parameters(load):
-    with pytest.raises(ValueError, match=r"1 channel for grey or 3 .*\(4, 28, 28\)"):
-        load(draw_shirt(), image_shape=(4, 28, 28))
-    with pytest.raises(ValueError, match="'resize' or a function, got 'crop'"):
-        load_photo("photo.png", prepare="crop")
-
-
 def test_load_photo_of_real_items_is_classified_as_they_are(load):
     X, y = load_fashion_mnist_sample(return_X_y=True)
     net = LeNet5Classifier(
@@ -271,17 +262,13 @@ def test_load_photo_of_a_blank_picture(assert_blank, shade):
     assert_blank(Image.new("F", (40, 30), np.nan), "photo.tiff")
 
 
-@pytest.mark.parametrize("shade", [4, 128, 250])
-@pytest.mark.parametrize("noise", [1, 4, 12])
-def test_load_photo_of_noise_and_specks(assert_blank, shade, noise):
+@pytest.mark.parametrize(("shade", "noise"), [(4, 12), (128, 4), (128, 12), (250, 1)])
+def test_load_photo_of_noise_specks_and_shading(assert_blank, shade, noise):
     rng = np.random.default_rng(0)
     pixels = rng.normal(shade, noise, (240, 320)).clip(0, 255).astype(np.uint8)
     assert_blank(Image.fromarray(pixels), "photo.jpg", quality=75)
     pixels[200, 30] = pixels[7, 300] = 255 - shade
     assert_blank(Image.fromarray(pixels))
-
-
-def test_load_photo_of_shading_or_noise(assert_blank):
     shading = np.linspace(90, 230, 300) * np.linspace(0.9, 1, 200)[:, None]
     assert_blank(Image.fromarray(shading.astype(np.uint8)))
     noise = np.random.default_rng(0).integers(256, size=(150, 150, 3), dtype=np.uint8)
@@ -387,31 +374,26 @@ def test_thin_frame_of_large_and_transparent_pictures(load, shirt):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    "content",
     [
-        (b"", "the file is empty"),
-        (b"hello", "unknown format; convert it to PNG or JPEG"),
-        (b"\x89PNG\r\n\x1a\n", "unknown format; convert it to PNG"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported; convert it"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC is not supported; convert it"),
-        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "AVIF|picture: "),
-        (b"%PDF-1.7\n", "PDF is not supported; convert it"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not supported"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript is not"),
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     ],
 )
-def test_load_photo_of_other_files(monkeypatch, tmp_path, content, reason):
+def test_load_photo_of_other_files(monkeypatch, tmp_path, content):
     def run_other_program(*args, **kwargs):
         pytest.fail("a picture must not start another program")
 
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run_other_program)
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
+    reason = "such as HEIC, .* convert it to PNG" if content else "the file is empty"
     with pytest.raises(
         ValueError, match=rf"photo\.jpg cannot be read as a picture: .*{reason}"
-    ) as error:
+    ):
         load_photo(path)
-    assert "object at 0x" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -431,10 +413,8 @@ def test_load_photo_of_paths_that_are_no_files(tmp_path):
     with pytest.raises(IsADirectoryError):
         load_photo(tmp_path)
     os.mkfifo(tmp_path / "photo.png")
-    (tmp_path / "link.png").symlink_to("photo.png")
-    for name in ("photo.png", "link.png"):
-        with pytest.raises(OSError, match="is a FIFO, expected a regular file"):
-            load_photo(tmp_path / name)
+    with pytest.raises(OSError, match="is a device or FIFO, expected a reg"):
+        load_photo(tmp_path / "photo.png")
 
 
 # The whole picture ------------------------------------------------------------------
@@ -510,13 +490,9 @@ def test_prepare_that_returns_something_else(load, result):
 # Memory -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["photo.png", "photo.gif", "photo.tiff"])
-def test_load_photo_refuses_what_would_fill_the_memory(load, name):
+def test_load_photo_refuses_what_would_fill_the_memory(monkeypatch, load):
     with pytest.raises(ValueError, match=r"9000 x 9000 .* 972 MB .* smaller first"):
-        load(Image.new("1", (9000, 9000)), name)
-
-
-def test_load_photo_refuses_what_pillow_refuses(monkeypatch, load):
+        load(Image.new("1", (9000, 9000)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match=r"photo\.png cannot be read .*\(60000 pixels"):
         load(draw_shirt())
@@ -526,16 +502,16 @@ def test_load_photo_refuses_what_pillow_refuses(monkeypatch, load):
 def test_load_photo_allows_fewer_pixels_in_some_formats(load, name, monkeypatch):
     picture = Image.new("RGB", (200, 200), "red")
     load(picture, name, prepare="resize")
-    monkeypatch.setattr(opening, "_MAX_MEMORY", 500_000)
+    monkeypatch.setattr("fmnist_sklearn.photos.picture._MAX_MEMORY", 500_000)
     with pytest.raises(ValueError, match=f"{name} cannot be read .* smaller first"):
         load(picture, name, prepare="resize")
 
 
 def test_load_photo_decodes_a_large_jpeg_at_a_fraction(load, monkeypatch):
     picture = Image.new("L", (5000, 5000), 99)
-    monkeypatch.setattr(opening, "_MAX_MEMORY", 5_000_000)
+    monkeypatch.setattr("fmnist_sklearn.photos.picture._MAX_MEMORY", 5_000_000)
     image = load(picture, "a.jpg", prepare="resize")
     assert np.unique(image).tolist() == [99]
-    monkeypatch.setattr(opening, "_MAX_MEMORY", 120_000_000)
+    monkeypatch.setattr("fmnist_sklearn.photos.picture._MAX_MEMORY", 120_000_000)
     with pytest.raises(ValueError, match=r"progressive\.jpg .* 150 MB"):
         load(picture, "progressive.jpg", prepare="resize", progressive=True)
