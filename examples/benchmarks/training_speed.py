@@ -43,8 +43,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fmnist_sklearn import fetch_fashion_mnist
-from fmnist_sklearn._glibc import freed_memory_kept
 from fmnist_sklearn.modules.fast import fused_forward
+from fmnist_sklearn.training.device import freed_memory_kept
 
 # One hidden layer of scikit-learn's own network, with about as many parameters.
 MLP_UNITS = {"lenet5": 78, "minivgg": 2727}

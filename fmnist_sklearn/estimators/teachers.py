@@ -1,22 +1,27 @@
-"""The parameter ``teacher``: classifiers whose probabilities a network learns."""
+"""The parameter ``teacher``: classifiers whose probabilities a network learns.
+
+This is knowledge distillation: their probabilities are part of its loss.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from ..training import (
-    Teaching,
+    Batch,
     TrainingNet,
+    batch_loss,
     resolve_precision,
     resolve_subset,
-    soften,
     with_soft_targets,
 )
 
@@ -143,7 +148,7 @@ def _copy_on_device(network: Any, net: TrainingNet) -> TrainingNet:
     return copy
 
 
-def _probabilities(teacher: Any, net: TrainingNet, pixels: Any) -> torch.Tensor:
+def _probabilities(teacher: Any, net: TrainingNet, pixels: Any) -> Tensor:
     """Return a teacher's probabilities for rows of pixels, in double precision."""
     columns = getattr(net, "feature_names_in_", None)
     if columns is not None and hasattr(teacher, "feature_names_in_"):
@@ -163,3 +168,57 @@ def _probabilities(teacher: Any, net: TrainingNet, pixels: Any) -> torch.Tensor:
             f"shape {found.shape} with values from {found.min()} to {found.max()}"
         )
     return torch.from_numpy(found.astype(np.float64))
+
+
+# The loss --------------------------------------------------------------------------
+
+
+class Teaching(NamedTuple):
+    """The teachers of a training run, and their weight in the loss.
+
+    References
+    ----------
+    Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
+    arXiv:1503.02531, 2015.
+    """
+
+    networks: tuple[Any, ...]  # predict each batch as it is trained on
+    n_teachers: int  # with those whose soft targets the batches carry
+    weight: float
+    temperature: float
+
+    def loss(self, logits: Tensor, batch: Batch, label_loss: Tensor) -> Tensor:
+        """Return the loss of a batch: that of the labels, and that of the teachers.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n, n_classes)
+            Of the network that learns.
+        batch : Batch
+            What they were computed of.
+        label_loss : Tensor of shape ()
+            By the labels alone.
+        """
+        soft = self._soft_targets(batch).to(logits.device)
+        log_probabilities = F.log_softmax(logits / self.temperature, dim=1)
+        divergences = F.kl_div(log_probabilities, soft, reduction="none").sum(1)  # (n,)
+        # The factor keeps gradients at their size, whatever the temperature is.
+        losses = self.temperature**2 * divergences
+        soft_loss = batch_loss(losses, batch.blended_weights)
+        return (1 - self.weight) * label_loss + self.weight * soft_loss
+
+    def _soft_targets(self, batch: Batch) -> Tensor:
+        """Return the mean of the teachers' probabilities, of shape (n, n_classes)."""
+        soft_targets = [] if batch.soft_targets is None else [batch.soft_targets]
+        images = torch.as_tensor(batch[0])
+        for net in self.networks:
+            laid_out = images.reshape(len(images), *net.image_shape_)
+            with net._training_precision():
+                logits = net.evaluation_step((laid_out,))
+            soft_targets.append((logits.float() / self.temperature).softmax(1))
+        return torch.stack(soft_targets).sum(0) / self.n_teachers
+
+
+def soften(probabilities: Tensor, temperature: float) -> Tensor:
+    """Return the probabilities of logits that are divided by ``temperature``."""
+    return (probabilities.log() / temperature).softmax(1)

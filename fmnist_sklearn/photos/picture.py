@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +14,6 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .._glibc import trim_memory
 from ..storage import open_regular
 
 PREPARATIONS = ("clothing", "resize")
@@ -283,9 +284,9 @@ def open_picture(
                 yield picture
             finally:
                 picture.close()
-                if n_bytes > _TRIMMED:
-                    # glibc would keep freed blocks for the thread that used them.
-                    trim_memory()
+                if n_bytes > _TRIMMED and platform.libc_ver()[0] == "glibc":
+                    # It would keep freed blocks for the thread that used them.
+                    ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

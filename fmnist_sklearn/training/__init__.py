@@ -6,26 +6,29 @@ through epochs and batches and calls the net's steps.
 
 from .augment import make_augment
 from .batches import (
+    Batch,
     ImageDataset,
+    batch_loss,
     normalise_weights,
+    pixel_statistics,
     resolve_subset,
+    split_rows,
     weights_as_float32,
     with_soft_targets,
 )
 from .callbacks import SCHEDULES
 from .device import own_settings, resolve_device, resolve_precision
-from .distillation import Teaching, soften
 from .loop import Training, extra_callbacks
-from .net import TrainingNet, build_module
-from .preparation import Seeds, pixel_statistics, split_rows
+from .net import Seeds, TrainingNet, build_module
 
 __all__ = [
     "SCHEDULES",
+    "Batch",
     "ImageDataset",
     "Seeds",
-    "Teaching",
     "Training",
     "TrainingNet",
+    "batch_loss",
     "build_module",
     "extra_callbacks",
     "make_augment",
@@ -35,7 +38,6 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "resolve_subset",
-    "soften",
     "split_rows",
     "weights_as_float32",
     "with_soft_targets",

@@ -15,86 +15,6 @@ from .device import sent
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
-# Beyond it the shares are one half, as near as makes no difference.
-MAX_MIXUP = 1000
-
-_PIXELS: tuple[Any, float, str] = (
-    Integral,
-    math.inf,
-    "a number of pixels, an integer of at least 0",
-)
-# What each strength has to be: its type, its highest value, and both in words.
-_EXPECTED: dict[str, tuple[Any, float, str]] = {
-    "flip": (Real, 1, "a probability"),
-    "shift": _PIXELS,
-    "rotate": (Real, 180, "an angle in degrees, a number from 0 to 180"),
-    "erase": _PIXELS,
-    "mixup": (
-        Real,
-        MAX_MIXUP,
-        "the alpha of a distribution Beta(alpha, alpha), a number from 0 to "
-        f"{MAX_MIXUP}",
-    ),
-}
-AUGMENTATIONS = tuple(_EXPECTED)
-
-
-def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
-    """Turn the parameter ``augment`` into a function of a batch and a generator.
-
-    Parameters
-    ----------
-    augment : mapping, callable or None
-        A mapping from "flip" (probability of a left-right flip, or True for one
-        half), "shift" (largest shift in pixels, each way), "rotate" (largest angle in
-        degrees, each way), "erase" (largest side of a square set to 0) and "mixup" to
-        their strength. A callable is returned as it is.
-
-    Returns
-    -------
-    callable or None
-        It leaves "mixup" out, which takes more than images: see `mixup_strength`.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name or a strength out of range.
-    """
-    if augment is None or callable(augment):
-        return augment
-    unknown = set(augment) - set(AUGMENTATIONS)
-    if unknown:
-        raise ValueError(
-            f"augment may hold {', '.join(map(repr, AUGMENTATIONS))}, got "
-            f"{', '.join(map(repr, sorted(unknown, key=str)))}"
-        )
-    strengths: dict[str, Any] = dict.fromkeys(AUGMENTATIONS, 0) | dict(augment)
-    if strengths["flip"] is True:
-        strengths["flip"] = 0.5
-    for name, (kind, highest, expected) in _EXPECTED.items():
-        value = strengths[name]
-        if not (isinstance(value, kind) and 0 <= value <= highest):
-            raise ValueError(f"augment[{name!r}] must be {expected}, got {value!r}")
-    functions: dict[str, Any] = {
-        "flip": random_flip,
-        "shift": random_shift,
-        "rotate": random_rotate,
-        "erase": random_erase,
-    }
-
-    def augment_batch(images: Tensor, generator: torch.Generator | None) -> Tensor:
-        for name, function in functions.items():
-            if strengths[name]:
-                images = function(images, strengths[name], generator)
-        return images
-
-    return augment_batch
-
-
-def mixup_strength(augment: Mapping[str, Any] | Augment | None) -> float:
-    """Return the alpha of "mixup" in the parameter ``augment``, 0 without it."""
-    return augment.get("mixup", 0) if isinstance(augment, Mapping) else 0
-
 
 def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
     """Draw from 0 to 1; the same numbers whatever PyTorch's default dtype is."""
@@ -209,3 +129,76 @@ def mix_up(
     others, share = sent(others, images.device), sent(share, images.device)
     blended = torch.lerp(images[others], images, share[:, None, None, None])
     return blended, others, share
+
+
+# The parameter -----------------------------------------------------------------
+
+_PIXELS = (Integral, math.inf, "a number of pixels, an integer of at least 0")
+# Of each name: the function; the strength's type and highest value, both also in words.
+_AUGMENTATIONS: dict[str, tuple[Any, Any, float, str]] = {
+    "flip": (random_flip, Real, 1, "a probability"),
+    "shift": (random_shift, *_PIXELS),
+    "rotate": (random_rotate, Real, 180, "an angle in degrees, a number from 0 to 180"),
+    "erase": (random_erase, *_PIXELS),
+    # Left to `mix_up`. Beyond 1000 the shares are one half, as near as makes no
+    # difference.
+    "mixup": (
+        None,
+        Real,
+        1000,
+        "the alpha of a distribution Beta(alpha, alpha), a number from 0 to 1000",
+    ),
+}
+
+
+def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
+    """Turn the parameter ``augment`` into a function of a batch and a generator.
+
+    Parameters
+    ----------
+    augment : mapping, callable or None
+        A mapping from "flip" (probability of a left-right flip, or True for one
+        half), "shift" (largest shift in pixels, each way), "rotate" (largest angle in
+        degrees, each way), "erase" (largest side of a square set to 0) and "mixup" to
+        their strength. A callable is returned as it is.
+
+    Returns
+    -------
+    callable or None
+        It leaves "mixup" out, which takes more than images: see `mixup_strength`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a strength out of range.
+    """
+    if augment is None or callable(augment):
+        return augment
+    unknown = set(augment) - set(_AUGMENTATIONS)
+    if unknown:
+        raise ValueError(
+            f"augment may hold {', '.join(map(repr, _AUGMENTATIONS))}, got "
+            f"{', '.join(map(repr, sorted(unknown, key=str)))}"
+        )
+    strengths: dict[str, Any] = dict.fromkeys(_AUGMENTATIONS, 0) | dict(augment)
+    if strengths["flip"] is True:
+        strengths["flip"] = 0.5
+    used = []
+    for name, (function, kind, highest, expected) in _AUGMENTATIONS.items():
+        value = strengths[name]
+        if not (isinstance(value, kind) and 0 <= value <= highest):
+            raise ValueError(f"augment[{name!r}] must be {expected}, got {value!r}")
+        if function is not None and value:
+            used.append((function, value))
+
+    def augment_batch(images: Tensor, generator: torch.Generator | None) -> Tensor:
+        for function, strength in used:
+            images = function(images, strength, generator)
+        return images
+
+    return augment_batch
+
+
+def mixup_strength(augment: Mapping[str, Any] | Augment | None) -> float:
+    """Return the alpha of "mixup" in the parameter ``augment``, 0 without it."""
+    return augment.get("mixup", 0) if isinstance(augment, Mapping) else 0

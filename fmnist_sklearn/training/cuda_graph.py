@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -24,13 +24,13 @@ from ..modules import Dropout
 from ..modules.fast import calls_forward_only
 from .batches import Batch, BatchIterator, CrossEntropy, EpochTotals, resolve_subset
 from .callbacks import LRSchedule, WeightAverage
-from .device import sent
+from .device import sent, state_tensors
 
 # Recording ------------------------------------------------------------------------
 
 _capture_lock = threading.Lock()
-# PyTorch's allocator still refers to these after a capture that failed.
-_failed: list[Any] = []
+# PyTorch's allocator still refers to these after a capture that could not end.
+_unfinished: list[Any] = []
 _MOST_QUEUED = 2
 
 
@@ -57,25 +57,16 @@ class GraphRecorder:
         """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
-        self._graphs.append(graph)
-        has_ended = False
         with _capture_lock:
+            _unfinished.append((graph, self._pool))
+            graph.capture_begin(self._pool.id, capture_error_mode="thread_local")
             try:
-                graph.capture_begin(self._pool.id, capture_error_mode="thread_local")
-                try:
-                    function()
-                finally:
-                    graph.capture_end()
-                    has_ended = True
+                function()
             finally:
-                if not has_ended:
-                    self._graphs.remove(graph)
-                    _failed.append((graph, self._pool))
-                    # PyTorch before 2.12 leaves this undone where the end fails, and
-                    # then ends the process when the next pool goes; others refuse.
-                    with suppress(RuntimeError):
-                        device = torch.cuda.current_device()
-                        torch._C._cuda_endAllocateToPool(device, self._pool.id)
+                graph.capture_end()
+                # Not reached where that fails.
+                _unfinished.pop()
+                self._graphs.append(graph)
         return graph.replay
 
     def keep_queue_short(self) -> None:
@@ -93,10 +84,6 @@ class GraphRecorder:
             while self._graphs:
                 self._graphs.pop().reset()
             self._pool = None
-
-
-# How steps are recorded, by the type of the device; on others they are eager.
-RECORDERS: dict[str, Callable[[torch.Generator], Any]] = {"cuda": GraphRecorder}
 
 
 # Whether steps may be captured ------------------------------------------------------
@@ -191,8 +178,6 @@ def _why_eager_optimizer(optimizer: torch.optim.Optimizer) -> str | None:
             return f"{name} is not fused"
         if group.get("dampening"):
             return f"{name} has dampening"
-        if isinstance(group["lr"], Tensor):
-            return f"the learning rate of {name} is a tensor"
     return None
 
 
@@ -238,12 +223,12 @@ def steps_at_once(dataset: Any, batch_size: int) -> int:
 
 
 class Capture:
-    """Whether the steps of a training run are captured, and if so, the steps.
+    """The training steps of one run, recorded and replayed if that is possible.
 
     Parameters
     ----------
     run : Training
-        In progress.
+        In progress, its schedule started.
     batches : iterable
         Of the training.
     generator : torch.Generator
@@ -252,34 +237,47 @@ class Capture:
 
     def __init__(self, run: Any, batches: Any, generator: torch.Generator) -> None:
         self.run, self.batches, self.generator = run, batches, generator
-        self.steps: CapturedSteps | None = None
+        self.net = run.net
         self.eager_because: str | None = None
+        self._recorder: Any = None
+        self._recorded_for: Any = None
 
-    def steps_of_epoch(self) -> CapturedSteps | None:
-        """Return the steps to replay; None where they are to be computed eagerly.
+    def run_epoch(self) -> EpochTotals | None:
+        """Train for an epoch; None where its steps are to be computed eagerly.
 
         What was recorded before serves again. Once eager, a run stays so.
         """
-        net = self.run.net
+        net = self.net
         if self.eager_because is None:
             self.eager_because = why_eager(self.run, self.batches)
         if self.eager_because is None:
-            self._record()
+            self._record_if_changed()
         if self.eager_because is not None:
-            self.end()
+            self.close()
         before = vars(net).get("steps_")
-        net.steps_ = "eager" if self.steps is None else "captured"
+        net.steps_ = "eager" if self.eager_because else "captured"
         if net.verbose and (len(net.history_) == 1 or net.steps_ != before):
             reason = f" ({self.eager_because})" if self.eager_because else ""
             print(f"training steps: {net.steps_}{reason}")
-        return self.steps
+        return None if self.eager_because else self._replay_epoch()
 
-    def _record(self) -> None:
+    def close(self) -> None:
+        """Release all that was recorded, and the memory it used."""
+        if self._recorder is not None:
+            recorder, self._recorder, self._recorded_for = self._recorder, None, None
+            self._programs.clear()
+            self.net.optimizer_.zero_grad(set_to_none=True)  # lies in that memory
+            recorder.close()
+
+    def _record_if_changed(self) -> None:
+        """Record the steps, unless they are and all that Python reads is the same."""
+        if self._recorded_for == self._what_python_reads():
+            return
         drawn = self.generator.get_state()
         try:
-            if self.steps is None:
-                self.steps = CapturedSteps(self.run, self.batches, self.generator)
-            self.steps.record()
+            self.close()
+            self._record()
+            self._recorded_for = self._what_python_reads()
         except Exception as error:
             self.eager_because = "recording failed"
             warnings.warn(
@@ -289,92 +287,46 @@ class Capture:
             )
             # Draw on from another generator: the recording may have spoilt this one.
             generator = torch.Generator(self.generator.device).set_state(drawn)
-            for layer in self.run.net.module_.modules():
+            for layer in self.net.module_.modules():
                 if isinstance(layer, Dropout) and layer.generator is self.generator:
                     layer.generator = generator
 
-    def end(self) -> None:
-        """Release all that was recorded."""
-        steps, self.steps = self.steps, None
-        if steps is not None:
-            steps.close()
-
-
-class CapturedSteps:
-    """The training steps of one run, recorded and replayed.
-
-    Parameters
-    ----------
-    run : Training
-        In progress, its network in training mode.
-    batches : BatchIterator
-        Of the training.
-    generator : torch.Generator
-        What dropout draws from.
-    """
-
-    def __init__(
-        self, run: Any, batches: BatchIterator, generator: torch.Generator
-    ) -> None:
-        self.net, self.average = run.net, run.average
-        self.batches, self.generator = batches, generator
-        size = batches.batch_size
+    def _record(self) -> None:
+        batches, size = self.batches, self.batches.batch_size
         n_full, rest = divmod(len(batches.dataset), size)
-        n_steps = min(batches.block_size, max(n_full, 1))
+        self._n_steps = n_steps = min(batches.block_size, max(n_full, 1))
         # Number of steps and rows of a batch, for all that an epoch is made of.
-        self._shapes = [(n_steps, size)] if n_full else []
+        shapes = [(n_steps, size)] if n_full else []
         if n_full % n_steps:
-            self._shapes.append((1, size))
+            shapes.append((1, size))
         if rest and not batches.drop_last:
-            self._shapes.append((1, rest))
-        self._n_steps = n_steps
+            shapes.append((1, rest))
         self._rows = _room_for(batches, min(n_steps * size, len(batches.dataset)))
-        self._updates = Updates(run, n_steps)
+        self._updates = Updates(self.run, n_steps)
         self._sums = torch.zeros(3, dtype=torch.float32, device=self.net.device_)
-        self._recorder = RECORDERS[self.net.device_.type](generator)
         self._programs: dict[tuple[int, int], Callable[[], None]] = {}
-        self._recorded_for: Any = None
-
-    def record(self) -> None:
-        """Record the steps, unless they are and all that Python reads is the same."""
-        if self._recorded_for == self._what_python_reads():
-            return
-        if self._programs:
-            self.close()
-            self._recorder = RECORDERS[self.net.device_.type](self.generator)
-        with _nothing_learned(self.net, self.average, self.generator):
+        self._recorder = GraphRecorder(self.generator)
+        with _nothing_learned(self.net, self.run.average, self.generator):
             # PyTorch sets up much at first use, which may not be recorded.
-            for _, n_rows in (self._shapes[0], *self._shapes):
+            for _, n_rows in (shapes[0], *shapes):
                 self._steps(1, n_rows)
-        for n_steps, n_rows in self._shapes:
-            program = partial(self._steps, n_steps, n_rows)
-            self._programs[n_steps, n_rows] = self._recorder.record(program)
-        self._recorded_for = self._what_python_reads()
+        for shape in shapes:
+            self._programs[shape] = self._recorder.record(partial(self._steps, *shape))
 
-    def run_epoch(self) -> None:
-        """Train for an epoch."""
+    def _replay_epoch(self) -> EpochTotals:
+        batches = self.batches
         self._sums.zero_()
-        n_rows = self._n_steps * self.batches.batch_size
-        for block in self.batches.blocks():
+        n_rows = self._n_steps * batches.batch_size
+        for block in batches.blocks():
             for part in block.split(n_rows):
                 if len(part[0]) == n_rows:
                     self._run(part, self._n_steps)
                     continue
-                for batch in part.split(self.batches.batch_size):
+                for batch in part.split(batches.batch_size):
                     self._run(batch, 1)
             self._recorder.keep_queue_short()
-
-    def totals(self) -> EpochTotals:
-        """Return the sums of the last epoch."""
-        n_batches = len(self.batches)
-        n_rows = min(n_batches * self.batches.batch_size, len(self.batches.dataset))
-        return EpochTotals(self._sums, n_rows, n_batches)
-
-    def close(self) -> None:
-        """Release all that was recorded, and the memory it used."""
-        self._programs.clear()
-        self.net.optimizer_.zero_grad(set_to_none=True)  # lies in that memory
-        self._recorder.close()
+        n_rows = min(len(batches) * batches.batch_size, len(batches.dataset))
+        return EpochTotals(self._sums, n_rows, len(batches))
 
     def _run(self, batches: Batch, n_steps: int) -> None:
         """Take some steps, on that number of batches."""
@@ -407,7 +359,9 @@ class CapturedSteps:
             (id(layer), {k: v for k, v in vars(layer).items() if type(v) in plain})
             for layer in (*net.module_.modules(), net.criterion_)
         ]
-        in_table = {"params", *self._updates.in_table}
+        in_table = {"params", "lr"}  # the table of `Updates` and not the program
+        if _cycles_momentum(self.run.schedule):
+            in_table.add("betas")
         groups = [
             {k: v for k, v in group.items() if k not in in_table}
             for group in net.optimizer_.param_groups
@@ -448,12 +402,6 @@ def _nothing_learned(
                     tensor.zero_()
 
 
-def state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Return all tensors of an optimizer's state."""
-    states = optimizer.state.values()
-    return [v for state in states for v in state.values() if isinstance(v, Tensor)]
-
-
 class Updates:
     """The updates of the weights and of their averages, of some steps in a row.
 
@@ -473,8 +421,6 @@ class Updates:
         self.net, self.schedule, self.average = run.net, run.schedule, run.average
         groups = self.net.optimizer_.param_groups
         self._cycles = _cycles_momentum(run.schedule)
-        # Options of the optimizer that may change from step to step.
-        self.in_table = {"lr", "betas"} if self._cycles else {"lr"}
         # Where the schedule changes Adam's beta1: the one that is recorded, and the
         # number of steps taken, each for a group.
         self._betas = [group["betas"][0] for group in groups] if self._cycles else []
@@ -499,7 +445,8 @@ class Updates:
     def _next_row(self) -> list[float]:
         row: list[float] = []
         for index, group in enumerate(self.net.optimizer_.param_groups):
-            lr, move, shrink = group["lr"], 0.0, 1.0
+            # As a number: a schedule changes a tensor in place.
+            lr, move, shrink = float(group["lr"]), 0.0, 1.0
             self._n_taken[index] += 1
             if self._cycles:
                 # Adam moves its average a of gradients g to beta a + (1 - beta) g, and
@@ -522,14 +469,24 @@ class Updates:
         """Update weights and averages by a row of the table: what is recorded."""
         optimizer = self.net.optimizer_
         *columns, share = self._table[number].unbind()
-        rates, moves, shrinks = columns[::3], columns[1::3], columns[2::3]
-        if self._cycles:
-            for group, move, shrink in zip(
-                optimizer.param_groups, moves, shrinks, strict=True
-            ):
+        is_recording = share.is_cuda and torch.cuda.is_current_stream_capturing()
+        groups, recorded = optimizer.param_groups, []
+        for index, group in enumerate(groups):
+            rate, move, shrink = columns[3 * index : 3 * index + 3]
+            options: dict[str, Any] = {"lr": rate}
+            if "capturable" in group:
+                options["capturable"] = is_recording
+            if self._cycles:
                 self._change_momentum(group, move, shrink)
-        with self._recordable_options(rates):
+                options["betas"] = self._betas[index], group["betas"][1]
+                options["weight_decay"] = 0  # done by then
+            recorded.append({**group, **options})
+        # The step reads its options from the groups.
+        optimizer.param_groups = recorded
+        try:
             optimizer.step()
+        finally:
+            optimizer.param_groups = groups
         if self.average is not None:
             _move(self.average.average_, self.average.tensors_, share)
 
@@ -548,25 +505,6 @@ class Updates:
         states = [self.net.optimizer_.state[p] for p in parameters]
         if "exp_avg" in states[0]:  # not before the first step ever
             _move([state["exp_avg"] for state in states], grads, move)
-
-    @contextmanager
-    def _recordable_options(self, rates: list[Tensor]) -> Iterator[None]:
-        """Have the optimizer read its learning rates from tensors for a while."""
-        groups = self.net.optimizer_.param_groups
-        before = [dict(group) for group in groups]
-        is_recording = rates[0].is_cuda and torch.cuda.is_current_stream_capturing()
-        for index, (group, rate) in enumerate(zip(groups, rates, strict=True)):
-            group["lr"] = rate
-            if "capturable" in group:
-                group["capturable"] = is_recording
-            if self._cycles:
-                group["betas"] = (self._betas[index], group["betas"][1])
-                group["weight_decay"] = 0  # done by then
-        try:
-            yield
-        finally:
-            for group, values in zip(groups, before, strict=True):
-                group.update(values)
 
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]

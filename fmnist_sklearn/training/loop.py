@@ -14,12 +14,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, ProgressBar
 from torch import Tensor
 
-from .._glibc import freed_memory_kept
 from ..modules import Dropout
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
-from .cuda_graph import RECORDERS, Capture, state_tensors
-from .device import own_stream, record_stream, repeatable_cudnn
-from .distillation import Teaching
+from .device import freed_memory_kept, own_stream, record_stream, repeatable_cudnn
 
 _extra_callbacks: ContextVar[tuple[Callback, ...]] = ContextVar(
     "extra_callbacks", default=()
@@ -72,7 +69,7 @@ class Training:
         valid: Any,
         n_epochs: int,
         callbacks: Sequence[Callback] = (),
-        teaching: Teaching | None = None,
+        teaching: Any = None,
     ) -> None:
         self.net, self.train, self.valid = net, train, valid
         self.n_epochs = n_epochs
@@ -113,7 +110,7 @@ class Training:
                     net.notify("on_train_end", X=self.train, y=None)
         finally:
             net.__dict__.pop("_training", None)
-        record_stream(state_tensors(net.optimizer_))
+        record_stream(net.optimizer_)
 
     def _run_epochs(self) -> None:
         net = self.net
@@ -131,8 +128,10 @@ class Training:
                 )
             if self.schedule is not None:
                 self.schedule.start(net.optimizer_, len(batches))
-            capture = None
-            if net.device_.type in RECORDERS:
+            capture: Any = None
+            if net.device_.type in net._captures_on:
+                from .cuda_graph import Capture
+
                 capture = Capture(self, batches, generator)
             else:
                 net.steps_ = "eager"
@@ -143,9 +142,9 @@ class Training:
                         break
             finally:
                 if capture is not None:
-                    capture.end()
+                    capture.close()
 
-    def _run_epoch(self, batches: Any, capture: Capture | None) -> None:
+    def _run_epoch(self, batches: Any, capture: Any) -> None:
         """Train for an epoch, validate, record, and keep the best weights."""
         net, history = self.net, self.net.history_
         datasets = {"dataset_train": self.train, "dataset_valid": self.valid}
@@ -156,17 +155,15 @@ class Training:
         with self._progress_bars_of(len(batches) + len(valid_batches or ())):
             net.notify("on_epoch_begin", **datasets)
         net._set_training(True)
-        captured = None if capture is None else capture.steps_of_epoch()
+        captured = None if capture is None else capture.run_epoch()
         if captured is None:
             net.run_single_epoch(batches, True, "train", net.train_step)
-        else:
-            captured.run_epoch()
         with self.average.applied() if self.average else nullcontext():
             if valid_batches is not None:
                 net._set_training(False)
                 net.run_single_epoch(valid_batches, False, "valid", net.validation_step)
             if captured is not None:  # only now, so that Python waits once an epoch
-                net.record_totals("train", captured.totals())
+                net.record_totals("train", captured)
             try:
                 net.notify("on_epoch_end", **datasets)
             finally:  # the epoch is over, whatever a callback raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import operator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
@@ -20,7 +22,6 @@ from skorch.utils import is_dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .._glibc import freed_memory_kept
 from ..modules import reset_parameters
 from ..modules.fast import fused_forward
 from .augment import make_augment, mixup_strength
@@ -35,8 +36,7 @@ from .batches import (
     is_resident,
 )
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage
-from .cuda_graph import RECORDERS, steps_at_once
-from .device import evaluation_batch_size
+from .device import evaluation_batch_size, freed_memory_kept
 from .loop import Training
 
 DEFAULT_PATIENCE = 10
@@ -47,6 +47,30 @@ _FUSED_OPTIMIZERS = (
     torch.optim.SGD,
     torch.optim.Adagrad,
 )
+
+
+class Seeds:
+    """One seed for each random part of a fit, drawn from ``random_state``.
+
+    None takes fresh entropy; no global random state is read or changed.
+    """
+
+    def __init__(self, random_state: int | np.random.RandomState | None) -> None:
+        self.source = random_state
+        if random_state is None:
+            random_state = int(np.random.SeedSequence().generate_state(1)[0])
+        self.rng = check_random_state(random_state)
+        self.weights, self.split, self.order, self.dropout = self._draw()
+
+    def _draw(self) -> list[int]:
+        return self.rng.randint(np.iinfo(np.int32).max, size=4).tolist()
+
+    def following(self) -> Seeds:
+        """Return the seeds of a call that goes on: the same split, new other seeds."""
+        following = copy.copy(self)
+        following.rng = copy.deepcopy(self.rng)
+        _, _, following.order, following.dropout = following._draw()
+        return following
 
 
 def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
@@ -113,6 +137,9 @@ class TrainingNet(NeuralNetClassifier):
     # What pays for a network; examples/benchmarks/training_speed.py measures it.
     _bfloat16_pays = False
     _memory_format = torch.contiguous_format
+
+    # Types of devices on which training steps may be captured.
+    _captures_on = ("cuda",)
 
     _is_partial_fit = False
     _training: Training | None = None  # the run in progress
@@ -389,7 +416,10 @@ class TrainingNet(NeuralNetClassifier):
                 "torch.utils.data.DataLoader to use the parameters of that"
             )
         block_size = 1
-        if training and self.device_.type in RECORDERS and not callable(self.augment):
+        captures = training and self.device_.type in self._captures_on
+        if captures and not callable(self.augment):
+            from .cuda_graph import steps_at_once
+
             block_size = steps_at_once(dataset, kwargs["batch_size"])
         return BatchIterator(
             dataset,
@@ -474,10 +504,10 @@ class TrainingNet(NeuralNetClassifier):
         """
         batch = batch if isinstance(batch, Batch) else Batch(*batch)
         loss = self._label_loss(logits, batch, batch[1], batch.weights)
-        mixed_in = batch.mixed_in
-        if mixed_in is not None:
-            others = self._label_loss(logits, batch, mixed_in.targets, mixed_in.weights)
-            loss = torch.lerp(others, loss, mixed_in.share[0].to(loss.dtype))
+        if batch.share is not None:
+            mixed = batch.mixed_targets, batch.mixed_weights
+            others = self._label_loss(logits, batch, *mixed)
+            loss = torch.lerp(others, loss, batch.share[0].to(loss.dtype))
         if self._training is None or self._training.teaching is None:
             return loss
         return self._training.teaching.loss(logits, batch, loss)

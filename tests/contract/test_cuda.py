@@ -212,16 +212,15 @@ def fit_until(end, X, y, quick, kind):
     ],
 )
 def test_fit_leaves_nothing_however_it_ends(X, y, quick, kind, end, n_epochs):
-    n_failed = len(cuda_graph._failed)  # by other tests
+    n_failed = len(cuda_graph._unfinished)  # by other tests
     assert fit_until(end, X, y, quick, kind) in n_epochs
     used = []
     for _ in range(5):
         fit_until(end, X, y, quick, kind)
         used.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
     assert used[-1] == used[1]
-    assert len(cuda_graph._failed) == n_failed
-    n_streams = sum(map(len, device._idle_streams.values()))
-    assert n_streams == len(device._known_streams)
+    assert len(cuda_graph._unfinished) == n_failed
+    assert {len(idle) for idle in device._idle_streams.values()} == {device._N_STREAMS}
     assert not cuda_graph._capture_lock.locked()
 
 

@@ -21,7 +21,7 @@ from fmnist_sklearn import (
     load_model,
     save_model,
 )
-from fmnist_sklearn.training import cuda_graph
+from fmnist_sklearn.training import TrainingNet, cuda_graph
 from fmnist_sklearn.training.cuda_graph import Updates
 
 
@@ -50,7 +50,8 @@ class Called:
 def called(monkeypatch):
     """Have fits on the CPU captured, however short; return the recorders they made."""
     monkeypatch.setattr(Called, "made", [])
-    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Called)
+    monkeypatch.setattr(TrainingNet, "_captures_on", ("cpu", "cuda"))
+    monkeypatch.setattr(cuda_graph, "GraphRecorder", Called)
     monkeypatch.setattr(cuda_graph, "FEWEST_STEPS", 1)
     yield Called.made
     assert not any(recorder.is_open for recorder in Called.made)
@@ -378,7 +379,7 @@ def test_captured_steps_fall_back_where_recording_fails(
             raise RuntimeError("not permitted when stream is capturing")
 
     eager = LeNet5Classifier(**quick, device="cpu", callbacks=[Listens()]).fit(X, y)
-    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Fails)
+    monkeypatch.setattr(cuda_graph, "GraphRecorder", Fails)
     with pytest.warns(UserWarning, match="is capturing") as warned:
         net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
     assert [w.category for w in warned] == [UserWarning, ConvergenceWarning]
@@ -424,7 +425,7 @@ def test_captured_fit_keeps_whole_epochs_after_ctrl_c(
 ):
     once = LeNet5Classifier(**quick | {"max_epochs": 1}, device="cpu").fit(X, y)
     monkeypatch.setattr(Interrupted, "while_recording", while_recording)
-    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", Interrupted)
+    monkeypatch.setattr(cuda_graph, "GraphRecorder", Interrupted)
     net = LeNet5Classifier(**quick, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
@@ -468,9 +469,9 @@ def test_captured_fits_side_by_side_are_what_they_are_alone(X, y, quick, called)
 
 
 def test_steps_on_a_cpu_are_eager(X, y, quick):
-    assert list(cuda_graph.RECORDERS) == ["cuda"]
     net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
     assert net.steps_ == "eager"
+    assert net._captures_on == ("cuda",)
     dataset, _ = net.get_split_datasets(X, y)
     assert net.get_iterator(dataset, training=True).block_size == 1
 

@@ -1,7 +1,11 @@
 """Device, precision, PyTorch's settings, and what fits share on a (simulated) GPU."""
 
 import contextlib
+import ctypes
 import pickle
+import platform
+import subprocess
+import sys
 from functools import partial
 from unittest.mock import Mock, call
 
@@ -272,12 +276,10 @@ def gpu(monkeypatch):
         "memory_allocated": lambda device: 0,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    for name in ("_cuda_clearCublasWorkspaces", "_cuda_endAllocateToPool"):
-        noted = partial(lambda *args: default.calls.append(args), name)
-        monkeypatch.setattr(torch._C, name, noted)
+    cleared = partial(default.calls.append, "cleared")
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", cleared)
     monkeypatch.setattr(device, "_idle_streams", {})
-    monkeypatch.setattr(device, "_known_streams", set())
-    monkeypatch.setattr(cuda_graph, "_failed", [])
+    monkeypatch.setattr(cuda_graph, "_unfinished", [])
     yield default
     assert not cuda_graph._capture_lock.locked()
 
@@ -310,12 +312,11 @@ def test_own_stream_in_use_is_not_returned_again(gpu):
 
 
 def test_own_stream_of_the_last_fit_frees_memory_of_cublas(gpu):
-    cleared = ("_cuda_clearCublasWorkspaces",)
     with device.own_stream(CUDA):
         with device.own_stream(CUDA):
             pass
-        assert cleared not in gpu.calls
-    assert gpu.calls == [cleared]
+        assert "cleared" not in gpu.calls
+    assert gpu.calls == ["cleared"]
 
 
 def test_graph_recorder_records_one_at_a_time_and_releases(gpu):
@@ -343,7 +344,7 @@ def test_graph_recorder_ends_a_capture_that_is_broken_off(gpu, error):
     with pytest.raises(error):
         recorder.record(Mock(side_effect=error))
     gpu.graph.capture_end.assert_called_once_with()
-    assert not cuda_graph._failed
+    assert not cuda_graph._unfinished
     recorder.close()
 
 
@@ -353,10 +354,9 @@ def test_graph_recorder_does_not_free_a_capture_that_cannot_end(gpu):
     gpu.graph.capture_end.side_effect = RuntimeError("capture failed")
     with pytest.raises(RuntimeError, match="capture failed"):
         recorder.record(Mock())
-    assert cuda_graph._failed == [(gpu.graph, gpu.pool)]
+    assert cuda_graph._unfinished == [(gpu.graph, gpu.pool)]
     recorder.close()
     gpu.graph.reset.assert_not_called()
-    assert ("_cuda_endAllocateToPool", 0, gpu.pool.id) in gpu.calls
 
 
 def test_graph_recorder_keeps_the_queue_short(gpu):
@@ -400,3 +400,59 @@ def test_shared_copy_holds_equal_data_once(monkeypatch):
     third = device.shared_copy(values, CPU)
     assert len(device._copies) == 1
     assert torch.equal(third, values)
+
+
+# Memory that was freed
+
+# By the file's path: the rest of its folder takes as long again to import as PyTorch.
+PAGE_FAULTS = """
+import resource, runpy, sys
+from contextlib import nullcontext
+import torch
+freed_memory_kept = runpy.run_path(sys.argv[1])["freed_memory_kept"]
+
+def faults(keep):
+    with freed_memory_kept() if keep else nullcontext():
+        for number in range(20):
+            if number == 1:
+                start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            tensors = [torch.ones(2**22) for _ in range(2)]  # 16 MiB each
+            del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+
+print(faults(False), faults(True))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
+def test_freed_memory_kept_saves_page_faults():
+    command = [sys.executable, "-c", PAGE_FAULTS, device.__file__]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    without, kept = map(int, result.stdout.split())
+    assert without > 1000
+    assert kept < without / 2  # the system may take some memory back by itself
+
+
+def test_freed_memory_kept_without_glibc(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(device, "_find_glibc", device._find_glibc.__wrapped__)
+    monkeypatch.setattr(ctypes, "CDLL", None)  # not called
+    with device.freed_memory_kept():
+        pass
+
+
+def test_freed_memory_kept_until_the_last_leaves(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            if parameter == device._M_TRIM_THRESHOLD:
+                calls.append(value)
+
+    monkeypatch.setattr(device, "_find_glibc", Library)
+    with device.freed_memory_kept():
+        with device.freed_memory_kept():
+            pass
+        assert calls == [2**31 - 1]
+    assert calls[1:] == [2 * device._LARGEST_BLOCK]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.training import Teaching, soften
+from fmnist_sklearn.estimators.teachers import Teaching, soften
 from fmnist_sklearn.training.batches import Batch
 
 N, N_CLASSES = 12, 10
@@ -72,7 +72,7 @@ def soft_cross_entropy(logits, soft, weights=None):
 def test_mixup_is_cross_entropy_of_soft_targets(images, targets, smoothing):
     net = made_ready(label_smoothing=smoothing)
     batch = Batch(images, targets).augmented(None, 0.5, generator())
-    share, others = batch.mixed_in.share, batch.mixed_in.targets
+    share, others = batch.share, batch.mixed_targets
     one_hot = F.one_hot(targets, N_CLASSES).float()
     share = share[:, None]
     soft = share * one_hot + (1 - share) * F.one_hot(others, N_CLASSES)
@@ -85,25 +85,25 @@ def test_mixup_weighs_each_label_by_its_own_row(images, targets):
     net = made_ready(label_smoothing=0.0)
     weights = torch.linspace(0.1, 2, N)
     batch = Batch(images, targets, weights).augmented(None, 0.5, generator())
-    share, mixed_in = batch.mixed_in.share, batch.mixed_in
+    share = batch.share
 
     def reference(logits):
         own = F.cross_entropy(logits, targets, reduction="none") * weights
-        other = F.cross_entropy(logits, mixed_in.targets, reduction="none")
-        return (share * own + (1 - share) * other * mixed_in.weights).mean()
+        other = F.cross_entropy(logits, batch.mixed_targets, reduction="none")
+        return (share * own + (1 - share) * other * batch.mixed_weights).mean()
 
     check_against(net, batch, reference)
-    assert sorted(mixed_in.weights.tolist()) == weights.tolist()
+    assert sorted(batch.mixed_weights.tolist()) == weights.tolist()
 
 
 def test_mixup_with_another_criterion(images, targets):
     net = made_ready(WithMargin)
     batch = Batch(images, targets).augmented(None, 0.5, generator())
-    share = batch.mixed_in.share[0]
+    share = batch.share[0]
 
     def reference(logits):
         own = F.multi_margin_loss(logits, targets)
-        others = F.multi_margin_loss(logits, batch.mixed_in.targets)
+        others = F.multi_margin_loss(logits, batch.mixed_targets)
         return share * own + (1 - share) * others
 
     check_against(net, batch, reference)
@@ -169,7 +169,7 @@ def test_distillation_is_that_of_hinton(
     weights = torch.linspace(0.1, 2, N) if weighted else None
     plain = Batch(images, targets, weights, answers)
     batch = plain.augmented(None, mixup, generator())
-    share = batch.mixed_in.share[0] if mixup else 1.0
+    share = batch.share[0] if mixup else 1.0
     order = mixed_order(batch, images, share) if mixup else torch.arange(N)
 
     ours = torch.from_numpy(lenet5.predict_log_proba(batch[0].numpy())).float()
