@@ -250,15 +250,6 @@ def test_fused_forward_of_changed_layers(
         assert_close(fused(net, images), reference(images))
 
 
-def test_fused_forward_keeps_the_statistics_of_a_norm_in_evaluation(build, images):
-    net = build(LeNet5)
-    net.c1.norm.eval()
-    fused(net, images)
-    assert not net.c1.norm.running_mean.any()
-    assert net.c1.norm.num_batches_tracked == 0
-    assert net.c3.norm.num_batches_tracked == 1
-
-
 def test_fused_forward_ignores_the_default_precision(network, build, images, train):
     expected = train(build(network, random_and_negative), images, fused)
     net = build(network, random_and_negative)
