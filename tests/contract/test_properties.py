@@ -219,46 +219,40 @@ def labels(draw, n, spoilt=None):
 def weights(draw, n, spoilt=None):
     """Draw the argument ``sample_weight``, and which rows it leaves."""
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    good = [
-        *("none", "none", "one", "equal", "random", "integers", "list"),
-        *("zeros", "booleans", "tiny", "huge", "far apart"),
-    ]
-    bad = [
-        *("negative", "nan", "infinite", "all zero", "too short", "too long"),
-        *("two columns", "text", "complex"),
-    ]
-    kind = draw(st.sampled_from(bad if spoilt == "weights" else good))
     w = rng.random(n) + 0.1
-    far_apart = 10.0 ** rng.choice([-300, -250, -30, 0, 30, 300], n)
     some = np.where(rng.random(n) < 0.3, 0, w)
-    zeros = np.zeros(n)
-    zeros[0] = -1 if kind == "negative" else np.nan if kind == "nan" else np.inf
-    value, verdict = {
-        "none": (None, GOOD),
-        "one": (0.5, GOOD),
-        "equal": (np.full(n, 1e-3), GOOD),
-        "random": (w, GOOD),
-        "list": (w.tolist(), GOOD),
-        "integers": (rng.integers(1, 5, n), GOOD),
-        "zeros": (some, GOOD if some.any() else BAD),
-        "booleans": (some > 0, GOOD if some.any() else BAD),
-        "tiny": (w * 1e-300, GOOD),
-        "huge": (w * 1e308, GOOD),
-        "far apart": (far_apart, GOOD),
-        "all zero": (np.zeros(n), BAD),
-        "negative": (zeros, BAD),
-        "nan": (zeros, BAD),
-        "infinite": (zeros, BAD),
-        "too short": (w[1:], BAD),
-        "too long": (np.append(w, 1), BAD),
-        "two columns": (np.stack([w, w], 1), BAD),
-        "text": (np.full(n, "heavy"), BAD),
-        "complex": (w + 1j, BAD),
-    }[kind]
+    first = np.eye(n)[0]
+    good = {
+        "none": None,
+        "one": 0.5,
+        "equal": np.full(n, 1e-3),
+        "random": w,
+        "list": w.tolist(),
+        "integers": rng.integers(1, 5, n),
+        "zeros": some,
+        "booleans": some > 0,
+        "tiny": w * 1e-300,
+        "huge": w * 1e308,
+        "far apart": 10.0 ** rng.choice([-300, -250, -30, 0, 30, 300], n),
+    }
+    bad = {
+        "all zero": np.zeros(n),
+        "negative": -first,
+        "nan": np.where(first, np.nan, w),
+        "infinite": np.where(first, np.inf, w),
+        "too short": w[1:],
+        "too long": np.append(w, 1),
+        "two columns": np.stack([w, w], 1),
+        "text": np.full(n, "heavy"),
+        "complex": w + 1j,
+    }
+    kinds = bad if spoilt == "weights" else good
+    kind = draw(st.sampled_from(list(kinds)))
+    is_bad = kinds is bad or (kind in ("zeros", "booleans") and not some.any())
     left = np.ones(n, bool)
     if kind in ("zeros", "booleans", "far apart"):
-        left = counted(value)
-    return Part(value, verdict), left
+        left = counted(kinds[kind])
+    return Part(kinds[kind], BAD if is_bad else GOOD), left
 
 
 def counted(w):
@@ -404,11 +398,8 @@ def check_use(use):
             check_message(error)
             if use.verdict == GOOD:
                 raise
-            is_fitted = False
         else:
             assert use.verdict != BAD, "this should have been refused"
-            is_fitted = True
-        if is_fitted:
             check_fitted(use)
     for warning in caught:
         check_warning(warning)

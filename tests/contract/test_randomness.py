@@ -78,24 +78,19 @@ def test_random_state_none_makes_every_fit_differ(X, y, quick, same_predictions)
 
 def test_random_state_instance_continues_to_draw(X, y, quick, same_predictions):
     settings = quick | {"random_state": np.random.RandomState(0), "max_epochs": 1}
-    first = LeNet5Classifier(**settings).fit(X, y)
-    second = LeNet5Classifier(**settings).fit(X, y)
+    first, second = (LeNet5Classifier(**settings).fit(X, y) for _ in range(2))
     assert not same_predictions(first, second, X)
 
 
-def fit_in_thread(settings, X, y):
-    torch.set_num_threads(1)  # of this thread
-    return LeNet5Classifier(**settings).fit(X, y)
-
-
 def test_fit_in_a_thread_does_not_disturb_another(X, y, quick, same_predictions):
-    tasks = [
-        quick | {"random_state": seed, "augment": {"shift": 1}, "max_epochs": 3}
-        for seed in range(2)
-    ]
-    alone = [fit_in_thread(settings, X, y) for settings in tasks]
+    def fit(seed):
+        torch.set_num_threads(1)  # of this thread
+        settings = quick | {"random_state": seed, "max_epochs": 3}
+        return LeNet5Classifier(**settings, augment={"shift": 1}).fit(X, y)
+
+    alone = list(map(fit, range(2)))
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda settings: fit_in_thread(settings, X, y), tasks))
+        together = list(pool.map(fit, range(2)))
     for first, second in zip(alone, together, strict=True):
         assert first.history_[:, "train_loss"] == second.history_[:, "train_loss"]
         assert same_predictions(first, second, X)

@@ -29,16 +29,8 @@ from . import ROOT
 from .pages import ANY_SCHEDULER, PAGES, read_blocks
 
 SHELL = {"", "bash", "console", "sh"}
-OTHERS = {
-    "activate",
-    "bash",
-    "pip",
-    "pytest",
-    "python",
-    "python3",
-    "sphinx-build",
-    "dask",
-}
+PYTHON = {"pip", "pytest", "python", "python3", "sphinx-build"}
+OTHERS = PYTHON | {"activate", "bash", "dask"}
 
 
 def read_commands(page):
@@ -102,9 +94,7 @@ def folder(tmp_path, monkeypatch, X, y):
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", load_part)
     monkeypatch.setattr(datasets, "fetch_fashion_mnist", load_part)
     # Drawing figures is slow, and tested elsewhere.
-    monkeypatch.setattr(
-        "matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None
-    )
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
     for name, label in {"shoe.png": 7, "coat.jpg": 4}.items():
         draw(X[y == label][0]).save(name)

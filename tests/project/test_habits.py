@@ -71,37 +71,23 @@ def check(folder, *args):
 @pytest.mark.parametrize(
     ("changed", "tests"),
     [
-        ("fmnist_sklearn/models.py", ["tests/unit/test_models.py"]),
-        ("fmnist_sklearn/storage/files.py", ["tests/unit/storage/test_files.py"]),
-        (
-            "fmnist_sklearn/estimators/base.py",
-            ["tests/contract", "tests/unit/estimators"],
-        ),
-        (
-            "fmnist_sklearn/modules/fast.py",
-            ["tests/contract", "tests/unit/modules"],
-        ),
+        ("fmnist_sklearn/models.py", "tests/unit/test_models.py"),
+        ("fmnist_sklearn/storage/files.py", "tests/unit/storage/test_files.py"),
+        ("fmnist_sklearn/estimators/base.py", "tests/contract tests/unit/estimators"),
+        ("fmnist_sklearn/modules/fast.py", "tests/contract tests/unit/modules"),
+        ("tests/unit/test_models.py", "tests/unit/test_models.py"),
+        ("tests/unit/test_new.py", "tests/unit/test_new.py"),
+        ("tests/conftest.py", "fmnist_sklearn tests"),
+        ("README.md", "tests/project"),
     ],
 )
 def test_check_runs_the_tests_of_a_changed_file(checkout, changed, tests):
     (checkout / changed).write_text("x = 1\n")
     tools, given = check(checkout)
     assert tools == ["ruff", "ruff", "mypy", "pytest"]
-    assert given == sorted([changed, "tests/project", *tests])
-
-
-@pytest.mark.parametrize(
-    ("changed", "tests"),
-    [
-        ("tests/unit/test_models.py", ["tests/unit/test_models.py"]),
-        ("tests/unit/test_new.py", ["tests/unit/test_new.py"]),
-        ("tests/conftest.py", ["fmnist_sklearn", "tests"]),
-        ("README.md", ["tests/project"]),
-    ],
-)
-def test_check_runs_changed_tests_and_those_of_pages(checkout, changed, tests):
-    (checkout / changed).write_text("x = 1\n")
-    assert check(checkout)[1] == tests
+    is_code = changed.startswith("fmnist_sklearn/")
+    expected = [changed, "tests/project"] if is_code else []
+    assert given == sorted([*expected, *tests.split()])
 
 
 def test_check_with_nothing_changed_or_since_a_branch(checkout):

@@ -105,46 +105,34 @@ def test_read_imports_finds_all(layout, package):
     folder = package(
         {
             "top.py": (
-                "import os, fmnist_sklearn.tables\n"
-                "from . import low, __version__\n"
-                "from .sub._part import FILES\n"
+                "import os, fmnist_sklearn.low\n"
+                "from . import __version__\n"
                 "from fmnist_sklearn import sub\n"
                 "from elsewhere.fmnist_sklearn import nothing\n"
                 "def late():\n"
-                "    from .plots import draw\n"
+                "    from .sub.part import draw\n"
             ),
-            "low.py": "",
-            "plots.py": "from os import path",
-            "tables.py": "",
-            "sub/__init__.py": "from ._part import FILES\n",
-            "sub/_part.py": "from .other import x\nfrom ..low import y\n",
-            "sub/other.py": "from .. import tables\n",
+            "low.py": "from os import path",
+            "sub/__init__.py": "from .part import FILES\n",
+            "sub/part.py": "from .. import low\n",
         }
     )
     assert layout.read_imports(folder) == {
         "": set(),
-        "top": {"tables", "low", "", "sub._part", "sub", "plots"},
+        "top": {"low", "", "sub.part", "sub"},
         "low": set(),
-        "plots": set(),
-        "tables": set(),
-        "sub": {"sub._part"},
-        "sub._part": {"sub.other", "low"},
-        "sub.other": {"tables"},
+        "sub": {"sub.part"},
+        "sub.part": {"low"},
     }
     picture = layout.read_picture(folder)
-    assert picture["sub"] == {"low", "tables"}
-    assert picture["top"] == {"tables", "low", "", "sub", "plots"}
+    assert picture["sub"] == {"low"}
+    assert picture["top"] == {"low", "", "sub"}
 
 
 @pytest.mark.parametrize(
     "files",
     [
-        {
-            "a.py": "from . import b",
-            "b.py": "from . import c",
-            "c.py": "from . import a",
-        },
-        {"sub/__init__.py": "from ._a import x", "sub/_a.py": "from . import x"},
+        {"sub/__init__.py": "from .a import x", "sub/a.py": "from . import x"},
         {"a.py": "from .b import x", "b.py": "def late():\n    from .a import y"},
     ],
 )

@@ -34,15 +34,12 @@ def python_blocks(name):
     return [block for language, block in read_blocks(name) if language == "python"]
 
 
-def pages_with_python():
-    """Return the pages that have Python code blocks: those written later, too."""
-    return [page for page in PAGES if python_blocks(page)]
+PAGES_WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
 
 
 def test_python_blocks_are_found():
-    pages = pages_with_python()
-    assert {"README.md", "docs/index.rst", "docs/deploy.rst"} <= set(pages)
-    for page in pages:
+    assert {"README.md", "docs/index.rst", "docs/deploy.rst"} <= set(PAGES_WITH_PYTHON)
+    for page in PAGES_WITH_PYTHON:
         text = (ROOT / page).read_text(encoding="utf-8")
         marks = re.findall(r"^(?:```|\.\. code(?:-block)?:: +)py", text, re.MULTILINE)
         assert len(python_blocks(page)) == len(marks)
@@ -58,7 +55,7 @@ def scheduler():
         yield cluster.scheduler_address
 
 
-@pytest.mark.parametrize("page", pages_with_python())
+@pytest.mark.parametrize("page", PAGES_WITH_PYTHON)
 def test_snippets_run(page, tmp_path, monkeypatch, request):
     if "onnxruntime" in "".join(python_blocks(page)):
         pytest.importorskip("onnxruntime")
@@ -95,11 +92,8 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
         ".venv/bin/pytest",
     ],
 )
-def test_readme_has_each_command_once_as_a_block_of_its_own(command):
+def test_readme_has_each_command_once_as_a_block_and_no_other(command):
     assert README.count(f"```sh\n{command}\n```\n") == 1
-
-
-def test_readme_sets_up_in_no_other_way():
     assert README.count("pip install") == 2
 
 

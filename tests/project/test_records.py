@@ -1,5 +1,6 @@
 """The records of the benchmarks: written once, read in order, shown in the README."""
 
+import itertools
 import json
 import sys
 
@@ -167,28 +168,18 @@ def test_read_speed_keeps_an_order(records, run, tmp_path, monkeypatch):
     assert spread[["lowest", "median", "highest"]].tolist() == ["2.00", "2.50", "4.00"]
 
 
-class Recorded:
-    """A contender whose job returns 1, 2, 3, ..."""
-
-    def __call__(self):
-        self.calls = 0
-        return self.job
-
-    def job(self):
-        self.calls += 1
-        return self.calls
+def count():
+    """Make a job that returns 1, 2, 3, ..."""
+    return itertools.count(1).__next__
 
 
-class Missing:
-    """A contender whose library is not installed."""
-
-    def __call__(self):
-        return None
+def make_none():
+    """Make no job: the library is not installed."""
 
 
 @pytest.mark.slow
 def test_time_in_turn_after_a_first_run(scripts, capsys):
     time_in_turn = scripts("contenders").time_in_turn
-    contenders = {"there": Recorded(), "not there": Missing()}
+    contenders = {"there": count, "not there": make_none}
     assert time_in_turn(contenders, rounds=3, threads=1) == {"there": [2, 3, 4]}
     assert "not there: not installed, skipped" in capsys.readouterr().out
