@@ -20,7 +20,7 @@ from ._unwrap import wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
 from .storage import atomic_write
-from .training import own_settings
+from .training.device import own_settings
 
 _LOWEST_OPSET = 18  # which PyTorch writes; others are converted from it
 _TOLERANCE = 1e-5  # between the graph's probabilities and the estimator's

@@ -28,7 +28,7 @@ from .estimators.state import (
 )
 from .models import MODELS
 from .storage import bounded, read_container, write_container
-from .training import resolve_device
+from .training.device import resolve_device
 
 _CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
 _FORMAT = "2"  # of model files, as `inspect_model` returns it

@@ -21,7 +21,7 @@ from rich.table import Column
 from rich.text import Text
 from skorch.callbacks import Callback
 
-from ..training import extra_callbacks
+from ..training.loop import extra_callbacks
 
 
 class Work(NamedTuple):

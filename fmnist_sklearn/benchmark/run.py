@@ -27,7 +27,7 @@ from ..displays.images import rank_predictions
 from ..models import MODELS, Model, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
-from ..training import split_rows
+from ..training.batches import split_rows
 from .data import Images, load_data, take_arrays
 from .progress import RunProgress, Work
 from .report import judge_row

@@ -28,21 +28,17 @@ from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from ..modules import Dropout
-from ..training import (
+from ..training.augment import make_augment
+from ..training.batches import (
     ImageDataset,
-    Seeds,
-    Training,
-    TrainingNet,
-    build_module,
-    make_augment,
     normalise_weights,
-    own_settings,
     pixel_statistics,
-    resolve_device,
-    resolve_precision,
     split_rows,
     weights_as_float32,
 )
+from ..training.device import own_settings, resolve_device, resolve_precision
+from ..training.loop import Training
+from ..training.net import Seeds, TrainingNet, build_module
 from .memory import fit_with_cache
 from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
 from .teachers import check_teachers, start_teaching

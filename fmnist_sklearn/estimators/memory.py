@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .._version import __version__
 from ..storage import FitCache, fit_key
-from ..training import Training, resolve_subset
+from ..training.batches import resolve_subset
+from ..training.loop import Training
 from .sklearn_compat import warn_user
 from .state import State, UnstorableError, architecture_of, encode, get_state, set_state
 

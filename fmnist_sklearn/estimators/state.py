@@ -20,7 +20,7 @@ from skorch.history import History
 from torch import nn
 
 from ..modules import Dropout, LeNet5
-from ..training import Seeds, build_module
+from ..training.net import Seeds, build_module
 
 # Far more than small images need. Within these bounds, no small file describes a
 # network that takes all the memory or time of the machine.

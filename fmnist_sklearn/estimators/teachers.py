@@ -16,14 +16,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..training import (
-    Batch,
-    TrainingNet,
-    batch_loss,
-    resolve_precision,
-    resolve_subset,
-    with_soft_targets,
-)
+from ..training.batches import Batch, batch_loss, resolve_subset, with_soft_targets
+from ..training.device import resolve_precision
+from ..training.net import TrainingNet
 
 
 def check_teachers(teacher: Any) -> list[Any]:

@@ -30,7 +30,9 @@ from torch import Tensor
 
 from ..modules import ImageShape
 from ..storage import FitCache
-from ..training import SCHEDULES, TrainingNet, weights_as_float32
+from ..training.batches import weights_as_float32
+from ..training.callbacks import SCHEDULES
+from ..training.net import TrainingNet
 from .sklearn_compat import warn_user
 
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: sizes of a trailing axis of colours

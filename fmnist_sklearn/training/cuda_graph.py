@@ -119,46 +119,46 @@ def why_eager(run: Any, batches: Any) -> str | None:
         The reason, for users to read. None where replaying what Python once queued
         does all that Python would do.
     """
+    return next(_reasons(run, batches), None)
+
+
+def _reasons(run: Any, batches: Any) -> Iterator[str]:
     net = run.net
     for listener in (each for hook in _BATCH_HOOKS for each in run.listeners_to(hook)):
         # What these two do after a batch, `Updates` does.
         if type(listener) not in (LRSchedule, WeightAverage):
-            return f"{type(listener).__name__} listens to batches"
+            yield f"{type(listener).__name__} listens to batches"
     if type(net.criterion_) is not CrossEntropy:
-        return f"the criterion is a {type(net.criterion_).__name__}"
+        yield f"the criterion is a {type(net.criterion_).__name__}"
     if type(batches) is not BatchIterator:
-        return "iterator_train is given"
+        yield "iterator_train is given"
     if callable(net.augment):
-        return "augment is a function"
+        yield "augment is a function"
     if len(batches) * run.n_epochs < FEWEST_STEPS:
-        return f"there are fewer than {FEWEST_STEPS} steps"
-    for teacher in () if run.teaching is None else run.teaching.networks:
-        reason = _why_eager_network(teacher, _METHODS_OF_TEACHERS)
-        if reason is not None:
-            return f"of a teacher, {reason}"
-    return (
-        _why_eager_network(net, _METHODS)
-        or _why_eager_optimizer(net.optimizer_)
-        or _why_eager_schedule(run.schedule, net.optimizer_)
-    )
+        yield f"there are fewer than {FEWEST_STEPS} steps"
+    for teacher in run.teaching.networks if run.teaching else ():
+        for reason in _reasons_of_network(teacher, _METHODS_OF_TEACHERS):
+            yield f"of a teacher, {reason}"
+    yield from _reasons_of_network(net, _METHODS)
+    yield from _reasons_of_optimizer(net.optimizer_)
+    yield from _reasons_of_schedule(run.schedule, net.optimizer_)
 
 
-def _why_eager_network(net: Any, methods: Iterable[str]) -> str | None:
+def _reasons_of_network(net: Any, methods: Iterable[str]) -> Iterator[str]:
     for name in methods:
         if not _is_known(getattr(type(net), name)):
-            return f"{name} is overridden"
+            yield f"{name} is overridden"
     for layer in net.module_.modules():
         kind = type(layer)
         if not _is_known(kind.forward):
-            return f"a layer is a {kind.__name__}"
+            yield f"a layer is a {kind.__name__}"
         if not calls_forward_only(layer):
-            return f"a {kind.__name__} has hooks or another forward"
+            yield f"a {kind.__name__} has hooks or another forward"
         if isinstance(layer, nn.modules.dropout._DropoutNd):
-            return f"a {kind.__name__} draws from PyTorch's global generator"
+            yield f"a {kind.__name__} draws from PyTorch's global generator"
     for name, parameter in net.module_.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-            return f"{name} has hooks"
-    return None
+            yield f"{name} has hooks"
 
 
 def _is_known(function: Any) -> bool:
@@ -167,30 +167,30 @@ def _is_known(function: Any) -> bool:
     return package in (__name__.partition(".")[0], "skorch", "torch")
 
 
-def _why_eager_optimizer(optimizer: torch.optim.Optimizer) -> str | None:
+def _reasons_of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[str]:
     name = type(optimizer).__name__
     if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
-        return f"the optimizer is a {name}"
+        yield f"the optimizer is a {name}"
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        return f"{name} has hooks"
+        yield f"{name} has hooks"
     for group in optimizer.param_groups:
         if not group.get("fused"):
-            return f"{name} is not fused"
+            yield f"{name} is not fused"
         if group.get("dampening"):
-            return f"{name} has dampening"
-    return None
+            yield f"{name} has dampening"
 
 
-def _why_eager_schedule(schedule: Any, optimizer: torch.optim.Optimizer) -> str | None:
+def _reasons_of_schedule(
+    schedule: Any, optimizer: torch.optim.Optimizer
+) -> Iterator[str]:
     for each in _schedulers(schedule):
         if type(each).__module__ != "torch.optim.lr_scheduler":
-            return f"lr_schedule gives a {type(each).__name__}"
+            yield f"lr_schedule gives a {type(each).__name__}"
     if _cycles_momentum(schedule) and not all(
         group.get("betas", (0,))[0] and not group["maximize"]
         for group in optimizer.param_groups
     ):  # `Updates` changes the momentum of Adam only
-        return f"{type(schedule.scheduler_).__name__} changes the momentum"
-    return None
+        yield f"{type(schedule.scheduler_).__name__} changes the momentum"
 
 
 def _schedulers(schedule: Any) -> list[Any]:
@@ -301,12 +301,18 @@ class Capture:
             shapes.append((1, size))
         if rest and not batches.drop_last:
             shapes.append((1, rest))
-        self._rows = _room_for(batches, min(n_steps * size, len(batches.dataset)))
+        n_rows = min(n_steps * size, len(batches.dataset))
+        # Room for the rows as they are when they were augmented.
+        base, _ = resolve_subset(batches.dataset)
+        rows = Batch(base.images, base.targets, base.weights, base.soft_targets)
+        row = rows.map(itemgetter(slice(1)))
+        row = row.augmented(batches.augment, batches.mixup, torch.Generator("cpu"))
+        self._rows = row.map(lambda v: v.new_zeros((n_rows, *v.shape[1:])))
         self._updates = Updates(self.run, n_steps)
         self._sums = torch.zeros(3, dtype=torch.float32, device=self.net.device_)
         self._programs: dict[tuple[int, int], Callable[[], None]] = {}
         self._recorder = GraphRecorder(self.generator)
-        with _nothing_learned(self.net, self.run.average, self.generator):
+        with self._nothing_learned():
             # PyTorch sets up much at first use, which may not be recorded.
             for _, n_rows in (shapes[0], *shapes):
                 self._steps(1, n_rows)
@@ -347,14 +353,35 @@ class Capture:
             self._updates.apply(number)
             self._sums[0].add_(step["loss"].detach(), alpha=n_rows)
 
+    @contextmanager
+    def _nothing_learned(self) -> Iterator[None]:
+        """Undo all that steps inside do to the training."""
+        average = self.run.average.average_ if self.run.average else ()
+        before = {id(t): t.detach().clone() for t in (*self._tensors(), *average)}
+        drawn = self.generator.get_state()
+        try:
+            yield
+        finally:
+            self.generator.set_state(drawn)
+            self.net.optimizer_.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for tensor in (*self._tensors(), *average):
+                    if id(tensor) in before:
+                        tensor.copy_(before[id(tensor)])
+                    else:  # state made in the optimizer's first step; zeros at first
+                        tensor.zero_()
+
+    def _tensors(self) -> list[Tensor]:
+        """Return the tensors that steps change in place."""
+        module, optimizer = self.net.module_, self.net.optimizer_
+        return [*module.parameters(), *module.buffers(), *state_tensors(optimizer)]
+
     def _what_python_reads(self) -> Any:
         """Return what a step has of Python's: a recorded one does not see it change.
 
         Callbacks may freeze layers, replace them or set other numbers between epochs.
         """
         net, plain = self.net, (bool, int, float, str, tuple, type(None))
-        tensors = [*net.module_.parameters(), *net.module_.buffers()]
-        tensors += state_tensors(net.optimizer_)
         layers = [
             (id(layer), {k: v for k, v in vars(layer).items() if type(v) in plain})
             for layer in (*net.module_.modules(), net.criterion_)
@@ -366,40 +393,8 @@ class Capture:
             {k: v for k, v in group.items() if k not in in_table}
             for group in net.optimizer_.param_groups
         ]
-        return layers, groups, [(t.data_ptr(), t.requires_grad) for t in tensors]
-
-
-def _room_for(batches: BatchIterator, n_rows: int) -> Batch:
-    """Make room for rows of a training as they are when they were augmented."""
-    base, _ = resolve_subset(batches.dataset)
-    rows = Batch(base.images, base.targets, base.weights, base.soft_targets)
-    row = next(rows.split(1))
-    row = row.augmented(batches.augment, batches.mixup, torch.Generator("cpu"))
-    return row.map(lambda values: values.new_zeros((n_rows, *values.shape[1:])))
-
-
-@contextmanager
-def _nothing_learned(
-    net: Any, average: WeightAverage | None, generator: torch.Generator
-) -> Iterator[None]:
-    """Undo all that steps inside do to a training run."""
-    tensors = [*net.module_.parameters(), *net.module_.buffers()]
-    tensors += [*state_tensors(net.optimizer_), *(average.average_ if average else ())]
-    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
-    known = set(map(id, tensors))
-    drawn = generator.get_state()
-    try:
-        yield
-    finally:
-        generator.set_state(drawn)
-        net.optimizer_.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for tensor, value in before:
-                tensor.copy_(value)
-            # Optimizers make their state in the first step; zeros are what it was.
-            for tensor in state_tensors(net.optimizer_):
-                if id(tensor) not in known:
-                    tensor.zero_()
+        places = [(t.data_ptr(), t.requires_grad) for t in self._tensors()]
+        return layers, groups, places
 
 
 class Updates:

@@ -33,7 +33,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import BatchScoring, Callback
 
 from fmnist_sklearn import FitCache, LeNet5Classifier, MiniVGGClassifier
-from fmnist_sklearn.training import extra_callbacks
+from fmnist_sklearn.training.loop import extra_callbacks
 
 from . import NAMES
 

@@ -31,7 +31,7 @@ from fmnist_sklearn import (
     benchmark_table,
 )
 from fmnist_sklearn.storage import fit_cache
-from fmnist_sklearn.training import Training, extra_callbacks
+from fmnist_sklearn.training.loop import Training, extra_callbacks
 
 from . import killed_search
 from .killed_search import images

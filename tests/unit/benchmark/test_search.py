@@ -21,7 +21,7 @@ from fmnist_sklearn.benchmark import RunProgress, Work, load_data, run_benchmark
 from fmnist_sklearn.benchmark import search as search_module
 from fmnist_sklearn.benchmark.cluster import following
 from fmnist_sklearn.cli import main
-from fmnist_sklearn.training import Training
+from fmnist_sklearn.training.loop import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*max_epochs")
 

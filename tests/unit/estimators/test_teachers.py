@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skorch.dataset import ValidSplit
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
-from fmnist_sklearn.training import Training
+from fmnist_sklearn.training.loop import Training
 
 IDENTITY = {"shift": 0}  # an augmentation that changes nothing
 

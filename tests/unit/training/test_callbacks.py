@@ -12,13 +12,14 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.training import Seeds, split_rows
+from fmnist_sklearn.training.batches import split_rows
 from fmnist_sklearn.training.callbacks import (
     BestEpoch,
     EarlyStopping,
     WeightAverage,
     copy_state,
 )
+from fmnist_sklearn.training.net import Seeds
 
 # Early stopping, fed with losses by hand
 

@@ -21,8 +21,9 @@ from fmnist_sklearn import (
     load_model,
     save_model,
 )
-from fmnist_sklearn.training import TrainingNet, cuda_graph
+from fmnist_sklearn.training import cuda_graph
 from fmnist_sklearn.training.cuda_graph import Updates
+from fmnist_sklearn.training.net import TrainingNet
 
 
 class Called:

@@ -7,12 +7,8 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from torch.utils.data import Subset
 
 from fmnist_sklearn import LeNet5Classifier
-from fmnist_sklearn.training import (
-    ImageDataset,
-    Seeds,
-    pixel_statistics,
-    split_rows,
-)
+from fmnist_sklearn.training.batches import ImageDataset, pixel_statistics, split_rows
+from fmnist_sklearn.training.net import Seeds
 
 # Seeds
 
