@@ -26,6 +26,7 @@ WORDS = np.array(["cat", "cow", "dog"])[LABELS]
 WEIGHTS = (1 + np.arange(40) % 2).astype(np.uint8)
 NAMES = [f"pixel{k}" for k in range(144)]
 QUICK = {"max_epochs": 1, "random_state": 0, "module__hidden_units": (6,)}
+SHAPES = pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
 
 
 class ArrayOnly:
@@ -140,7 +141,7 @@ def test_fit_of_containers(reference, in_parts, valid_loss, container):
     assert_alike(net, in_parts)
 
 
-@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+@SHAPES
 @pytest.mark.parametrize("container", [*CONTAINERS, *DTYPES_AND_LAYOUTS])
 def test_predict_of_containers(reference, container, shape):
     net, expected = reference
@@ -158,34 +159,24 @@ def test_fit_of_dtypes_and_layouts(reference, convert):
 
 def test_fit_of_pictures_of_pil(reference):
     pictures = [Image.fromarray(image) for image in PIXELS.reshape(40, 12, 12)]
-    assert_alike(LeNet5Classifier(**QUICK).fit(pictures, LABELS, WEIGHTS), reference[1])
+    labels = array.array("B", LABELS.tolist())
+    assert_alike(LeNet5Classifier(**QUICK).fit(pictures, labels, WEIGHTS), reference[1])
     colours = [picture.convert("RGB") for picture in pictures]
     with pytest.raises(ValueError, match=r"looks like \(n, H, W, C\).*transpose"):
-        LeNet5Classifier(**QUICK).fit(colours, LABELS)
+        LeNet5Classifier(**QUICK).fit(colours, labels)
 
 
-def test_fit_of_labels_in_a_buffer(reference):
-    labels = array.array("B", LABELS.tolist())
-    assert_alike(LeNet5Classifier(**QUICK).fit(PIXELS, labels, WEIGHTS), reference[1])
-
-
-def test_fit_of_a_memory_map(reference, tmp_path):
-    for name, values in {"X": PIXELS, "y": LABELS}.items():
+@SHAPES
+def test_fit_of_a_memory_map(reference, tmp_path, shape):
+    for name, values in {"X": PIXELS.reshape(shape), "y": LABELS}.items():
         np.save(tmp_path / f"{name}.npy", values)
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
     y = np.load(tmp_path / "y.npy", mmap_mode="r")
-    net = LeNet5Classifier(**QUICK).fit(X, y, WEIGHTS)
+    net = LeNet5Classifier(**QUICK, device="cpu").fit(X, y, WEIGHTS)
     assert_alike(net, reference[1], X)
+    assert net.get_dataset(X).images.data_ptr() == X.ctypes.data  # not copied
     net.partial_fit(X, y)
-    assert np.array_equal(X, PIXELS)
-
-
-@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
-def test_memory_map_of_bytes_is_not_copied(tmp_path, shape):
-    np.save(tmp_path / "X.npy", PIXELS.reshape(shape))
-    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    net = LeNet5Classifier(**QUICK, device="cpu").fit(mapped, LABELS)
-    assert net.get_dataset(mapped).images.data_ptr() == mapped.ctypes.data
+    assert np.array_equal(X, PIXELS.reshape(shape))
 
 
 # Data frames
@@ -241,23 +232,22 @@ def test_fit_of_polars_frames(reference):
 # Other libraries, where they are installed
 
 
-@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+@SHAPES
 def test_fit_of_hdf5(reference, tmp_path, shape):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "data.h5", "w") as file:
-        y = file.create_dataset("y", data=LABELS)
-        weights = file.create_dataset("weights", data=WEIGHTS)
-        X = file.create_dataset("X", data=PIXELS.reshape(shape))
-        assert_alike(LeNet5Classifier(**QUICK).fit(X, y, weights), reference[1])
+        names = {"X": PIXELS.reshape(shape), "y": LABELS, "weights": WEIGHTS}
+        data = [file.create_dataset(name, data=names[name]) for name in names]
+        assert_alike(LeNet5Classifier(**QUICK).fit(*data), reference[1])
     with pytest.raises(TypeError, match="X is a Dataset whose values cannot be read"):
-        reference[0].predict(X)
+        reference[0].predict(data[0])
 
 
 @pytest.mark.parametrize(
     ("library", "make"),
     [("zarr", "array"), ("xarray", "DataArray"), ("array_api_strict", "asarray")],
 )
-@pytest.mark.parametrize("shape", LAYOUTS.values(), ids=LAYOUTS)
+@SHAPES
 def test_fit_of_arrays_of_other_libraries(reference, library, make, shape):
     hold = getattr(pytest.importorskip(library), make)
     data = hold(PIXELS.reshape(shape)), hold(LABELS), hold(WEIGHTS)
@@ -308,13 +298,6 @@ def test_fit_of_pixels_of_any_range(X, kind):
     np.testing.assert_allclose(probabilities, expected, atol=0.05)
 
 
-def test_fit_of_bool_pixels():
-    X = PIXELS > 99
-    net = LeNet5Classifier(**QUICK).fit(X, LABELS)
-    same = LeNet5Classifier(**QUICK).fit(X.astype(np.float32), LABELS)
-    assert np.array_equal(net.predict_proba(X), same.predict_proba(X))
-
-
 @pytest.mark.parametrize("scaling", ["standardize", "symmetric"])
 @pytest.mark.parametrize("scale", [1e-46, 1e-45, 1e-42, 1e-38, 1e-37])
 def test_fit_of_pixels_too_close_to_divide_by(scaling, scale):
@@ -323,12 +306,12 @@ def test_fit_of_pixels_too_close_to_divide_by(scaling, scale):
     assert np.isfinite(net.predict_proba(X)).all()
 
 
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
-def test_predict_of_pixels_far_beyond_the_fitted_range(method):
+def test_predict_of_pixels_far_beyond_the_fitted_range():
     X = PIXELS / 255
     net = LeNet5Classifier(**QUICK).fit(X * 1e-6, LABELS)
-    with pytest.raises(ValueError, match=r"outputs are not finite.*: X holds values"):
-        getattr(net, method)(X * 1e38)
+    for method in (net.predict, net.predict_proba, net.predict_log_proba):
+        with pytest.raises(ValueError, match=r"outputs are not finite.*: X holds valu"):
+            method(X * 1e38)
 
 
 # Refused, by fit and by prediction alike
@@ -336,24 +319,16 @@ def test_predict_of_pixels_far_beyond_the_fitted_range(method):
 MASKED = np.ma.array(PIXELS, mask=PIXELS > 250)
 UNUSABLE = {
     "masked": (MASKED, "X has .* masked elements; give them values"),
-    "masked images": (MASKED.reshape(40, 12, 12), "X has .* masked elements"),
     "sparse": (tensor(PIXELS).to_sparse(), "X is a Tensor .*pass a dense tensor"),
     "no values": (tensor(PIXELS).to("meta"), "X is a Tensor .*on meta"),
     "complex": (tensor(PIXELS).to(torch.complex64), "Complex data not supported"),
     "NaN": (torch.full((40, 144), torch.nan).bfloat16(), "Input X contains NaN"),
     "structured": (np.zeros(40, [("a", int)]), "X is a structured array"),
-    "one row": (tensor(PIXELS)[0].bfloat16(), "Expected 2D array, got 1D array"),
     "five dimensions": (FileLike(PIXELS.reshape(40, 1, 1, 12, 12)), "with dim 5"),
     "no dimension": (torch.tensor(3.0), "Expected 2D array, got scalar array"),
     "no rows": (FileLike(PIXELS[:0].reshape(0, 12, 12)), r"0 sample\(s\)"),
-    "strings": (PIXELS.astype(str).tolist(), "arrays of bytes/strings"),
     "a path": ("images/", "X is text or a path"),
-    "paths": (["1.png", "2.png"], "X is text or a path"),
     "a dict": ({"X": PIXELS}, "array"),
-    "sizes": (
-        [np.zeros((12, 12 + k % 2)) for k in range(40)],
-        r"X is a list whose items have 2 different shapes.*same size",
-    ),
 }
 
 
@@ -475,13 +450,8 @@ def perceptron():
 @pytest.mark.parametrize(
     "X",
     [
-        ROWS[0],
-        ROWS[:, :143],
-        ROWS[:0],
-        replaced(np.nan),
-        replaced(1j),
-        ROWS.astype(str),
-        pd.DataFrame(ROWS).drop(columns=[3]),
+        *(ROWS[0], ROWS[:, :143], ROWS[:0], replaced(np.nan), replaced(1j)),
+        *(ROWS.astype(str), pd.DataFrame(ROWS).drop(columns=[3])),
     ],
     ids=["1-D", "columns", "no rows", "NaN", "complex", "strings", "frame"],
 )
