@@ -43,28 +43,8 @@ def fitted_model(estimator: Any) -> Any:
 
 def wrong_estimator(function: str, estimator: Any) -> TypeError:
     """Return the error of a function that takes the model alone."""
-    where = where_the_model_is(estimator)
     return TypeError(
         f"{function} takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
-        f"object of class {type(estimator).__name__}"
-        + (where and f"; pass {where}, and keep what is around it with joblib")
+        f"object of class {type(estimator).__name__}; pass pipeline[-1] of a Pipeline "
+        "and best_estimator_ of a search, and keep what is around it with joblib"
     )
-
-
-def where_the_model_is(estimator: Any) -> str:
-    """Say, for a message, what to take of an estimator that has a model inside.
-
-    Returns
-    -------
-    str
-        Such as "its attribute best_estimator_"; empty where nothing is known to be
-        inside.
-    """
-    if isinstance(estimator, Pipeline):
-        return "its last step, pipeline[-1]"
-    if hasattr(estimator, "best_estimator_"):
-        inner = "[-1]" if isinstance(estimator.best_estimator_, Pipeline) else ""
-        return f"its attribute best_estimator_{inner}"
-    if hasattr(estimator, "error_score"):  # which searches have, and nothing else
-        return "its attribute best_estimator_, which a fit with refit=True sets"
-    return "the network that it wraps" if hasattr(estimator, "estimator") else ""

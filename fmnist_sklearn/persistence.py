@@ -27,7 +27,7 @@ from .estimators.state import (
     set_state,
 )
 from .models import MODELS
-from .storage import bounded, read_container, write_container
+from .storage import Container, bounded, read_container, write_container
 from .training.device import resolve_device
 
 _CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
@@ -217,9 +217,7 @@ def load_model_and_preparation(
     """
     if device is not None:
         resolve_device(device)
-    container = read_container(path, kind="model")
-    with _refusing(path):
-        model = msgspec.convert(container.meta, _Model)
+    with _opened(path) as (container, model):
         if device is not None:
             model.params["device"] = device
         return _build(model, container.arrays), model.preparation
@@ -311,9 +309,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     n_parameters  61,750
     ...
     """
-    container = read_container(path, kind="model")
-    with _refusing(path):
-        model = msgspec.convert(container.meta, _Model)
+    with _opened(path) as (container, model):
         state, fitted = model.state, msgspec.to_builtins(model.state.fitted)
         best = fitted.get("best_epoch_")
         row = decode_items(state.history[best - 1]) if best else {}
@@ -342,10 +338,14 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
 
 
 @contextmanager
-def _refusing(path: Any) -> Iterator[None]:
-    """Report any error as one of the file: its content can raise errors of any kind."""
+def _opened(path: Any) -> Iterator[tuple[Container, _Model]]:
+    """Read a model file, and report any error meanwhile as one of the file.
+
+    Its content can raise errors of any kind.
+    """
+    container = read_container(path, kind="model")
     try:
-        yield
+        yield container, msgspec.convert(container.meta, _Model)
     except Exception as error:
         raise ValueError(f"{path} holds no valid model: {bounded(error)}") from None
 

@@ -38,7 +38,7 @@ from ..training.batches import (
 )
 from ..training.device import own_settings, resolve_device, resolve_precision
 from ..training.loop import Training
-from ..training.net import Seeds, TrainingNet, build_module
+from ..training.net import Seeds, TrainingNet
 from .memory import fit_with_cache
 from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
 from .teachers import check_teachers, start_teaching
@@ -54,33 +54,11 @@ from .validation import (
     flatten_images,
     infer_image_shape,
     is_nested,
-    keyword_names,
     to_array,
     to_image_tensor,
     warn_of_range,
     weights_of_classes,
     whole_signature,
-)
-
-# The address of the docs, for links from the diagrams of notebooks.
-DOCS_URL = "https://fmnist-sklearn.readthedocs.io/en/latest"
-
-_LARGE_IMAGE = 10_000  # pixels; for smaller images no network is too large
-_MANY_PARAMETERS = 50_000_000
-
-# In the diagrams of notebooks.
-_SHOWN_ATTRIBUTES = (
-    "n_iter_",
-    "best_epoch_",
-    "validation accuracy",
-    "fit_time_",
-    "device_",
-    "precision_",
-    "n_parameters_",
-    "image_shape_",
-    "classes_",
-    "n_features_in_",
-    "feature_names_in_",
 )
 
 # Marks a method as ClassifierMixin's score, by which benchmark_table recognises it.
@@ -176,14 +154,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             return self._nested[name]
         return super().__getattribute__(name)  # raises what was raised before
 
-    def __delattr__(self, name: str) -> None:
-        """Delete an attribute, or a double-underscore parameter."""
-        if name in self._nested:
-            rest = {key: value for key, value in self._nested.items() if key != name}
-            self.__dict__["_nested"] = rest
-        else:
-            super().__delattr__(name)
-
     def _get_params_for(self, prefix: str) -> dict[str, Any]:
         """Return the parameters of a part; skorch looks for them in ``__dict__``."""
         return params_for(prefix, self._nested)
@@ -209,11 +179,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     @classmethod
     def _likely_name(cls, name: str) -> str:
-        for part in sorted(cls.prefixes_, key=len, reverse=True):
-            rest = name.removeprefix(part)
-            is_short = rest.startswith("_") or rest in keyword_names(cls.module)
-            if name.startswith(part) and is_short and rest.strip("_"):
-                return f"; did you mean {part}__{rest.lstrip('_')}?"
+        for part in cls.prefixes_:
+            if name.startswith(f"{part}_"):  # with one underscore too few
+                return f"; did you mean {part}__{name.removeprefix(f'{part}_')}?"
         return did_you_mean(name, cls._constructor_names())
 
     @property
@@ -261,13 +229,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         takes_nested = any(p.kind is p.VAR_KEYWORD for p in parameters)
         known = self._constructor_names()
         for name in params:
-            if is_nested(name) and not takes_nested:
-                raise ValueError(
-                    f"{type(self).__name__} cannot take {name!r}: its constructor has "
-                    "no **kwargs for double-underscore names, so that clone would lose "
-                    "it. Give the constructor **kwargs, and pass them to the one above."
-                )
-            if name not in known and not is_nested(name):
+            # clone would lose a double-underscore name without **kwargs to pass it.
+            if name not in known and not (takes_nested and is_nested(name)):
                 raise ValueError(
                     f"Invalid parameter {name!r} for estimator {type(self).__name__}"
                     f"{self._likely_name(name)} Valid parameters are: {known!r}."
@@ -364,7 +327,14 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 train, valid = self._split(dataset)
             else:
                 train = dataset
-                valid = self._validation_dataset(X_val, y_val, sample_weight_val)
+                try:
+                    valid_rows = self._check_rows(
+                        X_val, y_val, sample_weight_val, first_call=False
+                    )
+                    valid = self._make_dataset(valid_rows)
+                except (TypeError, ValueError) as error:
+                    message = f"In X_val, y_val, sample_weight_val: {error}"
+                    raise type(error)(message) from error
             self._train(rows, train, valid, self.max_epochs, before)
         self._warn_if_cut_short()
         return self
@@ -410,14 +380,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             )
         if classes is not None:
             classes = np.unique(column_or_1d(to_array(classes, name="classes")))
-        if first and classes is None:
+            if not first and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to "
+                    f"partial_fit, was: {self.classes_!r}"
+                )
+        elif first:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        expected = classes if first or classes is None else self.classes_
-        if classes is not expected and not np.array_equal(classes, expected):
-            raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call to "
-                f"partial_fit, was: {self.classes_!r}"
-            )
         with self._undone_on_error(continues=not first, partial=True) as before:
             rows = self._check_rows(X, y, sample_weight, first_call=first)
             if first:
@@ -499,17 +468,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         dataset = ImageDataset(images, targets, weights)
         return dataset.to(self.device_, shared=shared)
 
-    def _validation_dataset(
-        self, X_val: Any, y_val: Any, sample_weight_val: Any
-    ) -> ImageDataset:
-        try:
-            rows = self._check_rows(X_val, y_val, sample_weight_val, first_call=False)
-            return self._make_dataset(rows)
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            message = f"In X_val, y_val, sample_weight_val: {error}"
-            raise kind(message) from error
-
     def _split(self, dataset: Any) -> tuple[Any, Any]:
         """Split into the part to train on and the part to validate on, or None."""
         targets = dataset.targets.cpu().numpy()
@@ -536,7 +494,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         valid = normalise_weights(valid, factors, purpose="validate on")
         fresh = not before.in_place
         if fresh:
-            self._warn_if_large()
             self.initialize()
             # Of the part to train on only, so that validation stays independent.
             mean, std = pixel_statistics(train, self.pixel_scaling)
@@ -556,22 +513,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         for task in tasks:
             task.end_fit(self)
 
-    def _warn_if_large(self) -> None:
-        """Warn of a network whose size follows from that of the images."""
-        if self.n_features_in_ < _LARGE_IMAGE:
-            return
-        # Without memory: the warning comes before a network that may not fit in it.
-        module = build_module(self.module, self._module_arguments())
-        n_parameters = sum(p.numel() for p in module.parameters())
-        if n_parameters > _MANY_PARAMETERS:
-            _, height, width = self.image_shape_
-            warn_user(
-                f"for images of {height} x {width} pixels the network has "
-                f"{n_parameters:,} parameters, nearly all in its first dense layer, "
-                "which grows with the area of the images; make them smaller, such as "
-                "64 x 64, or the layer narrower (module__hidden_units)"
-            )
-
     def _warn_if_cut_short(self) -> None:
         losses = [row["valid_loss"] for row in self.history_ if "valid_loss" in row]
         if self.lr_schedule is not None or not losses or not self._patience():
@@ -583,7 +524,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 f"the validation loss was still falling when max_epochs="
                 f"{self.max_epochs} was reached; more epochs may fit better",
                 ConvergenceWarning,
-                once=True,
             )
 
     def initialize(self) -> Self:
@@ -622,7 +562,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         """Refuse parameters that would need another network than the trained one."""
         now = self._building_parameters()
         built = self.__dict__.get("_built_with", now)
-        values = {
+        values: dict[str, tuple[Any, Any]] = {
             name: (built.get(name), now.get(name))
             for name in sorted(built.keys() | now.keys())
             if name != "module__dropout"  # applied to the trained network
@@ -630,7 +570,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if self.image_shape is not None:
             values["image_shape"] = self.image_shape_, self.image_shape
         for name, (before, after) in values.items():
-            if _as_lists(before) != _as_lists(after):
+            if not np.array_equal(before, after):
                 raise ValueError(
                     f"{name} was {before!r} when the network was built and is "
                     f"{after!r} now, but warm_start and partial_fit continue with the "
@@ -685,13 +625,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     @property
     def classes_(self) -> np.ndarray:
         """The class labels, sorted, of shape (n_classes,)."""
-        try:
-            return self.__dict__["_classes"]
-        except KeyError:
-            raise AttributeError(
-                f"This {type(self).__name__} instance is not fitted yet: it has no "
-                "attribute 'classes_'"
-            ) from None
+        return self._classes
 
     @classes_.setter
     def classes_(self, classes: np.ndarray) -> None:
@@ -1046,61 +980,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         finally:
             self.device = device
 
-    # Diagrams in notebooks ----------------------------------------------------------
-
-    # scikit-learn makes the diagram, and reads the private names below: without them it
-    # links to its own docs, has no caption, and lists skorch's internal attributes.
-    # Releases before 1.9 read fewer of them.
-    _doc_link_module = "fmnist_sklearn"
-    _doc_link_template = f"{DOCS_URL}/api/generated/fmnist_sklearn.{{name}}.html"
-
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
-        return {"name": type(self).__name__}
-
-    def _sk_visual_block_(self) -> Any:
-        from sklearn.utils._repr_html.estimator import _VisualBlock
-
-        caption = None
-        if getattr(self, "history_", None):
-            accuracy = self._best_validation_accuracy()
-            facts = [
-                f"epoch {self.best_epoch_} of {self.n_iter_} kept",
-                *([] if accuracy is None else [f"validation accuracy {accuracy:.4f}"]),
-                f"{self.n_parameters_:,} parameters",
-                f"{self.fit_time_:.1f} s on {self.device_}",
-            ]
-            caption = " · ".join(facts)
-        return _VisualBlock(
-            "single",
-            self,
-            names=type(self).__name__,
-            name_details=str(self),
-            name_caption=caption,
-        )
-
-    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        table = BaseEstimator._get_fitted_attr_html(self, doc_link)
-        accuracy = self._best_validation_accuracy()
-        if accuracy is not None:
-            described = {"type_name": "float", "value": accuracy}
-            table["validation accuracy"] = described
-        table.data = {name: table[name] for name in _SHOWN_ATTRIBUTES if name in table}
-        return table
-
-    def _best_validation_accuracy(self) -> float | None:
-        """Return the validation accuracy of the epoch whose weights are kept."""
-        return self.history_[self.best_epoch_ - 1].get("valid_acc")
-
 
 def _dropouts_of(module: nn.Module) -> list[Dropout]:
     return [layer for layer in module.modules() if isinstance(layer, Dropout)]
-
-
-def _as_lists(value: Any) -> Any:
-    """Turn tuples and arrays into lists, so that equal parameters compare equal."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_as_lists(item) for item in value]
-    return value
 
 
 def _ids_of_weights(optimizer: Optimizer) -> list[list[int]]:
@@ -1132,10 +1014,7 @@ def _load_state(
     # fits does not keep.
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
-            is_for_each_weight = (
-                isinstance(value, Tensor) and value.shape == parameter.shape
-            )
-            if is_for_each_weight and value.stride() != parameter.stride():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
                 laid_out = torch.empty_like(parameter, dtype=value.dtype)
                 values[name] = laid_out.copy_(value)
 

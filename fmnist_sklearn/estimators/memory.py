@@ -19,8 +19,6 @@ from ..training.loop import Training
 from .sklearn_compat import warn_user
 from .state import State, UnstorableError, architecture_of, encode, get_state, set_state
 
-_PACKAGE = __name__.partition(".")[0]
-
 # What does not change the weights, or goes into the key by its effect.
 _NOT_IN_KEY = {
     "memory",
@@ -78,13 +76,10 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> None:
         warn_user(f"memory is not used for this fit: {error}")
         training.run()
         return
-    if _read_back(net, cache, key):
-        training.skip()
-        return
     # No other process trains an equal fit meanwhile; one may have finished it while
     # this one waited.
     with cache.alone_with(key):
-        if _read_back(net, cache, key, warn=False):
+        if _read_back(net, cache, key):
             training.skip()
             return
         training.run()
@@ -153,7 +148,7 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
 def _refuse_user_code(net: Any) -> None:
     """Raise an error for what a subclass, or the estimator itself, overrides."""
     classes = type(net).__mro__
-    ours = next(c for c in classes if c.__module__.startswith(_PACKAGE))
+    ours = next(c for c in classes if c.__module__.startswith("fmnist_sklearn."))
     names = {name for name in vars(net) if not (name[0] == "_" or name[-1] == "_")}
     for cls in classes[: classes.index(ours)]:
         names |= {name for name in vars(cls) if not name.startswith("__")}
@@ -193,17 +188,12 @@ def _by_value(value: Any) -> Any:
         return [_by_value(item) for item in value]
     if isinstance(value, Mapping):
         return {"dict": [[_by_value(k), _by_value(v)] for k, v in value.items()]}
-    name = _name_in_torch(value)
-    return encode(value) if name is None else {"torch": name}
-
-
-def _name_in_torch(value: Any) -> str | None:
-    """Return the full name of PyTorch's own classes and functions."""
-    module, name = (getattr(value, a, None) for a in ("__module__", "__qualname__"))
-    if not isinstance(name, str) or str(module).partition(".")[0] != "torch":
-        return None
-    is_found = getattr(sys.modules.get(str(module)), name, None) is value
-    return f"{module}.{name}" if is_found else None
+    # Classes and functions of PyTorch's own, by their full names.
+    module, name = (str(getattr(value, a, "")) for a in ("__module__", "__qualname__"))
+    if module.partition(".")[0] == "torch":
+        if getattr(sys.modules.get(module), name, None) is value:
+            return {"torch": f"{module}.{name}"}
+    return encode(value)
 
 
 def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
@@ -234,7 +224,7 @@ def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
 # The entry ------------------------------------------------------------------------
 
 
-def _read_back(net: Any, cache: FitCache, key: str, *, warn: bool = True) -> bool:
+def _read_back(net: Any, cache: FitCache, key: str) -> bool:
     """Make a net what an equal fit left, and return whether one was found."""
     seeds = net._seeds
     try:
@@ -245,8 +235,7 @@ def _read_back(net: Any, cache: FitCache, key: str, *, warn: bool = True) -> boo
         set_state(net, msgspec.convert(values, State), arrays)
     # What a file holds that is not of an estimator can raise any error.
     except Exception as error:
-        if warn:
-            warn_user(f"a fit in memory is damaged and is trained again: {error}")
+        warn_user(f"a fit in memory is damaged and is trained again: {error}")
         return False
     # These share their generator with random_state where that is a RandomState.
     net._seeds = seeds

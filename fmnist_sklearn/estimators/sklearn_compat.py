@@ -7,9 +7,7 @@ import sys
 import warnings
 from types import FrameType
 from typing import Any
-from weakref import WeakSet
 
-from joblib import Parallel
 from skorch.callbacks import Callback
 
 try:
@@ -70,16 +68,9 @@ class FitTasks(Callback):
 
 # Packages whose frames lie between a fit and the user's line, in a search too.
 _BETWEEN = {__name__.partition(".")[0], "contextlib", "joblib", "sklearn"}
-# Packages at the outermost frame of a worker process or thread.
-_WORKERS = {"concurrent", "distributed", "multiprocessing", "threading"}
-
-# Searches and cross-validations in which a once-only warning was already issued.
-_warned_in: WeakSet[Parallel] = WeakSet()
 
 
-def warn_user(
-    message: str, category: type[Warning] = UserWarning, *, once: bool = False
-) -> None:
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called the package, or the search around it.
 
     ``warnings.warn`` does so with ``skip_file_prefixes`` from Python 3.12 on.
@@ -90,28 +81,10 @@ def warn_user(
         The text.
     category : type of Warning, default=UserWarning
         Its class.
-    once : bool, default=False
-        Whether one warning is enough for all fits of a search or a cross-validation.
-        The fits of a search in other processes and threads then issue none; the last
-        fit, of the best candidate, runs in the process of the search.
     """
     frame, level = sys._getframe(), 1
-    in_search, run = False, None
     while frame.f_back and _package(frame) in _BETWEEN:
-        names = frame.f_locals
-        # A variable of scikit-learn's function that fits one candidate on one fold.
-        in_search |= bool(names.get("candidate_progress"))
-        # Each call of a search or a cross-validation makes its own Parallel.
-        for name in ("parallel", "self"):
-            run = names[name] if isinstance(names.get(name), Parallel) else run
         frame, level = frame.f_back, level + 1
-    if once:
-        if in_search and _package(frame) in _WORKERS:
-            return
-        if run is not None:
-            if run in _warned_in:
-                return
-            _warned_in.add(run)
     warnings.warn(message, category, stacklevel=level)
 
 

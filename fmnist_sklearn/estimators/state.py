@@ -7,7 +7,6 @@ before memory is allocated for it, and nothing in it is executed.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
@@ -126,7 +125,7 @@ def get_state(
         name: tensor.numpy(force=True)
         for name, tensor in net.module_.state_dict().items()
     }
-    _, key, *rng = _mersenne_twister(net._seeds.rng).get_state(legacy=True)
+    _, key, *rng = net._seeds.rng.get_state(legacy=True)
     arrays[_RNG] = np.asarray(key)
     history, left_out = [], set()
     for row in net.history_:
@@ -306,8 +305,7 @@ def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:
 
 def _encode_labels(classes: np.ndarray) -> Labels:
     labels = classes.tolist()
-    is_plain = all(isinstance(label, bool | int | float | str) for label in labels)
-    if classes.dtype.kind not in "biufUO" or not is_plain:
+    if not all(isinstance(label, bool | int | float | str) for label in labels):
         raise TypeError(
             "only labels can be stored that are numbers, booleans or strings, got "
             f"classes_={classes!r}"
@@ -340,13 +338,6 @@ def _read_history(state: State) -> History:
     if best is not None and best > len(rows):
         raise ValueError(f"best_epoch_={best} is beyond the {len(rows)} epochs")
     return History({**row, "batches": [{}]} for row in rows)
-
-
-def _mersenne_twister(rng: np.random.RandomState) -> np.random.RandomState:
-    """Return a generator of NumPy's usual kind, or one that is seeded by another."""
-    if rng.get_state(legacy=False)["bit_generator"] == "MT19937":
-        return rng
-    return np.random.RandomState(copy.deepcopy(rng).randint(np.iinfo(np.int32).max))
 
 
 def _read_seeds(state: State, key: np.ndarray | None, source: Any) -> Seeds:

@@ -32,24 +32,20 @@ def check_teachers(teacher: Any) -> list[Any]:
         If one is not fitted.
     """
     teachers = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
-    if not teachers:
+    if not teachers or not all(hasattr(each, "predict_proba") for each in teachers):
         raise ValueError(
-            f"teacher={teacher!r} names none; pass a fitted classifier, or None"
+            "teacher must be one or more fitted classifiers with predict_proba, or "
+            f"None, got {teacher!r}"
         )
     for each in teachers:
-        name = type(each).__name__
-        if not hasattr(each, "predict_proba"):
-            raise ValueError(
-                f"teacher must be fitted classifiers with predict_proba, got {name}"
-            )
         try:
             if isinstance(each, BaseEstimator):
                 check_is_fitted(each)
         except NotFittedError as error:
             raise NotFittedError(
-                f"teacher must be fitted, and {name} is not. clone, which searches and "
-                "cross-validation call, returns unfitted copies: fit it first and pass "
-                "teacher=sklearn.frozen.FrozenEstimator(it)"
+                f"teacher must be fitted, and {type(each).__name__} is not. clone, "
+                "which searches and cross-validation call, returns unfitted copies: "
+                "fit it first and pass teacher=sklearn.frozen.FrozenEstimator(it)"
             ) from error
     return teachers
 

@@ -37,7 +37,6 @@ from .sklearn_compat import warn_user
 
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: sizes of a trailing axis of colours
 _LEAST_SIDE = 8  # pixels; shapes with shorter sides are not judged
-_PLUGGED_IN = 2  # dtype.isbuiltin of bfloat16, float8, int4, as of JAX's arrays
 
 # Attributes by which an object offers its array to NumPy or PyTorch.
 _PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
@@ -49,19 +48,13 @@ _warned_of_range: WeakSet[torch.nn.Module] = WeakSet()
 
 # Parameters ------------------------------------------------------------------------
 
+_COUNT = Interval(Integral, 1, None, closed="left")
+
 CONSTRAINTS: dict[str, list[Any]] = {
     "lr": [Interval(Real, 0, None, closed="neither")],
-    "batch_size": [
-        Interval(Integral, 1, None, closed="left"),
-        Options(Integral, {-1}),
-        StrOptions({"auto"}),
-    ],
-    "max_epochs": [Interval(Integral, 1, None, closed="left")],
-    "patience": [
-        Interval(Integral, 1, None, closed="left"),
-        StrOptions({"auto"}),
-        None,
-    ],
+    "batch_size": [_COUNT, Options(Integral, {-1}), StrOptions({"auto"})],
+    "max_epochs": [_COUNT],
+    "patience": [_COUNT, StrOptions({"auto"}), None],
     "load_best": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="left")],
     "shuffle": ["boolean"],
@@ -126,20 +119,15 @@ def check_nested_names(net: TrainingNet, names: Iterable[str]) -> None:
         "criterion": keyword_names(net.criterion) - {"reduction"},
         "optimizer": keyword_names(net.optimizer) | {"param_groups"},
     }
+    known = [f"{part}__{key}" for part in accepted for key in sorted(accepted[part])]
     for name in names:
-        prefix, _, rest = name.partition("__")
-        if prefix not in net.prefixes_:
+        part = name.partition("__")[0]
+        takes_any = part in net.prefixes_ and "kwargs" in accepted.get(part, {"kwargs"})
+        if name not in known and not takes_any:
             raise ValueError(
-                f"{name!r} does not start with the name of a part of the net"
-                f"{did_you_mean(prefix, net.prefixes_, suffix='__')} Parts are: "
-                f"{', '.join(net.prefixes_)}."
-            )
-        known = accepted.get(prefix, {rest})
-        if rest not in known and "kwargs" not in known:
-            raise ValueError(
-                f"{name!r} is not a parameter of {prefix}"
-                f"{did_you_mean(rest, known, prefix=prefix + '__')} It takes: "
-                f"{', '.join(sorted(known))}."
+                f"{name!r} is not a parameter of a part of the net"
+                f"{did_you_mean(name, known)} Parts are: {', '.join(net.prefixes_)}; "
+                f"names are: {', '.join(known)}, and those of the other parts."
             )
 
 
@@ -167,34 +155,25 @@ def whole_signature(cls: Any) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-# What other libraries call our parameters.
+# What other libraries call our parameters, where the names are not alike.
 _ALIASES = {
     "alpha": "weight_decay",
-    "class_weights": "class_weight",
     "early_stopping": "patience",
-    "epochs": "max_epochs",
     "hidden_layer_sizes": "module__hidden_units",
-    "hidden_units": "module__hidden_units",
     "learning_rate": "lr",
     "learning_rate_init": "lr",
-    "max_iter": "max_epochs",
     "momentum": "optimizer__momentum",
-    "n_epochs": "max_epochs",
     "n_iter_no_change": "patience",
-    "scheduler": "lr_schedule",
     "seed": "random_state",
-    "widths": "module__widths",
 }
 
 
-def did_you_mean(
-    name: str, candidates: Iterable[str], *, prefix: str = "", suffix: str = ""
-) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return the end of an error message: the likely name, or a full stop."""
-    if not prefix and name in _ALIASES:
-        return f"; did you mean {_ALIASES[name]}?"
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{close[0]}{suffix}?" if close else "."
+    if name in _ALIASES:
+        close = [_ALIASES[name]]
+    return f"; did you mean {close[0]}?" if close else "."
 
 
 # Arrays ----------------------------------------------------------------------------
@@ -259,12 +238,6 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
         if is_frame or not _holds_array(X):
             return X
         X = _read_array(X, name)
-    if X.dtype.names is not None:
-        raise TypeError(
-            f"{name} is a structured array (its first field is {X.dtype.names[0]!r}); "
-            "expected plain numbers: see "
-            "numpy.lib.recfunctions.structured_to_unstructured"
-        )
     if isinstance(X, np.ma.MaskedArray):
         # scikit-learn would take the values below the mask.
         if n_masked := np.ma.count_masked(X):
@@ -273,8 +246,6 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
                 "numpy.ma.filled, or leave their rows out"
             )
         return np.ma.getdata(X)
-    if X.dtype.isbuiltin == _PLUGGED_IN and X.dtype.kind in "fV":
-        return X.astype(np.float32)
     return X
 
 
@@ -289,16 +260,10 @@ def _list_to_array(X: list | tuple, name: str) -> Any:
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         some = " and ".join(map(str, sorted(shapes)[:2]))
-        remedy = ""
-        if hasattr(first, "convert") and hasattr(first, "resize"):  # PIL's
-            remedy = (
-                ", and colours too, such as [picture.convert('RGB').resize((32, 32)) "
-                f"for picture in {name}]"
-            )
         raise ValueError(
             f"{name} is a {type(X).__name__} whose items have {len(shapes)} different "
-            f"shapes, such as {some}; expected one: bring images to the same size "
-            f"first{remedy}"
+            f"shapes, such as {some}; expected one: bring images to the same size, and "
+            "pictures to the same mode, first"
         )
     return np.stack(arrays)
 
@@ -310,22 +275,16 @@ def _tensor_to_array(X: Tensor, name: str) -> np.ndarray:
             numbers = numbers.float()  # NumPy has no bfloat16 and no float8
         return numbers.numpy(force=True)
     except (RuntimeError, TypeError) as error:
-        kind = "nested tensor" if X.is_nested else type(X).__name__
         raise TypeError(
-            f"{name} is a {kind} of dtype {X.dtype} and layout {X.layout} on "
-            f"{X.device}, which NumPy cannot hold; pass a dense tensor of plain numbers"
+            f"{name} is a {type(X).__name__} of dtype {X.dtype} and layout {X.layout} "
+            f"on {X.device}, which NumPy cannot hold; pass a dense tensor of numbers"
         ) from error
 
 
 def _holds_array(X: Any) -> bool:
     """Whether an object is, or offers, an array."""
-    has_protocol = any(hasattr(X, protocol) for protocol in _PROTOCOLS)
-    is_array = has_protocol or isinstance(X, memoryview) or _is_sliceable(X)
+    is_array = isinstance(X, memoryview) or any(hasattr(X, p) for p in _PROTOCOLS)
     return is_array and not isinstance(X, np.generic)
-
-
-def _is_sliceable(X: Any) -> bool:
-    return all(hasattr(X, part) for part in ("shape", "dtype", "__getitem__"))
 
 
 def _read_array(X: Any, name: str) -> np.ndarray:
@@ -337,9 +296,7 @@ def _read_array(X: Any, name: str) -> np.ndarray:
     try:
         if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
             return _tensor_to_array(torch.from_dlpack(X), name)
-        if any(hasattr(X, protocol) for protocol in _PROTOCOLS):
-            return np.asanyarray(X)  # keeps a mask
-        return np.asanyarray(X[:] if _is_sliceable(X) else X)
+        return np.asanyarray(X)  # keeps a mask
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(
             f"{name} is a {type(X).__name__} whose values cannot be read ({error}); "
@@ -379,11 +336,8 @@ def flatten_images(
         For images of another shape than ``image_shape``, images that hold their
         channels last, and paths.
     """
-    first = X
-    if isinstance(X, list | tuple) or (
-        isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "OU"
-    ):
-        first = X[0] if len(X) else X
+    is_list = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    first = X[0] if is_list and len(X) else X
     if isinstance(first, str | os.PathLike):
         raise ValueError(
             f"{name} is text or a path ({first!r}); expected images: read the pictures "
@@ -393,26 +347,17 @@ def flatten_images(
         )
     X = to_array(X, name=name)
     if is_dataset(X):
-        root = getattr(X, "root", None)
-        remedy = "for data that does not fit in memory see partial_fit"
-        if isinstance(root, str | os.PathLike) and hasattr(X, "samples"):
-            remedy = (
-                f"load its folder with load_image_folder({os.fspath(root)!r}), and "
-                "pass images and target of its result"
-            )
         raise TypeError(
-            f"{name} must be an array of images, got a {type(X).__name__}; {remedy}"
+            f"{name} must be an array of images, got a {type(X).__name__}; read a "
+            "folder of pictures with load_image_folder, and see partial_fit for data "
+            "that does not fit in memory"
         )
     n_dims = getattr(X, "ndim", None)
     if n_dims not in (3, 4):
         return X, None
     shape = (1, *X.shape[1:]) if n_dims == 3 else tuple(X.shape[1:])
-    channels_last = n_dims == 4 and X.shape[3] in _CHANNEL_COUNTS
-    if image_shape is None:
-        wrong_order = channels_last and shape[0] not in _CHANNEL_COUNTS
-    else:
-        wrong_order = channels_last and (shape[2], *shape[:2]) == image_shape != shape
-    if wrong_order:
+    channels_last = shape[2] in _CHANNEL_COUNTS and shape[0] not in _CHANNEL_COUNTS
+    if channels_last and shape != image_shape:
         raise ValueError(
             f"{name} has shape {X.shape}, which looks like (n, H, W, C); images are "
             f"expected as (n, C, H, W): pass {name}.transpose(0, 3, 1, 2)"
@@ -430,9 +375,7 @@ def infer_image_shape(n_columns: int) -> ImageShape:
 
     A square number gives that square, any other the smallest square that holds it.
     """
-    side = math.isqrt(n_columns)
-    if side * side < n_columns:
-        side += 1
+    side = math.ceil(math.sqrt(n_columns))
     rgb = math.isqrt(n_columns // 3)
     if rgb >= _LEAST_SIDE and n_columns == 3 * rgb * rgb:
         warn_user(
@@ -451,11 +394,9 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
         Unless it is three positive integers whose product is ``n_columns``, and for
         a shape that has the channels last.
     """
-    # A set would lose the order.
-    shape = tuple(image_shape) if hasattr(image_shape, "__getitem__") else ()
-    if len(shape) != 3 or not all(
-        isinstance(side, int | np.integer) and side > 0 for side in shape
-    ):
+    shape = tuple(image_shape)
+    is_size = [isinstance(side, int | np.integer) and side > 0 for side in shape]
+    if len(shape) != 3 or not all(is_size):
         raise ValueError(
             "image_shape must be three positive integers (channels, height, width), "
             f"got {image_shape!r}"
@@ -465,12 +406,10 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
         channels == height if width == 1 else min(channels, height) >= _LEAST_SIDE
     )
     if width in _CHANNEL_COUNTS and sides_first:
-        right = (width, channels, height)
         raise ValueError(
             f"image_shape={image_shape!r} looks like (height, width, channels); pass "
-            f"image_shape={right}, and images of that layout: rows that hold the "
-            "channels last become such by X.reshape(-1, "
-            f"{', '.join(map(str, shape))}).transpose(0, 3, 1, 2)"
+            f"image_shape={(width, channels, height)}, and images of that layout: "
+            f"X.reshape(-1, *{shape}).transpose(0, 3, 1, 2)"
         )
     if channels * height * width != n_columns:
         raise ValueError(
@@ -486,9 +425,9 @@ def warn_of_range(module: torch.nn.Module, pixels: np.ndarray) -> None:
     if scaling is None or module in _warned_of_range:
         return
     some = pixels[:256]  # enough to see the range, at no cost
-    lowest, highest = some.min(), some.max()
+    highest = some.max()
     in_unit = 0 < highest <= 1 and pixels.dtype.kind == "f"
-    if not (lowest >= 0 and (in_unit or 10 < highest <= 255)):
+    if some.min() < 0 or not (in_unit or 10 < highest <= 255):
         return
     mean, std = float(scaling.mean[0]), float(scaling.std[0])
     # Numbers from 0 to 1 have no larger variance than mean * (1 - mean).

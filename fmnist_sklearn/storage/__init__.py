@@ -1,6 +1,6 @@
 """Files: written whole or not at all, and read only where their checksum holds."""
 
-from .container import bounded, read_container, write_container
+from .container import Container, bounded, read_container, write_container
 from .files import (
     atomic_write,
     check_regular,
@@ -12,6 +12,7 @@ from .files import (
 from .fit_cache import FitCache, fit_key
 
 __all__ = [
+    "Container",
     "FitCache",
     "atomic_write",
     "bounded",
