@@ -22,7 +22,6 @@ from .estimators import ImageClassifier
 from .storage import atomic_write
 from .training.device import own_settings
 
-_LOWEST_OPSET = 18  # which PyTorch writes; others are converted from it
 _TOLERANCE = 1e-5  # between the graph's probabilities and the estimator's
 _TRACING = Lock()  # PyTorch's tracer has state that all threads share
 
@@ -112,10 +111,11 @@ def export_onnx(
         raise wrong_estimator("export_onnx", estimator)
     check_is_fitted(estimator)
     onnx, onnxruntime = _import_extra()
+    opsets = [*range(18, onnx.defs.onnx_opset_version() + 1)]  # PyTorch writes 18
     for name, value, accepted in (
         ("input_dtype", input_dtype, ["uint8", "float32"]),
         ("layout", layout, ["images", "rows"]),
-        ("opset", opset, [*range(_LOWEST_OPSET, onnx.defs.onnx_opset_version() + 1)]),
+        ("opset", opset, opsets),
     ):
         if value not in accepted:
             raise ValueError(f"{name} must be one of {accepted}, got {value!r}")

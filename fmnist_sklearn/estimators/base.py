@@ -180,7 +180,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     @classmethod
     def _likely_name(cls, name: str) -> str:
         for part in cls.prefixes_:
-            if name.startswith(f"{part}_"):  # with one underscore too few
+            # With one underscore too few.
+            if name.startswith(f"{part}_") and not is_nested(name):
                 return f"; did you mean {part}__{name.removeprefix(f'{part}_')}?"
         return did_you_mean(name, cls._constructor_names())
 

@@ -190,9 +190,9 @@ def _by_value(value: Any) -> Any:
         return {"dict": [[_by_value(k), _by_value(v)] for k, v in value.items()]}
     # Classes and functions of PyTorch's own, by their full names.
     module, name = (str(getattr(value, a, "")) for a in ("__module__", "__qualname__"))
-    if module.partition(".")[0] == "torch":
-        if getattr(sys.modules.get(module), name, None) is value:
-            return {"torch": f"{module}.{name}"}
+    is_found = getattr(sys.modules.get(module), name, None) is value
+    if is_found and module.partition(".")[0] == "torch":
+        return {"torch": f"{module}.{name}"}
     return encode(value)
 
 

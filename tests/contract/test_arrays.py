@@ -323,7 +323,6 @@ UNUSABLE = {
     "no values": (tensor(PIXELS).to("meta"), "X is a Tensor .*on meta"),
     "complex": (tensor(PIXELS).to(torch.complex64), "Complex data not supported"),
     "NaN": (torch.full((40, 144), torch.nan).bfloat16(), "Input X contains NaN"),
-    "structured": (np.zeros(40, [("a", int)]), "X is a structured array"),
     "five dimensions": (FileLike(PIXELS.reshape(40, 1, 1, 12, 12)), "with dim 5"),
     "no dimension": (torch.tensor(3.0), "Expected 2D array, got scalar array"),
     "no rows": (FileLike(PIXELS[:0].reshape(0, 12, 12)), r"0 sample\(s\)"),

@@ -3,16 +3,12 @@ import pytest
 from sklearn.dummy import DummyClassifier as Dummy
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
 from sklearn.feature_selection import SelectFromModel
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    GridSearchCV,
-    RandomizedSearchCV,
-)
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from fmnist_sklearn._unwrap import fitted_model, last_step, where_the_model_is
+from fmnist_sklearn._unwrap import fitted_model, last_step
 
 X = np.arange(24.0).reshape(12, 2)
 y = np.arange(12) % 2
@@ -59,24 +55,3 @@ def test_fitted_model_of_ensembles_and_selectors():
         assert fitted_model(fitted) is fitted
     selector = SelectFromModel(DecisionTreeClassifier()).fit(X, y)
     assert fitted_model(selector) is selector.estimator_
-
-
-@pytest.mark.parametrize(
-    ("estimator", "where"),
-    [
-        (make_pipeline("passthrough", Dummy()), "its last step, pipeline[-1]"),
-        (GridSearchCV(Dummy(), {}, cv=2), "its attribute best_estimator_"),
-        (
-            GridSearchCV(make_pipeline(Dummy()), {}, cv=2),
-            "its attribute best_estimator_[-1]",
-        ),
-        (
-            RandomizedSearchCV(Dummy(), {}, n_iter=1, cv=2, refit=False),
-            "its attribute best_estimator_, which a fit with refit=True sets",
-        ),
-        (FixedThresholdClassifier(Dummy()), "the network that it wraps"),
-        (Dummy(), ""),
-    ],
-)
-def test_where_the_model_is(estimator, where):
-    assert where_the_model_is(estimator.fit(X, y)) == where

@@ -72,19 +72,6 @@ def test_state_keeps_what_the_network_was_built_with(small_X):
         again.fit(small_X, y)
 
 
-def test_state_of_another_random_generator_seeds_a_usual_one(small_X, same_predictions):
-    rng = np.random.RandomState(np.random.PCG64(0))
-    net = LeNet5Classifier(max_epochs=1, patience=None, random_state=rng)
-    net.fit(small_X, y)
-    before = str(rng.get_state(legacy=False))
-    (state, arrays, _), (_, same, _) = get_state(net), get_state(net)
-    assert str(rng.get_state(legacy=False)) == before
-    np.testing.assert_array_equal(arrays["rng/key"], same["rng/key"])
-    again = clone(net).set_params(random_state=None)
-    set_state(again, state, arrays)
-    assert same_predictions(net, again, small_X)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

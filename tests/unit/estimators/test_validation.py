@@ -1,6 +1,7 @@
 """Images, labels and weights in any accepted form; whole fits are in contract tests."""
 
 import copy
+import re
 import warnings
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import scipy.sparse
 import torch
 from PIL import Image
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGG, MiniVGGClassifier
+from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.estimators.validation import (
     check_image_shape,
     flatten_images,
@@ -117,13 +118,6 @@ def test_to_array_of_tensors_of_every_real_dtype(dtype):
     assert array.dtype.kind in "fiub"
 
 
-def test_to_array_of_bfloat16_is_exact_at_its_limits():
-    info = torch.finfo(torch.bfloat16)
-    ends = torch.tensor([[info.max, info.min, info.tiny, float("nan")]]).bfloat16()
-    expected = [[info.max, info.min, info.tiny, np.nan]]
-    assert np.array_equal(to_array(ends), expected, equal_nan=True)
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -141,14 +135,6 @@ def test_flatten_images_of_tensors_in_any_memory_layout(make):
     rows, shape = flatten_images(make(x), None)
     assert np.array_equal(rows, x.flatten(1))
     assert shape == (2, 3, 5)
-
-
-def test_to_array_of_dtypes_that_plug_into_numpy():
-    ml_dtypes = pytest.importorskip("ml_dtypes")
-    for name in ("bfloat16", "float8_e5m2", "float8_e4m3fn", "int4"):
-        array = np.array([[0, 1, 2]]).astype(getattr(ml_dtypes, name))
-        assert to_array(array).dtype == np.float32
-        assert to_array(array).tolist() == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -202,15 +188,9 @@ MASKED = np.ma.array(np.arange(24.0).reshape(2, 3, 4), mask=np.arange(24) % 9 ==
         ([np.ones((3, 4)), MASKED[0]], ValueError, "X has 2 masked elements"),
         ([Image.new("P", (4, 3))], ValueError, r"palette; .*convert\('L'\)"),
         (
-            [Image.new("L", (4, 3)), Image.new("L", (5, 3))],
-            ValueError,
-            r"X is a list .* 2 different shapes, such as \(3, 4\) and \(3, 5\)"
-            r".*picture\.convert\('RGB'\)\.resize",
-        ),
-        (
             [Image.new("RGB", (4, 4)), Image.new("L", (4, 4))],
             ValueError,
-            r"2 different shapes.*picture\.convert\('RGB'\)\.resize",
+            "2 different shapes.* to the same size, and pictures to the same mode",
         ),
         (
             (torch.ones(3, 4), np.ones((1, 3, 4))),
@@ -222,7 +202,7 @@ MASKED = np.ma.array(np.arange(24.0).reshape(2, 3, 4), mask=np.arange(24) % 9 ==
     ],
     ids=[
         *("refuses", "device", "mask", "mask of a holder", "mask in a list"),
-        *("palette", "sizes", "colours", "shapes", "nested sizes", "ragged"),
+        *("palette", "colours", "shapes", "nested sizes", "ragged"),
     ],
 )
 def test_flatten_images_refuses_what_makes_no_array(X, error, match):
@@ -281,15 +261,7 @@ def test_check_image_shape_accepts(given):
 
 @pytest.mark.parametrize(
     "given",
-    [
-        (28, 28),
-        (1, 28, 28, 1),
-        (1, -28, -28),
-        (1, 28.0, 28),
-        (0, 28, 28),
-        (),
-        {1, 4, 196},
-    ],
+    [(28, 28), (1, 28, 28, 1), (1, -28, -28), (1, 28.0, 28), (0, 28, 28), ()],
     ids=str,
 )
 def test_check_image_shape_refuses_other_than_three_numbers(given):
@@ -312,24 +284,14 @@ def test_check_image_shape_refuses_other_numbers_of_columns():
     ],
 )
 def test_check_image_shape_refuses_channels_last(given, right):
-    with pytest.raises(ValueError, match=r"looks like .height, width, chan") as error:
+    match = (
+        rf"looks like \(height, width, chan.*pass image_shape={re.escape(str(right))}"
+    )
+    with pytest.raises(ValueError, match=match):
         check_image_shape(given, np.prod(given))
-    assert f"pass image_shape={right}, " in str(error.value)
-    advice = f"X.reshape(-1, {given[0]}, {given[1]}, {given[2]}).transpose(0, 3, 1, 2)"
-    assert advice in str(error.value)
 
 
 # Of an estimator ----------------------------------------------------------------------
-
-
-def test_fit_refuses_an_image_folder_of_torchvision(tmp_path, quick):
-    from torchvision.datasets import ImageFolder
-
-    (tmp_path / "a").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "1.png")
-    expected = rf"ImageFolder; load its folder with load_image_folder\('{tmp_path}'"
-    with pytest.raises(TypeError, match=expected):
-        LeNet5Classifier(**quick).fit(ImageFolder(tmp_path), None)
 
 
 @pytest.mark.parametrize("unit_first", [True, False])
@@ -347,26 +309,6 @@ def test_predict_warns_once_of_another_pixel_range(unit_first, X, y, quick):
         net.predict(np.zeros_like(other[:1]))  # black is black in either
 
 
-def test_fit_warns_of_a_network_that_large_images_make_large(quick, monkeypatch):
-    X, y = np.zeros((20, 160, 160), dtype=np.uint8), np.arange(20) % 2
-    X[y == 1] += 9
-
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fmnist_sklearn.estimators.base.Training.run", interrupt)
-    for cls, is_large in ((MiniVGGClassifier, True), (LeNet5Classifier, False)):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            with pytest.raises(KeyboardInterrupt):
-                cls(**quick).fit(X, y)
-        texts = [str(w.message) for w in caught if "parameters" in str(w.message)]
-        assert len(texts) == is_large
-        if is_large:
-            expected = sum(p.numel() for p in MiniVGG((1, 160, 160), 2).parameters())
-            assert f"160 x 160 pixels the network has {expected:,} " in texts[0]
-
-
 # Tensors ------------------------------------------------------------------------------
 
 
@@ -381,17 +323,10 @@ def test_to_image_tensor_shares_memory(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.int8, bool])
-def test_to_image_tensor_makes_other_dtypes_float32(dtype):
-    rows = np.array([[0, 1, 1, 0]]).astype(dtype)
-    images = to_image_tensor(rows, (1, 2, 2))
+def test_to_image_tensor_of_other_dtypes_and_of_few_columns(dtype):
+    images = to_image_tensor(np.array([[0, 1, 1]]).astype(dtype), (1, 2, 2))
     assert images.dtype == torch.float32
-    assert images.flatten().tolist() == [0, 1, 1, 0]
-
-
-def test_to_image_tensor_fills_up_with_zeros():
-    images = to_image_tensor(np.full((2, 7), 9, dtype=np.uint8), (1, 3, 3))
-    assert images.dtype == torch.uint8
-    assert images[0].flatten().tolist() == [9] * 7 + [0] * 2
+    assert images.flatten().tolist() == [0, 1, 1, 0]  # filled up
 
 
 @pytest.mark.parametrize(
