@@ -9,9 +9,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 
-def last_step(
-    estimator: Any, params: Mapping[str, Any] = MappingProxyType({}), prefix: str = ""
-) -> Any:
+def last_step(estimator: Any, params: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Find the last step of a Pipeline, fitted or not; other estimators are their own.
 
     Parameters
@@ -21,9 +19,8 @@ def last_step(
     params : mapping of str to object
         Parameters that will be set before the fit; ``{"clf": SVC()}`` puts another
         step in the place of "clf".
-    prefix : str
-        What the names of the estimator's own parameters start with in `params`.
     """
+    prefix = ""
     while isinstance(estimator, Pipeline):
         name, estimator = estimator.steps[-1]
         estimator = params.get(prefix + name, estimator)

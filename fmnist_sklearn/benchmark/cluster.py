@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,8 +77,7 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         yield client
 
 
-@contextmanager
-def running_on(client: Any, data: Sequence[Any]) -> Iterator[None]:
+def running_on(client: Any, data: Sequence[Any]) -> Any:
     """Run what joblib is given in the block on a cluster.
 
     Parameters
@@ -90,10 +89,8 @@ def running_on(client: Any, data: Sequence[Any]) -> Iterator[None]:
         the death of one worker loses none of them.
     """
     if client is None:
-        yield
-        return
-    with joblib.parallel_config("dask", client=client, scatter=list(data), n_jobs=-1):
-        yield
+        return nullcontext()
+    return joblib.parallel_config("dask", client=client, scatter=list(data), n_jobs=-1)
 
 
 # Reports ----------------------------------------------------------------------------

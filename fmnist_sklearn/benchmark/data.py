@@ -125,8 +125,7 @@ def load_pictures(
     X, y = train.images, train.target_names[train.target]
     source = os.fspath(folder)
     if test is None:
-        remedy = "add pictures, or give a folder of others to test on"
-        arrays = _keep_for_test(X, y, seed, source, remedy)
+        arrays = _keep_for_test(X, y, seed, source)
     else:
         tested = load_image_folder(test, **settings)
         if unknown := sorted(set(tested.target_names) - set(train.target_names)):
@@ -176,29 +175,26 @@ def take_arrays(
     if data != "auto":
         raise ValueError(f"X and data exclude each other; got X and data={data!r}.")
     check_consistent_length(X, y)
-    check_consistent_length(X_test, y_test)
+    X, y = np.asarray(X), np.asarray(y)
     if X_test is None:
-        remedy = "give more, or X_test and y_test"
-        arrays = _keep_for_test(np.asarray(X), np.asarray(y), seed, "X", remedy)
+        arrays = _keep_for_test(X, y, seed, "X")
     else:
-        X, y, X_test, y_test = map(np.asarray, (X, y, X_test, y_test))
-        arrays = X, y, X_test, y_test
+        check_consistent_length(X_test, y_test)
+        arrays = X, y, np.asarray(X_test), np.asarray(y_test)
     return Images("your own images", "X and y", *arrays)
 
 
-def _keep_for_test(
-    X: np.ndarray, y: np.ndarray, seed: int, name: str, remedy: str
-) -> Arrays:
+def _keep_for_test(X: np.ndarray, y: np.ndarray, seed: int, name: str) -> Arrays:
     """Split images, a fifth of each class to test on, in random order.
 
-    Errors call the images by their `name`, and end with the `remedy`.
+    Errors call the images by their `name`.
     """
     classes, counts = np.unique(y, return_counts=True)
     if counts.min() < 2 or len(y) * _TEST_FRACTION < len(classes):
         raise ValueError(
             f"{name} has {len(y)} images of {len(classes)} classes, the fewest "
             f"({counts.min()}) of {str(classes[counts.argmin()])!r}: too few to keep a "
-            f"fifth of each class to test on; {remedy}."
+            "fifth of each class to test on; give more, or others to test on."
         )
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=_TEST_FRACTION, stratify=y, random_state=seed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, NamedTuple
@@ -14,11 +13,10 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     SpinnerColumn,
-    Task,
     TextColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Column
-from rich.text import Text
 from skorch.callbacks import Callback
 
 from ..training.loop import extra_callbacks
@@ -62,15 +60,17 @@ class RunProgress:
         self.enabled = enabled
         self.console = StderrConsole() if console is None else console
         self._index = self._fit = 0
-        self._start: float | None = None  # of the first work
-        self._units_run = 0.0  # of epochs that were trained, not read from a cache
         self._bar: Progress | None = None
         if enabled and self.console.is_interactive:
             self._bar = Progress(
-                *_columns(self.console.width), console=self.console, transient=True
+                *_columns(self.console.width),
+                console=self.console,
+                transient=True,
+                # Seconds whose pace predicts the end: several fits of a search.
+                speed_estimate_period=600,
             )
             total = sum(work.units for work in works)
-            self._task = self._bar.add_task("", total=total, epoch="", end=None)
+            self._task = self._bar.add_task("", total=total, epoch="")
 
     def __enter__(self) -> RunProgress:
         """Show the bar."""
@@ -92,33 +92,21 @@ class RunProgress:
                     message, markup=False, highlight=False, soft_wrap=True
                 )
 
-    def show(
-        self, *, completed: float | None = None, pace: float | None = None, **texts: Any
-    ) -> None:
+    def show(self, **changes: Any) -> None:
         """Update the bar, if there is one.
 
         Parameters
         ----------
-        completed : float, default=None
-            Units that are done.
-        pace : float, default=None
-            Seconds a unit, from which the end is predicted; None: not known.
-        **texts : str
-            "description", and "epoch", which stands behind the bar.
+        **changes : str or float
+            "description", "epoch", which stands behind it, and "completed": the units
+            that are done.
         """
-        if self._bar is None:
-            return
-        if completed is not None:
-            left = max(sum(work.units for work in self.works) - completed, 0)
-            end = None if pace is None else time.monotonic() + left * pace
-            texts |= {"completed": completed, "end": end}
-        self._bar.update(self._task, **texts)
+        if self._bar is not None:
+            self._bar.update(self._task, **changes)
 
     def begin_work(self, index: int) -> None:
         """Show which of the works is being done now."""
         self._index, self._fit = index, 0
-        if self._start is None:
-            self._start = time.monotonic()
         self.show(description=self._numbered(), epoch="")
 
     def begin_fit(self) -> None:
@@ -131,17 +119,14 @@ class RunProgress:
     def end_epoch(self, epoch: int, train_loss: float) -> None:
         """Show the epoch that just ended."""
         work = self.works[self._index]
-        self._units_run += work.cost
         epochs = (self._fit - 1) * work.n_epochs + epoch
         text = f"epoch {epoch}/{work.n_epochs} loss {train_loss:.3f}"
-        self._move_to(self._units_before() + epochs * work.cost, epoch=text)
+        self.show(completed=self._units_before() + epochs * work.cost, epoch=text)
 
     def end_work(self, summary: str) -> None:
         """Print the result of the work."""
-        end_of_work = self._units_before() + self.works[self._index].units
-        if self._fit == 0:  # trained in another process, whose epochs are not seen
-            self._units_run = end_of_work
-        self._move_to(end_of_work)
+        # Also the epochs that were not seen: cached, spared, or of another process.
+        self.show(completed=self._units_before() + self.works[self._index].units)
         self.say(f"{self._numbered()}: {summary}")
 
     def following(self) -> AbstractContextManager[None]:
@@ -154,17 +139,6 @@ class RunProgress:
     def _units_before(self) -> float:
         return sum(work.units for work in self.works[: self._index])
 
-    def _move_to(self, completed: float, **texts: str) -> None:
-        """Move the bar, and predict the end from the pace of what was trained.
-
-        rich's own estimate would count epochs that early stopping saved as fast ones.
-        """
-        assert self._start is not None
-        pace = None  # fits that were read from a cache have no pace
-        if self._units_run:
-            pace = (time.monotonic() - self._start) / self._units_run
-        self.show(completed=completed, pace=pace, **texts)
-
 
 def _columns(width: int) -> list[ProgressColumn]:
     """Return the columns of the bar, in as many lines as its text needs."""
@@ -173,7 +147,8 @@ def _columns(width: int) -> list[ProgressColumn]:
     folded = TextColumn(text, markup=False, table_column=Column(overflow="fold"))
     bar = [BarColumn(bar_width=12)] if width >= 100 else []
     spinner = SpinnerColumn("line")  # of ASCII characters
-    return [spinner, folded, *bar, _TimeLeftColumn()]
+    left = [TimeRemainingColumn(compact=True), TextColumn("left")]
+    return [spinner, folded, *bar, *left]
 
 
 class StderrConsole(Console):
@@ -187,17 +162,6 @@ class StderrConsole(Console):
     def on_broken_pipe(self) -> None:
         """Print nothing more: rich would end the process, and lose what it trained."""
         self.quiet = True
-
-
-class _TimeLeftColumn(ProgressColumn):
-    """Count down to the predicted end."""
-
-    def render(self, task: Task) -> Text:
-        end = task.fields["end"]
-        if end is None:
-            return Text("")
-        minutes, seconds = divmod(max(round(end - time.monotonic()), 0), 60)
-        return Text(f"{minutes}:{seconds:02d} left")
 
 
 class _Reporter(Callback):

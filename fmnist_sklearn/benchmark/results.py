@@ -15,20 +15,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
+import pandas as pd
 import torch
 
+from .._version import __version__
 from ..storage import atomic_write, check_writable
 from .data import Images
 from .report import Judged, benchmark_figures, render
 from .tables import table_to_markdown, with_spread
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from ..displays import SearchHeatmapDisplay
@@ -237,22 +238,18 @@ class BenchmarkResult(RunResult):
             Accuracies with their spread, the kept epoch behind the epochs run, and
             the headers in words.
         """
-        import pandas as pd
-
         spread = "se" if self.record["cv"] == "holdout" else "std"
         rows = []
         for row in self.table.to_dict("records"):
-            seconds, std = row["training_time_s"], row.get("training_time_std")
-            digits = 1 if seconds < 100 else 0
+            digits = 1 if row["training_time_s"] < 100 else 0
+            time = f"{row['training_time_s']:.{digits}f}"
+            if "training_time_std" in row:
+                time += f" ± {row['training_time_std']:.{digits}f}"
             cells = {"model": row["model"]}
             for part in ("validation", "test"):
-                accuracy = f"{part}_accuracy"
-                cells[f"{part} accuracy"] = (
-                    f"{row[accuracy]:.4f} ± {row[f'{accuracy}_{spread}']:.4f}"
-                )
-            cells["training time (s)"] = f"{seconds:.{digits}f}" + (
-                "" if std is None else f" ± {std:.{digits}f}"
-            )
+                p, error = (row[f"{part}_accuracy{end}"] for end in ("", f"_{spread}"))
+                cells[f"{part} accuracy"] = f"{p:.4f} ± {error:.4f}"
+            cells["training time (s)"] = time
             cells["epochs (kept)"] = f"{row['epochs']:.3g} ({row['best_epoch']:.3g})"
             cells["parameters"] = f"{row['n_parameters']:,}"
             rows.append(cells)
@@ -293,8 +290,6 @@ class BenchmarkResult(RunResult):
         markdown : str
             A complete page.
         """
-        import pandas as pd
-
         published = []
         if _data_title(self.record) == FASHION_MNIST:
             columns = ["published row", "accuracy", "training time (s)", "epochs"]
@@ -387,11 +382,8 @@ class SearchResult(RunResult):
         table : pandas.DataFrame
             Of a halving search, the later iterations before the earlier.
         """
-        import pandas as pd
-
-        names = row_names(self.table, self.record["varied"])
-        by = [name for name in ("iter", "accuracy") if name in self.table]
-        table = self.table.assign(name=names)
+        table = self.table.assign(name=row_names(self.table, self.record["varied"]))
+        by = [name for name in ("iter", "accuracy") if name in table]
         table = table.sort_values(by, ascending=False, kind="stable")
         return pd.DataFrame(
             {
@@ -528,15 +520,7 @@ def to_jsonable(value: Any) -> Any:
 
 # The circumstances of a run ---------------------------------------------------------
 
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "skorch",
-    "scikit-learn",
-    "numpy",
-    "pandas",
-    "fmnist-sklearn",
-)
+_PACKAGES = ("torch", "torchvision", "skorch", "scikit-learn", "numpy", "pandas")
 
 
 def describe_hardware() -> dict[str, Any]:
@@ -579,13 +563,9 @@ def describe_versions() -> dict[str, str]:
     >>> sorted(describe_versions())[:3]
     ['fmnist-sklearn', 'numpy', 'pandas']
     """
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree
-            versions[package] = "not installed"
-    return versions
+    versions = {package: version(package) for package in _PACKAGES}
+    python = platform.python_version()
+    return {"python": python, **versions, "fmnist-sklearn": __version__}
 
 
 def describe_command() -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
 from sklearn.metrics import confusion_matrix
@@ -24,6 +25,7 @@ from sklearn.utils._param_validation import (
 )
 
 from ..displays.images import rank_predictions
+from ..estimators.validation import check_values
 from ..models import MODELS, Model, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
@@ -224,38 +226,24 @@ def run_benchmark(
 def _make_trials(
     recipe: str, models: Any, lr: Any, batch_size: Any, seed: int, memory: Any
 ) -> list[Trial]:
-    if models is None:
-        models = list(MODELS)
+    models = list(MODELS) if models is None else models
     models = [models] if isinstance(models, str) else models
-    lrs = [None] if lr is None else _numbers("lr", lr, Real, "positive numbers")
-    sizes = _numbers("batch_size", batch_size, Integral, "integers of at least 1")
+    lrs = [None] if lr is None else np.asarray(lr, dtype=float).ravel().tolist()
+    sizes = np.ravel(batch_size).tolist()
     trials = {}  # by name: duplicates are trained once
-    for model in map(find_model, models):
-        for rate in lrs:
-            for size in sizes:
-                params = {} if rate is None else {"lr": float(rate)}
-                params |= {"batch_size": int(size), "random_state": seed}
-                estimator = model.make(recipe, **params, memory=memory)
-                name = f"{model.name} (lr={estimator.lr}, batch_size={size})"
-                trials[name] = Trial(name, model, estimator)
+    for model, rate, size in product(map(find_model, models), lrs, sizes):
+        params = {} if rate is None else {"lr": rate}
+        params |= {"batch_size": size, "random_state": seed}
+        estimator = model.make(recipe, **params, memory=memory)
+        check_values(estimator)
+        name = f"{model.name} (lr={estimator.lr}, batch_size={size})"
+        trials[name] = Trial(name, model, estimator)
     if not trials:
-        raise ValueError("models must name at least one model; got none.")
+        raise ValueError(
+            "models, lr and batch_size must each have at least one value; got "
+            f"models={models!r}, lr={lr!r} and batch_size={batch_size!r}."
+        )
     return list(trials.values())
-
-
-def _numbers(name: str, given: Any, kind: Any, expected: str) -> list[Any]:
-    """Return one or several values as a list, each checked."""
-    values: list[Any] = [given] if isinstance(given, Real) else list(given)
-    # True is a number to Python.
-    if not values or not all(
-        isinstance(value, kind)
-        and not isinstance(value, bool)
-        and 0 < value < float("inf")
-        for value in values
-    ):
-        got = repr(given) if values else "none"
-        raise ValueError(f"{name} must be one or several {expected}; got {got}.")
-    return values
 
 
 def _warm_up(trials: list[Trial], images: Images) -> None:
@@ -275,8 +263,6 @@ def _summarize(
     settings: dict[str, Any],
 ) -> BenchmarkResult:
     """Tabulate the trials that are finished, and record all about them."""
-    import pandas as pd
-
     table = pd.DataFrame([row for _, row, _ in finished])
     best, _, _ = finished[int(table["validation_accuracy"].argmax())]
     findings = {
@@ -434,8 +420,11 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
     is_one = len(fits) == 1
     of_fits = {name: [fit[name] for fit in fits] for name in fits[0]}
     row: Record = {"model": trial.name}
-    n_images = {"validation": _n_valid(trial.estimator, images), "test": images.n_test}
-    for part, n in n_images.items():
+    # The images that a fit keeps for its validation, and those of the test.
+    net = trial.estimator
+    _, targets = np.unique(images.y_train, return_inverse=True)
+    _, valid = split_rows(targets, net.validation_fraction, net.shuffle, seed=0)
+    for part, n in (("validation", len(valid)), ("test", images.n_test)):
         accuracies = of_fits[f"{part}_accuracy"]
         p = row[f"{part}_accuracy"] = np.mean(accuracies)
         if is_one:
@@ -448,16 +437,7 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
     for name in ("epochs", "best_epoch"):  # integers of one fit
         row[name] = of_fits[name][0] if is_one else np.mean(of_fits[name])
     row["n_parameters"] = of_fits["n_parameters"][0]
-    return row | {"lr": trial.estimator.lr, "batch_size": trial.estimator.batch_size}
-
-
-def _n_valid(estimator: Any, images: Images) -> int:
-    """Count the images that a fit keeps for its validation."""
-    _, targets = np.unique(images.y_train, return_inverse=True)
-    _, valid = split_rows(
-        targets, estimator.validation_fraction, estimator.shuffle, seed=0
-    )
-    return len(valid)
+    return row | {"lr": net.lr, "batch_size": net.batch_size}
 
 
 def epoch_rows(estimator: Any) -> list[dict[str, float]]:

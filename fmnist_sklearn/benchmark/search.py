@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.model_selection import (
     GridSearchCV,
     ParameterGrid,
@@ -184,8 +183,7 @@ def run_search(
         display = RunProgress([Work(kind.name, n_epochs)], enabled=progress)
         n_fits = cv * sum(n for n, _ in rungs)
         display.show(description=f"{kind.name}, fit 0 of {n_fits}")
-        n_jobs = effective_n_jobs(search.n_jobs)
-        receive = partial(_show_report, display, reports, n_fits, cv, n_jobs)
+        receive = partial(_show_report, display, reports, n_fits, cv)
         with (
             running_on(client, [images.X_train, images.y_train]),
             display,
@@ -253,7 +251,6 @@ def _show_report(
     reports: Reports,
     n_fits: int,
     n_folds: int,
-    n_jobs: int,
     report: Report,
 ) -> None:
     """Keep the report of a fit, and show the fits done and the best candidate so far.
@@ -276,15 +273,11 @@ def _show_report(
         )
     best = max(means, key=means.__getitem__, default=None)
     done = [fit for of_candidate in reports.values() for fit in of_candidate]
-    n_epochs = sum(fit["max_epochs"] for fit in done)
-    # What the trainings took, also those whose results were read from a cache.
-    seconds = sum(fit["training_time_s"] for fit in done)
     n_done = min(len(done), n_fits)
     display.show(
         description=f"{display.works[0].name}, fit {n_done} of {n_fits}",
         epoch="" if best is None else f"best {means[best]:.4f} ({best[0]})",
-        completed=n_epochs,
-        pace=seconds / n_epochs / n_jobs,
+        completed=sum(fit["max_epochs"] for fit in done),
     )
 
 

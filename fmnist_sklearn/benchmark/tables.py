@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import ClassifierMixin, is_classifier
-from sklearn.metrics import accuracy_score, get_scorer
+import pandas as pd
+from sklearn.base import is_classifier
+from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model, last_step
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _MEASURED = (
     "model",
@@ -105,18 +102,15 @@ def _n_parameters(estimator: Any) -> float:
     estimator = fitted_model(estimator)
     if hasattr(estimator, "n_parameters_"):
         return estimator.n_parameters_
+    learned: list[Any] = []
     if hasattr(estimator, "coefs_"):
         learned = [*estimator.coefs_, *estimator.intercepts_]
     elif hasattr(estimator, "coef_"):
         learned = [estimator.coef_]
         # Without an intercept, scikit-learn still stores zeros for it.
-        if hasattr(estimator, "intercept_") and getattr(
-            estimator, "fit_intercept", True
-        ):
-            learned.append(estimator.intercept_)
-    else:
-        return math.nan
-    return sum(math.prod(np.shape(array)) for array in learned)
+        if getattr(estimator, "fit_intercept", True):
+            learned.append(getattr(estimator, "intercept_", []))
+    return sum(map(np.size, learned)) if learned else math.nan
 
 
 # Tables -----------------------------------------------------------------------------
@@ -176,11 +170,12 @@ def benchmark_table(results: Any) -> pd.DataFrame:
 
     Notes
     -----
-    A fitted search knows its scorer: one that is not the accuracy is refused, and so
-    is an estimator's own ``score`` that may be something else, as that of a regressor.
-    The result of ``cross_validate`` and a bare ``cv_results_`` do not know. Their only
-    score (``test_score``) is taken as the accuracy, the default score of a classifier,
-    unless it leaves the range from 0 to 1. If it is another score, also score the
+    A score named "accuracy" is taken for it. A fitted search knows its scorer: one that
+    is not the accuracy is refused, and so is the default score of a regressor, or of a
+    classifier whose own ``scoring`` is another. The result of ``cross_validate`` and a
+    bare ``cv_results_`` do not know. Their only score (``test_score``) is taken as the
+    accuracy, the default score of a classifier, unless it leaves the range from 0 to 1.
+    If it is another score, also score the
     accuracy: ``scoring=["accuracy", "f1_macro"]``.
 
     Examples
@@ -201,8 +196,6 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     0  LogisticRegression  0.8600 ± 0.0772  0.01
     1  LogisticRegression  0.9733 ± 0.0249     1
     """
-    import pandas as pd
-
     parts = _find_parts(results)
     frames = [pd.DataFrame(part.measured) for part in parts]
     table = pd.concat(frames, ignore_index=True)
@@ -244,10 +237,6 @@ def _find_parts(results: Any) -> list[_Part]:
     ):
         return [_part(name, result) for name, result in named]
     got = " ".join(repr(results).split())[:200]
-    if isinstance(results, Mapping):
-        got = f"a {type(results).__name__} with the keys {list(results)[:5]}"
-        if "fit_time" in results:
-            got = "one cross_validate result without a name"
     raise TypeError(
         "results must be a fitted search, its cv_results_, a list of these, or a "
         "mapping from row name to cross_validate result ({'my model': result}); got "
@@ -267,25 +256,26 @@ def _part(name: str | None, results: Any) -> _Part:
     """Check and take one search or one cross-validation."""
     owner = "results" if name is None else repr(name)
     estimator: Any = None
+    cv_results = results
     if not isinstance(results, Mapping):
         check_is_fitted(results, "cv_results_")
-        estimator = getattr(results, "estimator", None)
-        cv_results = results.cv_results_
-        _check_scores("results", _scores(cv_results, "mean_"), search=results)
+        estimator, cv_results = results.estimator, results.cv_results_
+        _check_scores("results", cv_results, "mean_", search=results)
     elif _is_search(results):
-        cv_results = results
-        _check_scores(owner, _scores(cv_results, "mean_"))
+        _check_scores(owner, results, "mean_")
     else:
-        _check_scores(owner, _scores(results))
+        _check_scores(owner, results)
         cv_results = _summary(results)
     params = list(cv_results["params"])
-    models = [_model_name(estimator, candidate) for candidate in params]
+    models = ["model"] * len(params)  # which a bare cv_results_ does not name
+    if estimator is not None:
+        models = [type(last_step(estimator, p)).__name__ for p in params]
     measured = {
         "model": models if name is None else [name] * len(models),
         **_measures(cv_results),
         **{key: cv_results[key] for key in _HALVING if key in cv_results},
     }
-    known = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    known = {} if estimator is None else estimator.get_params()
     return _Part(measured, params, models, known)
 
 
@@ -330,54 +320,30 @@ def _measures(cv_results: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return columns
 
 
-def _model_name(estimator: Any, params: Mapping[str, Any]) -> str:
-    """Class of the model that a candidate of a search fits."""
-    prefix = ""
-    if estimator is None:
-        # A bare cv_results_ names its estimators only where it searched over them.
-        models = {
-            key: value
-            for key, value in params.items()
-            if hasattr(value, "predict") and not isinstance(value, type)
-        }
-        if not models:
-            return "model"
-        outermost = min(models, key=lambda key: key.count("__"))
-        estimator, prefix = models[outermost], f"{outermost}__"
-    return type(last_step(estimator, params, prefix)).__name__
-
-
 # Whether it is the accuracy that was scored -----------------------------------------
 
 
-def _scores(results: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Find the scores in results: "test_..." -> values."""
-    return {
-        key.removeprefix(prefix): values
-        for key, values in results.items()
-        if key.startswith(f"{prefix}test_")
-    }
+def _check_scores(
+    owner: str, results: Mapping[str, Any], prefix: str = "", search: Any = None
+) -> None:
+    """Raise if results do not hold the accuracy, as far as that can be known.
 
-
-def _check_scores(owner: str, scores: Mapping[str, Any], search: Any = None) -> None:
-    """Raise if scores do not hold the accuracy, as far as that can be known.
-
-    A fitted search knows its scorers; of other results, the names and values count.
+    A score named "accuracy" is taken for it. A fitted search knows what its only score
+    is; of other results, the values count.
     """
-    names = [name for name in ("accuracy", "score") if f"test_{name}" in scores]
-    got = list(scores)
-    if search is not None and names:
-        if search_scores_accuracy(search, names[0]):
-            return
-        owner, got = "the search", [describe_scoring(search, names[0])]
-    elif "accuracy" in names:
+    start = f"{prefix}test_"
+    got = [key.removeprefix(prefix) for key in results if key.startswith(start)]
+    if "test_accuracy" in got:
         return
+    if search is not None and "test_score" in got:
+        if _scores_accuracy(search):
+            return
+        owner, got = "the search", [str(search.scoring or search.scorer_)]
     elif got == ["test_score"]:
-        values = np.asarray(scores["test_score"], dtype=float)
+        values = np.asarray(results[f"{start}score"], dtype=float)
         if not np.any((values < 0) | (values > 1)):
             return
-        first = ", ".join(f"{value:.3g}" for value in values[:3])
-        got = [f"test_score with values such as {first}"]
+        got = [f"test_score with values such as {values[0]:.3g}"]
     raise ValueError(
         f"{owner} must hold an accuracy to tabulate; got {got}. Cross-validate with "
         "scoring='accuracy' or, for epochs and parameters too, with "
@@ -385,64 +351,25 @@ def _check_scores(owner: str, scores: Mapping[str, Any], search: Any = None) -> 
     )
 
 
-def search_scores_accuracy(search: Any, name: str) -> bool:
-    """Whether what a fitted search scored is known to be the accuracy.
+def _scores_accuracy(search: Any) -> bool:
+    """Whether the score named "score" of a fitted search is known to be the accuracy.
 
-    Parameters
-    ----------
-    search : fitted search
-        With one or several scorers.
-    name : str
-        Name of a score, as in ``mean_test_<name>``: "score" where there is only one.
+    By default it is for classifiers, unless their own ``scoring`` is another: that of
+    a search or of ``LogisticRegressionCV``. "loss" is for early stopping only.
     """
-    if getattr(search, "scoring", None) is None:
-        candidates = search.cv_results_["params"]
-        models = (last_step(search.estimator, params) for params in candidates)
-        return all(map(_scores_accuracy, models))
-    scorer = _scorer_of(search, name)
-    if name == "accuracy" and not hasattr(scorer, "_score_func"):
-        return True  # a user's function, of that name
-    return _is_accuracy(scorer)
-
-
-def describe_scoring(search: Any, name: str) -> str:
-    """Name the scorer of a fitted search, for an error."""
-    scoring = getattr(search, "scoring", None)
-    return scoring if isinstance(scoring, str) else repr(_scorer_of(search, name))
-
-
-def _scorer_of(search: Any, name: str) -> Any:
-    scorer = getattr(search, "scorer_", getattr(search, "scoring", None))
-    if isinstance(scorer, Mapping):
-        scorer = scorer[name]
-    return get_scorer(scorer) if isinstance(scorer, str) else scorer
-
-
-def _is_accuracy(scorer: Any) -> bool:
-    """Whether a scorer is scikit-learn's accuracy, in its usual direction and unit."""
-    # The function decides; of its scorers, normalize=False and others write that out.
-    is_made_of_it = getattr(scorer, "_score_func", None) is accuracy_score
-    return is_made_of_it and repr(scorer) == repr(get_scorer("accuracy"))
-
-
-def _scores_accuracy(estimator: Any) -> bool:
-    """Whether an estimator's own ``score`` is known to be the accuracy.
-
-    It is where ``score`` is that of ``ClassifierMixin``, as it is or wrapped, and for
-    scikit-learn's classifiers, unless their ``scoring``, or the estimator that they
-    wrap, scores otherwise.
-    """
-    classes = (cls for cls in type(estimator).__mro__ if "score" in vars(cls))
-    source = next(classes, object)
-    if inspect.unwrap(vars(source).get("score", object)) is ClassifierMixin.score:
-        return True
-    if not (source.__module__.startswith("sklearn.") and is_classifier(estimator)):
-        return False
-    scoring = getattr(estimator, "scoring", None)
-    if scoring is not None:
-        return scoring == "accuracy" or _is_accuracy(scoring)
-    inner = getattr(estimator, "estimator", None)
-    return inner is None or _scores_accuracy(last_step(inner))
+    if search.scoring is None:
+        params = search.cv_results_["params"]
+        models = [last_step(search.estimator, candidate) for candidate in params]
+        known = (None, "accuracy", "loss")
+        return all(
+            is_classifier(model) and getattr(model, "scoring", None) in known
+            for model in models
+        )
+    scorer = search.scorer_
+    if isinstance(scorer, Mapping):  # of several
+        scorer = scorer["score"]
+    # Scorers are not comparable. normalize=False and other options are in the repr.
+    return repr(scorer) == repr(get_scorer("accuracy"))
 
 
 # Hyper-parameters -------------------------------------------------------------------
@@ -450,8 +377,6 @@ def _scores_accuracy(estimator: Any) -> bool:
 
 def _varied_parameters(parts: list[_Part], taken: set[str]) -> dict[str, pd.Series]:
     """Make a column for each hyper-parameter that varies; `taken` are other columns."""
-    import pandas as pd
-
     models = [model for part in parts for model in part.models]
     columns = {}
     for label, names in _labels(parts).items():

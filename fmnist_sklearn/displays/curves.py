@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ _LABELS = {
     "valid_acc": "validation accuracy",
     "dur": "duration of an epoch (s)",
 }
-# Columns of skorch's history that are not metrics.
-_NOT_METRICS = re.compile("^batches$|_batch_count$|_best$|^event_")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -88,10 +85,6 @@ class TrainingCurvesDisplay:
     metric: str = "valid_loss"
     best_epochs: Mapping[str, int] | None = None
     loss_unit: str | None = None
-    ax_: Axes = field(init=False)
-    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
-    lines_: list[Line2D] = field(init=False)
-    training_lines_: list[Line2D] = field(init=False)
 
     def plot(
         self,
@@ -127,8 +120,6 @@ class TrainingCurvesDisplay:
 
         Raises
         ------
-        TypeError
-            If `metric` is not a string.
         ValueError
             If there are no curves, or a curve in which no epoch records the metric.
         """
@@ -142,10 +133,11 @@ class TrainingCurvesDisplay:
         }
         self.ax_ = ax = new_axes() if ax is None else ax
         self.figure_ = ax.figure
-        self.lines_, self.training_lines_ = [], []
-        legend: list[tuple[Line2D, str]] = []
+        self.lines_: list[Line2D] = []
+        self.training_lines_: list[Line2D] = []
+        legend: dict[str, Line2D] = {}
         dots: list[Line2D] = []
-        kept: list[int] = []
+        kept: list[str] = []
         kind, _, quantity = self.metric.partition("_")
         training_metric = f"train_{quantity}"
         for (name, rows), color in zip(self.curves.items(), cycle(COLORS)):
@@ -153,24 +145,25 @@ class TrainingCurvesDisplay:
             kwargs = {"color": color, **(line_kw or {})}
             line = _draw_curve(ax, name, epochs, values, **kwargs)
             self.lines_.append(line)
-            legend.append((line, str(line.get_label())))
             is_recorded = any(row.get(training_metric) is not None for row in rows)
             if with_training and kind == "valid" and is_recorded:
-                legend[-1] = (line, f"{line.get_label()}, validation")
+                legend[f"{name}, validation"] = line
                 trained = _curve_points(name, rows, training_metric)
                 kwargs = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
-                dashed = _draw_curve(ax, f"{name}, training", *trained, **kwargs)
-                self.training_lines_.append(dashed)
-                legend.append((dashed, str(dashed.get_label())))
+                label = f"{name}, training"
+                legend[label] = _draw_curve(ax, label, *trained, **kwargs)
+                self.training_lines_.append(legend[label])
+            else:
+                legend[name] = line
             best = (self.best_epochs or {}).get(name)
             if mark_best and best in epochs:
                 value = values[epochs.index(best)]
                 # Above the lines, whose zorder is 2.
                 dots += ax.plot(best, value, "o", color=line.get_color(), zorder=2.1)
-                kept.append(best)
+                kept.append(str(best))
         if dots:
             word = "epoch kept" if len(kept) == 1 else "epochs kept"
-            legend.append((dots[0], f"{word}: {', '.join(map(str, kept))}"))
+            legend[f"{word}: {', '.join(kept)}"] = dots[0]
         label = _LABELS.get(self.metric, self.metric)
         if self.training_lines_:  # both are drawn: "loss"
             label = quantity
@@ -182,8 +175,7 @@ class TrainingCurvesDisplay:
         ax.grid(alpha=0.25)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        handles, labels = zip(*legend, strict=True)
-        ax.legend(handles, labels)
+        ax.legend(legend.values(), legend.keys())
         return self
 
     @classmethod
@@ -357,24 +349,19 @@ def _curve_points(
 
     Raises
     ------
-    TypeError
-        If the metric is not a string.
     ValueError
         If no epoch records the metric.
     """
-    if not isinstance(metric, str):
-        raise TypeError(
-            "metric must be the name of one metric that the epochs record, such as "
-            f"'valid_loss', got {metric!r}"
-        )
     points = [
         (row.get("epoch", number), row[metric])
         for number, row in enumerate(rows, start=1)
         if row.get(metric) is not None
     ]
     if not points:
-        keys = {str(key) for row in rows for key in row} - {"epoch"}
-        recorded = sorted(key for key in keys if not _NOT_METRICS.search(key))
+        # skorch's history also has counts, lists of batches and whether one is best.
+        recorded = sorted(
+            {key for row in rows for key in row if isinstance(row[key], float)}
+        )
         reason = (
             " A model trained without validation rows (validation_fraction=0) has no "
             "validation curve; draw metric='train_loss'."
@@ -389,10 +376,10 @@ def _curve_points(
 
 
 def _draw_curve(
-    ax: Axes, name: str, epochs: list[int], values: list[float], **line_kw: Any
+    ax: Axes, label: str, epochs: list[int], values: list[float], **line_kw: Any
 ) -> Line2D:
-    """Draw one curve, labelled with its name unless `line_kw` has a label."""
+    """Draw one curve."""
     # A line through one point is invisible.
-    marker = "o" if len(epochs) == 1 else ""
-    (line,) = ax.plot(epochs, values, **{"marker": marker, "label": name, **line_kw})
+    kwargs = {"marker": "o" if len(epochs) == 1 else "", **line_kw}
+    (line,) = ax.plot(epochs, values, label=label, **kwargs)
     return line

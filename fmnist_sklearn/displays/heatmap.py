@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from .style import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -78,10 +77,6 @@ class SearchHeatmapDisplay:
     x: str
     y: str
     score_name: str = "accuracy"
-    ax_: Axes = field(init=False)
-    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
-    im_: AxesImage = field(init=False)
-    text_: np.ndarray = field(init=False)
 
     def plot(
         self,
@@ -222,8 +217,8 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
         search = search.cv_results_
     metrics = [name for name in search if name.startswith("mean_test_")]
     known = ("mean_test_accuracy", "mean_test_score")
-    metric = next((name for name in known if name in metrics), None)
-    if metric is None:
+    metric = next((name for name in known if name in metrics), "")
+    if not metric:
         raise ValueError(
             f"search must have a single score, or one named 'accuracy'; got {metrics}. "
             "Search with scoring='accuracy' or scoring=benchmark_scoring()."
@@ -238,13 +233,13 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
     x_values, y_values = (
         _distinct(params[name] for params, _ in trials.values()) for name in (x, y)
     )
-    cells: dict[tuple[int, int], list[float]] = {}
+    total, count = np.zeros((2, len(y_values), len(x_values)))
     for params, score in trials.values():
         cell = (y_values.index(params[y]), x_values.index(params[x]))
-        cells.setdefault(cell, []).append(score)
-    grid = np.full((len(y_values), len(x_values)), math.nan)
-    for cell, scores in cells.items():
-        grid[cell] = np.mean(scores)
+        total[cell] += score
+        count[cell] += 1
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no pair was tried
+        grid = total / count
     return {
         "scores": grid,
         "x_values": x_values,
@@ -283,24 +278,21 @@ def _resource(cv_results: Mapping[str, Any]) -> str | None:
 
 def _axes(varied: list[str], x: str | None, y: str | None) -> tuple[str, str]:
     """Return the full names of the parameters along x and y."""
-    along_x, along_y = (
-        [name for name in varied if given in (name, name.rpartition("__")[2])]
-        for given in (x, y)
-    )
-    # An axis that is left out has the only other parameter.
-    if x is None and y is None:
-        along_x, along_y = varied[1:], varied[:1]
-    elif x is None:
-        along_x = [name for name in varied if name not in along_y]
-    elif y is None:
-        along_y = [name for name in varied if name not in along_x]
-    if not len(along_x) == len(along_y) == 1 or along_x == along_y:
+    full = {name.rpartition("__")[2]: name for name in varied}
+    if len(full) < len(varied):  # ambiguous: only full names are taken
+        full = {}
+    along_x, along_y = (full.get(str(name), name) for name in (x, y))
+    if len(varied) == 2:
+        # An axis that is left out has the only other parameter.
+        along_y = along_y or next(name for name in varied if name != along_x)
+        along_x = along_x or next(name for name in varied if name != along_y)
+    if along_x not in varied or along_y not in varied or along_x == along_y:
         raise ValueError(
             f"x and y must name two of the parameters that vary, {varied}, and may be "
             "left out only if exactly two vary (scores are averaged over the others); "
             f"got x={x!r}, y={y!r}."
         )
-    return along_x[0], along_y[0]
+    return along_x, along_y
 
 
 def _distinct(values: Any) -> list[Any]:

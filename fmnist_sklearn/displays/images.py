@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,9 +78,6 @@ class PredictionsDisplay:
     y_pred: Sequence[Any]
     confidence: Sequence[float]
     loss: Sequence[float] | np.ndarray
-    ax_: Axes = field(init=False)
-    axes_: np.ndarray = field(init=False)
-    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
 
     def plot(
         self,
@@ -355,9 +352,6 @@ class FiltersDisplay:
     """
 
     filters: np.ndarray
-    ax_: Axes = field(init=False)
-    axes_: np.ndarray = field(init=False)
-    figure_: Any = field(init=False)  # a Figure, or the SubFigure that holds the axes
 
     def plot(
         self,
@@ -455,14 +449,11 @@ class FiltersDisplay:
             model = fitted_model(estimator)
             check_is_fitted(model)
             if not hasattr(model, "module_"):
-                raise TypeError(
-                    "estimator must be a network, a fitted estimator with a network, "
-                    "or a Pipeline or search that ends in one; got "
-                    f"{type(model).__name__}."
-                )
+                name = type(model).__name__
+                raise TypeError(f"estimator must be or have a network; got {name}.")
             network = model.module_
-        layers = network.modules()
-        first = next(layer for layer in layers if isinstance(layer, torch.nn.Conv2d))
+        convolutions = (m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+        first = next(convolutions)
         display = cls(filters=first.weight.detach().cpu().float().numpy())
         return display.plot(ax, **plot_kw)
 

@@ -200,9 +200,6 @@ def test_curve_of_a_metric_that_is_not_recorded(lenet5):
     expected = r"only \['dur', 'train_loss', 'valid_acc', 'valid_loss'\]\.$"
     with pytest.raises(ValueError, match=expected):
         TrainingCurvesDisplay.from_estimator(lenet5, metric="accuracy")
-    for metric in (["valid_loss"], {"valid_loss"}, None, 3):
-        with pytest.raises(TypeError, match="metric must be the name of one metric"):
-            TrainingCurvesDisplay.from_estimator(lenet5, metric=metric)
     assert plt.get_fignums() == []  # no empty figure is left behind
 
 
@@ -467,7 +464,9 @@ def test_filters_of_three_channels_are_in_colour(ax):
 
 
 def test_filters_need_a_fitted_network():
-    with pytest.raises(TypeError, match=r"must be a network.* got LogisticRegression"):
+    with pytest.raises(
+        TypeError, match="must be or have a network; got LogisticRegression"
+    ):
         FiltersDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
     with pytest.raises(NotFittedError):
         FiltersDisplay.from_estimator(LeNet5Classifier())

@@ -27,7 +27,6 @@ def test_last_step_that_a_candidate_replaces():
     assert last_step(pipeline, {"model": tree}) is tree
     assert last_step(pipeline, {"model__clf": tree}) is tree
     assert last_step(pipeline, {"clf": tree}) is inner.steps[0][1]
-    assert last_step(pipeline, {"est__model__clf": tree}, "est__") is tree
 
 
 @pytest.mark.parametrize(

@@ -41,28 +41,6 @@ def test_run_progress_shows_row_fold_epoch_loss_and_time_left():
     assert "1 of 2 small: done" in shown
 
 
-def test_run_progress_predicts_the_end_from_the_epochs_that_ran(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(
-        "fmnist_sklearn.benchmark.progress.time.monotonic", lambda: now[0]
-    )
-    works = [Work(name, n_epochs=100) for name in ("cached", "stopped", "next")]
-    with RunProgress(works, console=terminal()) as progress:
-        (task,) = progress._bar.tasks
-        progress.begin_work(0)
-        progress.begin_fit()  # and no epoch: it was read from a cache
-        progress.end_work("as before")
-        assert task.completed == 100
-        assert task.fields["end"] is None
-        progress.begin_work(1)
-        progress.begin_fit()
-        now[0] = 20.0
-        progress.end_epoch(1, 1.0)
-        progress.end_work("stopped early")  # the other 99 were not fast
-        assert task.completed == 200
-        assert task.fields["end"] == 20.0 + 100 * 20.0
-
-
 def test_run_progress_follows_fits_without_a_trace_in_the_estimator(X, y, quick):
     net = LeNet5Classifier(**quick)
     with RunProgress([Work("net", 2, n_fits=3)], console=terminal()) as progress:
