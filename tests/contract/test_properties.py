@@ -389,22 +389,6 @@ def uses(draw):
 # What must hold
 
 
-def check_use(use):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            getattr(use.net, use.method)(use.X, use.y, **use.options)
-        except (ValueError, TypeError) as error:
-            check_message(error)
-            if use.verdict == GOOD:
-                raise
-        else:
-            assert use.verdict != BAD, "this should have been refused"
-            check_fitted(use)
-    for warning in caught:
-        check_warning(warning)
-
-
 def check_message(error):
     assert len(str(error)) > 20, repr(error)
 
@@ -450,13 +434,9 @@ def check_predictions(net, X):
     assert np.array_equal(labels, net.classes_[probabilities.argmax(1)])
 
 
-N_DRAWS = int(os.environ.get("PROPERTY_DRAWS", "150"))
-SEED = int(os.environ.get("PROPERTY_SEED", "0"))
-
-
-@seed(SEED)
+@seed(int(os.environ.get("PROPERTY_SEED", "0")))
 @settings(
-    max_examples=N_DRAWS,
+    max_examples=int(os.environ.get("PROPERTY_DRAWS", "150")),
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -464,4 +444,16 @@ SEED = int(os.environ.get("PROPERTY_SEED", "0"))
 )
 @given(uses())
 def test_fit_works_or_is_refused(use):
-    check_use(use)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            getattr(use.net, use.method)(use.X, use.y, **use.options)
+        except (ValueError, TypeError) as error:
+            check_message(error)
+            if use.verdict == GOOD:
+                raise
+        else:
+            assert use.verdict != BAD, "this should have been refused"
+            check_fitted(use)
+    for warning in caught:
+        check_warning(warning)
