@@ -4,8 +4,7 @@ Their ``forward`` calls PyTorch's layers one after another. ``fast.py`` has what
 training and prediction call instead while the layers are as built.
 """
 
-from .layer_table import layer_table
-from .layers import Dropout, ImageShape, reset_parameters
+from .layers import Dropout, ImageShape, layer_table, reset_parameters
 from .lenet5 import LeNet5
 from .minivgg import MiniVGG
 
