@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from itertools import takewhile
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -57,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         With status 2, for arguments that do not parse; with 0, for ``--help`` and
         ``--version``; with 141, if stdout was closed, as after ``| head``.
     """
-    with escape_unencodable(sys.stdout), warnings.catch_warnings():
+    escape_unencodable(sys.stdout)
+    with warnings.catch_warnings():
         warnings.filterwarnings("default", category=UserWarning)
         warnings.showwarning = _show_warning
         try:
@@ -445,23 +445,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and exit with status 2 at the first unknown argument.
 
-        argparse leaves that to the top-level parser, which shows its own usage, and
-        reports missing arguments first, which may only be misspelt.
+        argparse leaves that to the top-level parser, which shows its own usage.
         """
-        args = sys.argv[1:] if args is None else list(args)
-        # Arguments after the name of a command belong to the parser of the command.
-        own = args
-        if self._subparsers:
-            own = takewhile(lambda arg: arg.startswith("-"), args)
-        for arg in takewhile(lambda arg: arg != "--", own):
-            name = arg.partition("=")[0]
-            if arg.startswith("--") and name not in self._option_string_actions:
-                near = get_close_matches(name, self._option_string_actions, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                self.error(f"unrecognized arguments: {arg}{hint}")
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            name = unknown[0].partition("=")[0]
+            near = get_close_matches(name, self._option_string_actions, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed, unknown
 
 

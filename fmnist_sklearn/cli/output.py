@@ -9,9 +9,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,9 +150,8 @@ def print_table(table: pd.DataFrame) -> None:
             print_line(f"  {header.ljust(width)}  {cell}")
 
 
-@contextmanager
-def escape_unencodable(stream: TextIO | None) -> Iterator[None]:
-    """Write any text to a stream, whatever its encoding.
+def escape_unencodable(stream: IO[Any] | None) -> None:
+    """Have a stream write any text, whatever its encoding.
 
     The bytes of a file name that is not UTF-8 are written unchanged; other characters
     that the encoding lacks are written as escapes.
@@ -162,20 +160,9 @@ def escape_unencodable(stream: TextIO | None) -> Iterator[None]:
     ----------
     stream : text file or None
         Such as sys.stdout. A stream that does not encode its text is left unchanged.
-
-    Yields
-    ------
-    None
     """
-    if not isinstance(stream, io.TextIOWrapper):
-        yield
-        return
-    errors = stream.errors
-    stream.reconfigure(errors="bytes_or_escapes")
-    try:
-        yield
-    finally:
-        stream.reconfigure(errors=errors)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="bytes_or_escapes")
 
 
 def _encode_next(error: UnicodeError) -> tuple[bytes, int]:

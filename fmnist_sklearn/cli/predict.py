@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import math
@@ -12,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TextIO, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from ..photos.folder import (
     progress_bar,
     read_pictures,
 )
-from ..storage import atomic_write, bounded, check_regular, open_regular
+from ..storage import atomic_write, bounded, check_regular
 from .output import escape_unencodable, print_line, print_notice, printable
 
 UNSURE = "unsure"  # instead of a label that is not probable enough
@@ -102,11 +101,7 @@ def predict_files(
         predictions = run.predict(inputs)
         prints_to_terminal = out is None and sys.stdout and sys.stdout.isatty()
         if not prints_to_terminal and sys.stderr and sys.stderr.isatty():
-            total = None
-            if not any(map(_is_array_file, inputs)):
-                # Errors are reported when the inputs are read.
-                total = sum(1 for _ in _list_pictures(inputs, lambda text: None))
-            predictions = progress_bar(predictions, total)
+            predictions = progress_bar(predictions, None)
         for line in format_predictions(
             predictions,
             estimator.classes_,
@@ -132,11 +127,8 @@ def _open_output(
     existing = filter(os.path.exists, read) if os.path.isfile(out) else ()
     if any(os.path.samefile(out, path) for path in existing):
         raise ValueError(f"--out names a file that is to be read: {out}")
-    # A text file, like any that is opened with mode "w".
-    with (
-        atomic_write(out, "w", encoding="utf-8") as file,
-        escape_unencodable(cast(TextIO, file)),
-    ):
+    with atomic_write(out, "w", encoding="utf-8") as file:
+        escape_unencodable(file)
         yield lambda line: file.write(line + "\n")
 
 
@@ -175,15 +167,19 @@ class _Run:
     def _predict_batches(self, batches: Iterable[Batch]) -> Iterator[Prediction]:
         for sources, X in batches:
             with warnings.catch_warnings():
-                # The names of columns, if any, were compared by _pixel_columns.
-                warnings.filterwarnings("ignore", message="X does not have valid feat")
+                # Rows without names are fine, and so are names that fit did not see.
+                warnings.filterwarnings("ignore", message="X .* feature names")
                 probabilities = self.estimator.predict_proba(X)
             for (path, row), of_classes in zip(sources, probabilities, strict=True):
                 yield Prediction(path, row, of_classes)
 
     def _read_pictures(self, inputs: Iterable[str]) -> Iterator[Batch]:
         """Read batches of pictures with all cores, and report the unreadable ones."""
-        paths = _list_pictures(inputs, self.report)
+        # Folders are listed one at a time, when their turn comes.
+        paths = itertools.chain.from_iterable(
+            list_pictures(path, self.report) if os.path.isdir(path) else [path]
+            for path in inputs
+        )
         while chunk := list(itertools.islice(paths, self.batch_size)):
             with warnings.catch_warnings():
                 warnings.simplefilter("always")
@@ -215,45 +211,27 @@ class _Run:
             yield [(path, start + i) for i in range(len(X))], X
 
     def _read_csv(self, path: str) -> Iterator[Batch]:
-        with open_regular(path) as file:
-            # At most 40 characters for each number: no line can fill the memory.
-            lines = _read_lines(file, 40 * (self.estimator.n_features_in_ + 2))
-            first = next(lines, None)
-            if first is None:
-                raise ValueError("the file is empty")
-            cells = next(csv.reader([first]))
-            columns = None  # all
-            if _is_header(cells):
-                columns = _pixel_columns(cells, self.estimator)
-            else:
-                lines = itertools.chain([first], lines)
-            start = 0
-            while chunk := list(itertools.islice(lines, self.batch_size)):
-                try:
-                    rows = np.loadtxt(
-                        chunk,
-                        delimiter=",",
-                        comments=None,
-                        quotechar='"',
-                        ndmin=2,
-                        usecols=columns,
-                    )
-                except ValueError as error:
-                    last = start + len(chunk) - 1
-                    raise ValueError(f"in rows {start} to {last}: {error}") from error
-                yield [(path, start + i) for i in range(len(rows))], rows
+        import pandas as pd  # for this kind of file only
+
+        check_regular(path)
+        options: Any = {"encoding": "utf-8-sig", "index_col": False}
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, **options)
+        has_names = _is_header(first.iloc[0].dropna().tolist())
+        options["header"] = 0 if has_names else None
+        start = 0
+        with pd.read_csv(path, chunksize=self.batch_size, **options) as frames:
+            for frame in frames:
+                if has_names and frame.shape[1] > self.estimator.n_features_in_:
+                    # "label" is the true class, and pandas writes row numbers under an
+                    # empty name.
+                    kept = frame.columns.str.strip().str.lower() != "label"
+                    kept &= ~frame.columns.str.startswith("Unnamed:")
+                    frame = frame.loc[:, kept]
+                rows = frame.astype(float)
+                # With names, which predict_proba compares with those of fit.
+                X = rows if has_names else rows.to_numpy()
+                yield [(path, start + i) for i in range(len(rows))], X
                 start += len(rows)
-
-
-def _list_pictures(
-    inputs: Iterable[str], report: Callable[[str], object]
-) -> Iterator[str]:
-    """Yield pictures, and those in folders, which are listed one at a time."""
-    for path in inputs:
-        if os.path.isdir(path):
-            yield from list_pictures(path, report)
-        else:
-            yield path
 
 
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
@@ -265,15 +243,6 @@ def _is_array_file(path: str) -> bool:
     return path.lower().endswith((".csv", ".npy"))
 
 
-def _read_lines(file: Any, limit: int) -> Iterator[str]:
-    """Yield the lines of a file that are not empty, each shorter than a limit."""
-    while line := file.readline(limit):
-        if len(line) == limit:
-            raise ValueError(f"a line has {limit:,} characters or more")
-        if line.strip():
-            yield line.decode("utf-8-sig")
-
-
 def _is_header(cells: list[str]) -> bool:
     """Whether the first line names the columns: with text, or with 0, 1, 2, ..."""
     try:
@@ -281,22 +250,6 @@ def _is_header(cells: list[str]) -> bool:
     except ValueError:
         return True
     return len(numbers) > 2 and numbers == list(range(len(numbers)))
-
-
-def _pixel_columns(names: list[str], estimator: ImageClassifier) -> list[int]:
-    """Return the indices of the columns with pixels, whose names are checked."""
-    kept = list(range(len(names)))
-    if len(names) > estimator.n_features_in_:
-        # pandas writes row numbers under an empty name; "label" is the true class.
-        kept = [i for i in kept if names[i].strip().lower() not in ("", "label")]
-    fitted = getattr(estimator, "feature_names_in_", None)
-    if fitted is not None and [names[i] for i in kept] != fitted.tolist():
-        raise ValueError(
-            f"its columns are {bounded([names[i] for i in kept][:3])} ..., but the "
-            f"model was fitted on {bounded(fitted[:3].tolist())} ...; names and order "
-            "must be the same"
-        )
-    return kept
 
 
 # Preparation ------------------------------------------------------------------------

@@ -144,8 +144,9 @@ def test_predict_compares_names_of_columns(X, y, quick, folder, capsys):
     found = [each["probability"] for each in json.loads(out)]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     (line,) = err.splitlines()
-    assert line.startswith("fmnist-sklearn: error: turned.csv: its columns are")
-    assert line.endswith("names and order must be the same")
+    assert line.startswith(
+        "fmnist-sklearn: error: turned.csv: The feature names should"
+    )
 
 
 class Evil:
@@ -156,11 +157,12 @@ class Evil:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.csv", b"", "x.csv: the file is empty"),
+        ("x.csv", b"", "No columns to parse from file"),
         ("x.csv", b"1,2,3\n", "X has 3 features, .* 784"),
         ("x.csv", b"a,b\n1,2\n", "X has 2 features, .* 784"),
-        ("x.csv", b"1" * 40_000, "a line has 31,440 characters"),
-        ("x.csv", b"1,2\n1,x\n", "in rows 0 to 1: could not convert"),
+        ("x.csv", b"1,2\n1,x\n", "could not convert string to float: 'x'"),
+        ("x.csv", b"1,2\n1,2,3\n", "Expected 2 fields in line 2, saw 3"),
+        ("x.csv", b"," + b",".join([b"1"] * 783) + b"\n", "NaN"),
         ("x.csv", b"\xff\xfe1\x00,\x002\x00", "decode"),
         ("x.csv", b",".join([b"nan"] * 784) + b"\n", "NaN"),
         ("x.csv", None, "x.csv: is a device or FIFO, expected a regular file"),
