@@ -8,7 +8,6 @@ server could block a process for ever or fill the disk.
 from __future__ import annotations
 
 import gzip
-import logging
 import os
 import threading
 import time
@@ -55,8 +54,6 @@ _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 # From read_files to the caller of fetch_fashion_mnist, past the wrapper that validates
 # its parameters.
 _STACKLEVEL = 4
-
-logger = logging.getLogger(__name__)
 
 
 # Local files ------------------------------------------------------------------------
@@ -229,14 +226,7 @@ def _download_file(
             )
             time.sleep(delay * 2 ** (attempt - 1))
         for mirror in MIRRORS:
-            if mirror.startswith("http:") and MIRRORS[0].startswith("https:"):
-                warnings.warn(
-                    f"{name} is not available over https ({failures[-1]}); trying "
-                    f"{mirror}, whose content is verified too.",
-                    stacklevel=_STACKLEVEL + 2,
-                )
             url = f"{mirror}/{name}.gz"
-            logger.info("Downloading %s", url)
             try:
                 with gzip.open(BytesIO(_read_url(url))) as stream:
                     return _read_verified(stream, name), mirror

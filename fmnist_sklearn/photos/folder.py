@@ -512,7 +512,7 @@ def describe_error(path: str, error: BaseException | str) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
-    return text if text.startswith(path) else f"{path}: {text}"
+    return text if text.startswith(path) else f"{path}: {bounded(text)}"
 
 
 def as_paths(paths: object) -> list[str]:

@@ -13,7 +13,7 @@ from fmnist_sklearn.datasets import (
     load_fashion_mnist_sample,
 )
 
-from .tools import FULL_DATA, corrupt, needs_full_data
+from .tools import FULL_DATA, needs_full_data
 
 
 @pytest.mark.parametrize(
@@ -107,22 +107,6 @@ def test_pandas_is_imported_for_frames_only(monkeypatch):
         load_fashion_mnist_sample(as_frame=True)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "bad is not an IDX file"),
-        (b"\0\0\x08", "bad is not an IDX file"),
-        (b"\0\0\x09\x01\0\0\0\x01x", "bad is not an IDX file"),
-        (b"\0\0\x08\x02\0\0\0\x01", "bad is not an IDX file"),
-        (b"\0\0\x08\x01\0\0\0\x02x", r"bad has 1 bytes of data for shape \[2\]"),
-        (b"\0\0\x08\x01\0\0\0\x02xyz", r"bad has 3 bytes of data for shape \[2\]"),
-    ],
-)
-def test_parse_idx_of_other_files(content, message):
-    with pytest.raises(ValueError, match=message):
-        fashion_mnist.parse_idx(content, "bad")
-
-
 @needs_full_data
 def test_full_data():
     bunch = fetch_fashion_mnist(subset="all", download_if_missing=False)
@@ -133,14 +117,6 @@ def test_full_data():
 
 
 # The sample -------------------------------------------------------------------------
-
-
-def test_sample_that_is_damaged(monkeypatch, tmp_path):
-    content = (fashion_mnist.DATA / fashion_mnist.SAMPLE).read_bytes()
-    (tmp_path / fashion_mnist.SAMPLE).write_bytes(corrupt(content))
-    monkeypatch.setattr(fashion_mnist, "DATA", tmp_path)
-    with pytest.raises(OSError, match=r"npz is damaged: .* Reinstall fmnist-sklearn"):
-        load_fashion_mnist_sample()
 
 
 def test_sample_ships_with_its_licence():
