@@ -61,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.filterwarnings("default", category=UserWarning)
         warnings.showwarning = _show_warning
         try:
-            return _run(argv)
+            try:
+                options = vars(make_parser().parse_args(argv))
+                return options.pop("command")(**options)
+            finally:
+                flush_output()
         except KeyboardInterrupt:
             print_notice("interrupted", start="\n")
             return _INTERRUPTED
@@ -72,14 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 message = where + error.strerror
             print_notice(f"error: {message}")
             return 1
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    try:
-        options = vars(make_parser().parse_args(argv))
-        return options.pop("command")(**options)
-    finally:
-        flush_output()
 
 
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
@@ -162,8 +158,6 @@ def _fit(
     from ..persistence import save_model
     from ..storage import check_writable
 
-    if out.is_dir() or not out.parent.is_dir():
-        raise ValueError(f"--out must name a file in a folder that exists: {out}")
     check_writable(out)  # an error before hours of training rather than after
     estimator = find_model(model).make(
         recipe, batch_size=batch_size, random_state=options.get("seed", 0)

@@ -20,7 +20,6 @@ from ..estimators import ImageClassifier
 from ..persistence import load_model_and_preparation
 from ..photos.folder import (
     NO_CLOTHING,
-    being_read,
     describe_error,
     list_pictures,
     progress_bar,
@@ -181,12 +180,9 @@ class _Run:
             for path in inputs
         )
         while chunk := list(itertools.islice(paths, self.batch_size)):
-            with warnings.catch_warnings():
-                warnings.simplefilter("always")
-                warnings.showwarning = _show_warning
-                images, errors = read_pictures(
-                    chunk, self.estimator.image_shape_, self.prepare
-                )
+            images, errors = read_pictures(
+                chunk, self.estimator.image_shape_, self.prepare
+            )
             for message in errors.values():
                 self.report(message)
             if self.factor != 1:
@@ -232,11 +228,6 @@ class _Run:
                 X = rows if has_names else rows.to_numpy()
                 yield [(path, start + i) for i in range(len(rows))], X
                 start += len(rows)
-
-
-def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
-    """Print a warning of Pillow with the picture; called in the thread that reads."""
-    print_notice(f"warning: {describe_error(being_read.path, str(message))}")
 
 
 def _is_array_file(path: str) -> bool:

@@ -8,6 +8,7 @@ server could block a process for ever or fill the disk.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import threading
 import time
@@ -23,7 +24,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, build_opener
 
-from ..storage.files import atomic_write, file_lock, sha256
+from ..storage.files import atomic_write, file_lock
 
 # SHA-256 and name of each file, images before labels. Hashes are of the decompressed
 # files, which do not depend on the compressor.
@@ -163,7 +164,7 @@ def _read_file(folder: Path, name: str, is_cache: bool) -> bytes:
 
 def _read_verified(stream: BufferedIOBase, name: str) -> bytes:
     content = stream.read(MAX_BYTES)  # a small file could unpack to something huge
-    if (digest := sha256(content)) != FILES[name]:
+    if (digest := hashlib.sha256(content).hexdigest()) != FILES[name]:
         raise ValueError(f"its SHA-256 is {digest}, expected {FILES[name]}")
     return content
 

@@ -6,7 +6,6 @@ import itertools
 import math
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -400,10 +399,6 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
 # Reading ---------------------------------------------------------------------------
 
-# ``being_read.path`` is the picture that the current thread reads. The warnings of
-# Pillow do not name the file, and are issued in that thread.
-being_read = threading.local()
-
 
 def read_pictures(
     paths: Sequence[str],
@@ -446,7 +441,6 @@ def read_pictures(
     check_preparation(image_shape, prepare)
 
     def read(path: str) -> np.ndarray | str:
-        being_read.path = path
         try:
             image = read_photo(path, image_shape, prepare)
         except (OSError, ValueError) as error:

@@ -5,9 +5,7 @@ from .files import (
     atomic_write,
     check_regular,
     check_writable,
-    file_lock,
     open_regular,
-    sha256,
 )
 from .fit_cache import FitCache, fit_key
 
@@ -18,10 +16,8 @@ __all__ = [
     "bounded",
     "check_regular",
     "check_writable",
-    "file_lock",
     "fit_key",
     "open_regular",
     "read_container",
-    "sha256",
     "write_container",
 ]

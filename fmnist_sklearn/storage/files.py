@@ -1,9 +1,8 @@
-"""Atomic writes, hashes and locks: what every file we write needs."""
+"""Atomic writes and locks: what every file we write needs."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import socket
 import stat
@@ -200,11 +199,6 @@ def clear_temporaries(folder: str | os.PathLike[str]) -> None:
                 file = stack.enter_context(open_regular(path))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
-
-
-def sha256(content: bytes) -> str:
-    """Return the SHA-256 of `content` as 64 hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager

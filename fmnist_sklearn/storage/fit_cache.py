@@ -18,7 +18,6 @@ from .container import read_container, write_container
 from .files import clear_temporaries, file_lock
 
 _FOLDER = "fmnist_sklearn"  # inside the folder given, as joblib.Memory has "joblib"
-_DEFAULT_MAX_BYTES = 4_000_000_000
 _LONGEST_WAIT_S = 3600.0
 
 
@@ -63,7 +62,7 @@ class FitCache:
     """
 
     path: str | os.PathLike[str]
-    max_bytes: int = _DEFAULT_MAX_BYTES
+    max_bytes: int = 4_000_000_000
 
     def __post_init__(self) -> None:
         """Check the size."""

@@ -145,14 +145,11 @@ def test_fit_checks_before_training_that_it_can_write(tmp_path, monkeypatch, cap
     monkeypatch.setattr("fmnist_sklearn.benchmark.load_data", load_data)
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
-    for out in ("fifo", "n" * 300, "loop"):
+    for out in ("fifo", "n" * 300, "loop", ".", "missing/file"):
         path = str(tmp_path / out)
         assert main(["fit", "lenet5", "--data", "sample", "--out", path]) == 1
         assert path in errors(capsys)
     assert sorted(os.listdir(tmp_path)) == ["fifo", "loop"]
-    for path in (tmp_path, tmp_path / "missing" / "file"):
-        assert main(["fit", "lenet5", "--out", str(path)]) == 1
-        assert "--out must name a file in a folder that exists" in errors(capsys)
 
 
 def test_benchmark_without_the_full_data_uses_the_sample(
@@ -321,7 +318,7 @@ def test_predict_reports_pillows_warnings(model_file, picture, monkeypatch, caps
     assert main(["predict", model_file, picture("a.png")]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("a.png\t")
-    assert captured.err.startswith("fmnist-sklearn: warning: a.png: Image size (784 ")
+    assert captured.err.startswith("fmnist-sklearn: warning: Image size (784 pixels)")
 
 
 # Errors and help ----------------------------------------------------------------------

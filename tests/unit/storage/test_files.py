@@ -17,7 +17,6 @@ from fmnist_sklearn.storage.files import (
     check_writable,
     file_lock,
     open_regular,
-    sha256,
 )
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="not on Windows")
@@ -262,14 +261,7 @@ def test_temporary_that_was_removed_before_its_lock_is_made_again(
     assert (tmp_path / "a").read_bytes() == b"content"
 
 
-# Hashes and locks
-
-
-def test_sha256():
-    # The example in FIPS 180-2.
-    assert sha256(b"abc") == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
+# Locks
 
 
 HOLDS = """
