@@ -492,7 +492,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         """Build the parts of the net where they are new, and train."""
         factors = weights_of_classes(self.class_weight, self.classes_, rows.labels)
         train = normalise_weights(train, factors)
-        valid = normalise_weights(valid, factors, purpose="validate on")
+        valid = normalise_weights(valid, factors)
         fresh = not before.in_place
         if fresh:
             self.initialize()

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -102,9 +101,7 @@ def weights_as_float32(weights: np.ndarray) -> np.ndarray:
     return np.ldexp(weights, -exponent).astype(np.float32)
 
 
-def normalise_weights(
-    dataset: Any, class_weights: Any = None, *, purpose: str = "train on"
-) -> Any:
+def normalise_weights(dataset: Any, class_weights: Any = None) -> Any:
     """Scale the weights of a part to mean 1, so that ``lr`` keeps its meaning.
 
     Parameters
@@ -113,8 +110,6 @@ def normalise_weights(
         Anything else is returned as it is.
     class_weights : array-like of shape (n_classes,), optional
         Factors of the weights, by class.
-    purpose : str, default="train on"
-        What the rows are for, in the error.
 
     Raises
     ------
@@ -134,7 +129,7 @@ def normalise_weights(
     part = weights if indices is None else weights[indices.to(weights.device)]
     if not part.any():
         raise ValueError(
-            f"class_weight leaves no weight to any of the rows to {purpose}"
+            "class_weight leaves no weight to any of the rows to train or validate on"
         )
     return _replace(dataset, weights=weights / part.mean())
 
@@ -150,14 +145,10 @@ def with_soft_targets(dataset: Any, soft_targets: Tensor) -> Any:
         In their order.
     """
     base, rows = resolve_subset(dataset)
-    soft_targets = soft_targets.to(base.images.device)
-    if rows is not None:
-        of_rows, soft_targets = (
-            soft_targets,
-            soft_targets.new_zeros((len(base), soft_targets.shape[1])),
-        )
-        soft_targets[rows.to(soft_targets.device)] = of_rows
-    return _replace(dataset, soft_targets=soft_targets)
+    device = base.images.device
+    of_all = soft_targets.new_zeros((len(base), soft_targets.shape[1]), device=device)
+    of_all[slice(None) if rows is None else rows.to(device)] = soft_targets.to(device)
+    return _replace(dataset, soft_targets=of_all)
 
 
 # The split ---------------------------------------------------------------------
@@ -200,8 +191,7 @@ def split_rows(
         )
     if not shuffle:
         return np.arange(n_valid, n), np.arange(n_valid)
-    counts = np.bincount(y)
-    counts = counts[counts > 0]
+    _, counts = np.unique(y, return_counts=True)
     if counts.min() >= 2 and len(counts) <= min(n_valid, n - n_valid):
         splitter = StratifiedShuffleSplit(
             n_splits=1, test_size=n_valid, random_state=seed
@@ -511,21 +501,6 @@ class LoadedBatches:
 
 
 # Losses of rows -----------------------------------------------------------------
-
-
-class CrossEntropy(torch.nn.CrossEntropyLoss):
-    """PyTorch's cross-entropy, which also gives the loss of each row."""
-
-    def of_rows(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of each row, of shape (n,), before any reduction."""
-        return F.cross_entropy(
-            logits,
-            targets,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction="none",
-            label_smoothing=self.label_smoothing,
-        )
 
 
 def batch_loss(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..modules import Dropout
 from ..modules.fast import calls_forward_only
-from .batches import Batch, BatchIterator, CrossEntropy, EpochTotals, resolve_subset
+from .batches import Batch, BatchIterator, EpochTotals, resolve_subset
 from .callbacks import LRSchedule, WeightAverage
 from .device import sent, state_tensors
 
@@ -128,7 +128,7 @@ def _reasons(run: Any, batches: Any) -> Iterator[str]:
         # What these two do after a batch, `Updates` does.
         if type(listener) not in (LRSchedule, WeightAverage):
             yield f"{type(listener).__name__} listens to batches"
-    if type(net.criterion_) is not CrossEntropy:
+    if type(net.criterion_) is not nn.CrossEntropyLoss:
         yield f"the criterion is a {type(net.criterion_).__name__}"
     if type(batches) is not BatchIterator:
         yield "iterator_train is given"

@@ -36,18 +36,14 @@ def resolve_device(device: Any) -> torch.device:
         raise ValueError(
             f"device must be 'auto' or a name that torch.device knows, got {device!r}"
         ) from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r} needs a CUDA device, but PyTorch finds none here; "
-            "use device='auto' or device='cpu'"
-        )
     try:
         torch.empty(0, device=resolved).cpu()
     # A missing back-end raises AssertionError, ImportError or AttributeError, among
     # others.
     except Exception as error:
         raise ValueError(
-            f"device={device!r} cannot hold a network here; use device='auto'"
+            f"device={device!r} is not available here, or cannot hold data; use "
+            "device='auto' or device='cpu'"
         ) from error
     return resolved
 

@@ -19,7 +19,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
 from skorch.history import History
 from skorch.utils import is_dataset
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 
 from ..modules import reset_parameters
@@ -28,7 +28,6 @@ from .augment import make_augment, mixup_strength
 from .batches import (
     Batch,
     BatchIterator,
-    CrossEntropy,
     EpochTotals,
     ImageDataset,
     LoadedBatches,
@@ -41,12 +40,7 @@ from .loop import Training
 
 DEFAULT_PATIENCE = 10
 
-_FUSED_OPTIMIZERS = (
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.SGD,
-    torch.optim.Adagrad,
-)
+_FUSED_OPTIMIZERS = (optim.Adam, optim.AdamW, optim.SGD, optim.Adagrad)
 
 
 class Seeds:
@@ -104,7 +98,7 @@ class TrainingNet(NeuralNetClassifier):
     # What a skorch net is before its first fit. skorch's constructor sets these on the
     # instance, which scikit-learn's contract forbids; a fit puts its own before them.
     module: Any = None
-    criterion: Any = CrossEntropy
+    criterion: Any = nn.CrossEntropyLoss
     dataset = ImageDataset
     predict_nonlinearity = "auto"
     compile = False
@@ -297,7 +291,7 @@ class TrainingNet(NeuralNetClassifier):
             "label_smoothing": self.label_smoothing,
             **self.get_params_for("criterion"),
         }
-        if not issubclass(self.criterion, CrossEntropy):
+        if self.criterion is not nn.CrossEntropyLoss:
             kwargs["reduction"] = "none"
         self.criterion_ = self.criterion(**kwargs).to(self.device_)
         return self
@@ -476,12 +470,20 @@ class TrainingNet(NeuralNetClassifier):
             Sample weights, of mean 1 over the whole part.
         """
         y_true = torch.as_tensor(y_true, device=self.device_).long()
+        criterion = self.criterion_
         if not training:
             losses = F.cross_entropy(y_pred, y_true, reduction="none")
-        elif isinstance(self.criterion_, CrossEntropy):
-            losses = self.criterion_.of_rows(y_pred, y_true)
+        elif type(criterion) is nn.CrossEntropyLoss:  # which gives the mean itself
+            losses = F.cross_entropy(
+                y_pred,
+                y_true,
+                weight=criterion.weight,
+                ignore_index=criterion.ignore_index,
+                reduction="none",
+                label_smoothing=criterion.label_smoothing,
+            )
         else:  # built with reduction="none"
-            losses = self.criterion_(y_pred, y_true)
+            losses = criterion(y_pred, y_true)
         return batch_loss(losses, weights)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """On a CUDA device: the cases that other tests simulate, and captured steps."""
 
 import pickle
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,11 @@ class Listens(Callback):
         pass
 
 
-def test_device_auto_is_the_gpu(X, y, quick, kind):
-    net = kind(**quick | {"max_epochs": 1}).fit(X, y)
-    assert net.device_.type == "cuda"
-    assert net.steps_ == "captured"
-    assert {p.device.type for p in net.module_.parameters()} == {"cuda"}
-    assert net.predict_proba(X).shape == (240, 10)
-
-
-def test_random_state_settles_the_bits(X, y, quick, kind, same_predictions):
+def test_fit_is_on_the_gpu_and_repeats_its_bits(X, y, quick, kind, same_predictions):
     nets = [kind(**quick | {"max_epochs": 1}).fit(X, y) for _ in range(2)]
+    for net in nets:
+        assert (net.device_.type, net.steps_) == ("cuda", "captured")
+        assert {p.device.type for p in net.module_.parameters()} == {"cuda"}
     assert same_predictions(*nets, X)
 
 
@@ -180,55 +176,41 @@ class Raises(Callback):
             raise self.error
 
 
+# Parameters, the error, and how many epochs are kept.
 ENDS = {
-    "as planned": ({}, None),
-    "early": ({"lr": 1e-12, "patience": 1, "ema_decay": None}, None),
-    "by Ctrl-C": ({"callbacks": [Raises(KeyboardInterrupt)]}, KeyboardInterrupt),
-    "by a callback": ({"callbacks": [Raises(ZeroDivisionError)]}, ZeroDivisionError),
-    "by NaN": ({"lr": 1e30}, ValueError),
+    "as planned": ({}, None, {4}),
+    "early": ({"lr": 1e-12, "patience": 1, "ema_decay": None}, None, {2, 3}),
+    "by Ctrl-C": ({"callbacks": [Raises(KeyboardInterrupt)]}, KeyboardInterrupt, {2}),
+    "by a callback": (
+        {"callbacks": [Raises(ZeroDivisionError)]},
+        ZeroDivisionError,
+        {0},
+    ),
+    "by NaN": ({"lr": 1e30}, ValueError, {0}),
 }
 
 
-def fit_until(end, X, y, quick, kind):
-    """Fit until it ends in one of the ways; return the number of epochs kept."""
-    params, error = ENDS[end]
-    net = kind(**quick | {"max_epochs": 4, "batch_size": 16} | params)
-    if error is None:
-        net.fit(X, y)
-    else:
-        with pytest.raises(error):
+@pytest.mark.parametrize("end", ENDS)
+def test_fit_leaves_nothing_however_it_ends(X, y, quick, kind, end):
+    params, error, n_epochs = ENDS[end]
+    settings = quick | {"max_epochs": 4, "batch_size": 16} | params
+
+    def fit():
+        net = kind(**settings)
+        with nullcontext() if error is None else pytest.raises(error):
             net.fit(X, y)
-    return net.n_iter_ if net.__sklearn_is_fitted__() else 0
+        return net.n_iter_ if net.__sklearn_is_fitted__() else 0
 
-
-@pytest.mark.parametrize(
-    ("end", "n_epochs"),
-    [
-        ("as planned", {4}),
-        ("early", {2, 3}),
-        ("by Ctrl-C", {2}),
-        ("by a callback", {0}),
-        ("by NaN", {0}),
-    ],
-)
-def test_fit_leaves_nothing_however_it_ends(X, y, quick, kind, end, n_epochs):
     n_failed = len(cuda_graph._unfinished)  # by other tests
-    assert fit_until(end, X, y, quick, kind) in n_epochs
+    assert fit() in n_epochs
     used = []
     for _ in range(5):
-        fit_until(end, X, y, quick, kind)
+        fit()
         used.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
     assert used[-1] == used[1]
     assert len(cuda_graph._unfinished) == n_failed
     assert {len(idle) for idle in device._idle_streams.values()} == {device._N_STREAMS}
     assert not cuda_graph._capture_lock.locked()
-
-
-def test_shared_copies_hold_equal_data_once():
-    values = torch.arange(12, dtype=torch.uint8)
-    first = device.shared_copy(values, torch.device("cuda"))
-    assert device.shared_copy(values.clone(), torch.device("cuda")) is first
-    assert torch.equal(first.cpu(), values)
 
 
 def test_predict_is_as_in_small_batches(X, y, quick, kind, float32):
@@ -237,13 +219,3 @@ def test_predict_is_as_in_small_batches(X, y, quick, kind, float32):
     expected = net.predict_proba(rows)
     net.set_params(iterator_valid__batch_size=160)
     np.testing.assert_allclose(net.predict_proba(rows), expected, atol=1e-5)
-
-
-def test_grid_search_shares_the_gpu(X, y, quick):
-    from sklearn.model_selection import GridSearchCV
-
-    grid = {"lr": [0.003, 0.01], "random_state": [0, 1]}
-    nets = GridSearchCV(MiniVGGClassifier(**quick), grid, cv=2, n_jobs=4, refit=False)
-    with parallel_config(backend="threading"):
-        nets.fit(X, y)
-    assert np.isfinite(nets.cv_results_["mean_test_score"]).all()

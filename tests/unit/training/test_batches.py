@@ -7,7 +7,6 @@ from fmnist_sklearn.training.augment import make_augment
 from fmnist_sklearn.training.batches import (
     Batch,
     BatchIterator,
-    CrossEntropy,
     ImageDataset,
     batch_loss,
     is_resident,
@@ -158,20 +157,6 @@ def test_is_resident():
 
 
 # Losses
-
-LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [1.0, 1.0, 1.0]])
-TARGETS = torch.tensor([0, 2, 1])
-
-
-@pytest.mark.parametrize(
-    "kwargs", [{}, {"label_smoothing": 0.2}, {"weight": torch.tensor([1.0, 2.0, 3.0])}]
-)
-def test_cross_entropy_of_rows_is_pytorch_s(kwargs):
-    criterion = CrossEntropy(**kwargs)
-    expected = torch.nn.CrossEntropyLoss(**kwargs, reduction="none")(LOGITS, TARGETS)
-    assert torch.equal(criterion.of_rows(LOGITS, TARGETS), expected)
-    assert criterion.reduction == "mean"
-    assert criterion(LOGITS, TARGETS).shape == ()
 
 
 def test_batch_loss():

@@ -86,15 +86,6 @@ def test_early_stopping_without_load_best_keeps_no_weights():
     assert callback.best_ == BestEpoch(1, 2, None)
 
 
-def test_copy_state_does_not_follow_the_module():
-    module = nn.BatchNorm1d(2)
-    state = copy_state(module)
-    nn.init.constant_(module.weight, 5)
-    module.running_mean.fill_(7)
-    assert state["weight"].tolist() == [1, 1]
-    assert state["running_mean"].tolist() == [0, 0]
-
-
 # Early stopping inside a fit
 
 
@@ -114,12 +105,6 @@ OVERFITS = {
 }
 
 
-@pytest.fixture(scope="module")
-def overfitted(parts):
-    """A fit whose validation loss falls, wavers and rises."""
-    return LeNet5Classifier(**OVERFITS).fit(**parts)
-
-
 def kept_loss(net, parts):
     return log_loss(parts["y_val"], net.predict_proba(parts["X_val"]))
 
@@ -133,7 +118,9 @@ def replay(losses, patience):
     return n_epochs, best
 
 
-def test_early_stopping_in_a_fit(overfitted, parts):
+def test_early_stopping_in_a_fit(parts):
+    """The validation loss falls, wavers and rises."""
+    overfitted = LeNet5Classifier(**OVERFITS).fit(**parts)
     losses = overfitted.history_[:, "valid_loss"]
     n_epochs, best = replay(losses, patience=4)
 
@@ -266,7 +253,6 @@ def check_rates(recorder, expected):
 
 
 schedulers = torch.optim.lr_scheduler
-MOMENTUM = {"momentum": 0.9}
 
 
 def decay(optimizer, total_steps, gamma):
@@ -274,51 +260,44 @@ def decay(optimizer, total_steps, gamma):
     return schedulers.ExponentialLR(optimizer, gamma)
 
 
+def one_cycle(max_lr=0.01, **kwargs):
+    return lambda opt: schedulers.OneCycleLR(opt, max_lr, total_steps=12, **kwargs)
+
+
+PARAMS = {"pct_start": 0.6, "div_factor": 5}
+
+
 @pytest.mark.parametrize(
-    ("params", "scheduler", "kwargs"),
+    ("params", "optimizer_params", "scheduler"),
     [
-        ({"optimizer": torch.optim.Adam}, "one_cycle", {}),
-        ({"optimizer": torch.optim.SGD}, "one_cycle", MOMENTUM),
-        ({"optimizer": torch.optim.RMSprop}, "one_cycle", MOMENTUM),
-        ({"optimizer": torch.optim.Adagrad}, "one_cycle", {}),  # without momentum
+        ({"optimizer": torch.optim.Adam}, {}, one_cycle()),
+        ({"optimizer": torch.optim.SGD}, {"momentum": 0.9}, one_cycle()),
+        ({"optimizer": torch.optim.RMSprop}, {"momentum": 0.9}, one_cycle()),
+        ({"optimizer": torch.optim.Adagrad}, {}, one_cycle(cycle_momentum=False)),
         (
-            {
-                "lr_schedule__pct_start": 0.6,
-                "lr_schedule__div_factor": 5,
-                "optimizer__lr": 0.02,
-            },
-            lambda opt: schedulers.OneCycleLR(
-                opt, 0.02, total_steps=12, pct_start=0.6, div_factor=5
-            ),
+            {f"lr_schedule__{name}": value for name, value in PARAMS.items()},
             {"lr": 0.02},
+            one_cycle(0.02, **PARAMS),
         ),
         (
             {"lr_schedule": "cosine"},
-            lambda opt: schedulers.CosineAnnealingLR(opt, 12),
             {},
+            lambda opt: schedulers.CosineAnnealingLR(opt, 12),
         ),
         (
             {"lr_schedule": decay, "lr_schedule__gamma": 0.5},
-            lambda opt: schedulers.ExponentialLR(opt, 0.5),
             {},
+            lambda opt: schedulers.ExponentialLR(opt, 0.5),
         ),
-        ({"lr_schedule": None}, lambda opt: schedulers.ConstantLR(opt, 1.0), {}),
+        ({"lr_schedule": None}, {}, lambda opt: schedulers.ConstantLR(opt, 1.0)),
     ],
 )
-def test_lr_schedule_is_torch_s(X, y, quick, params, scheduler, kwargs):
-    if scheduler == "one_cycle":
-        cycles = params["optimizer"] is not torch.optim.Adagrad
-
-        def scheduler(opt):
-            return schedulers.OneCycleLR(
-                opt, 0.01, total_steps=12, cycle_momentum=cycles
-            )
-
-    nested = {f"optimizer__{name}": value for name, value in kwargs.items()}
+def test_lr_schedule_is_torch_s(X, y, quick, params, optimizer_params, scheduler):
+    nested = {f"optimizer__{name}": value for name, value in optimizer_params.items()}
     params = {"lr_schedule": "one_cycle", **nested, **params}
     _, recorder = fit_and_record(X, y, quick, **params)
     optimizer = params.get("optimizer", torch.optim.Adam)
-    check_rates(recorder, torch_s_rates(scheduler, optimizer, **kwargs))
+    check_rates(recorder, torch_s_rates(scheduler, optimizer, **optimizer_params))
 
 
 def test_lr_schedule_starts_again_at_every_fit(X, y, quick):
@@ -380,13 +359,6 @@ def test_weight_average_equals_its_formula(X, y, quick, decay):
         torch.testing.assert_close(value, average[name], rtol=1e-5, atol=1e-6)
     moved = states[-1]["head.f5.weight"] - net.module_.head.f5.weight
     assert bool(moved.detach().abs().max() > 1e-4) == (decay > 0)
-
-
-def test_weight_average_is_validated_kept_and_restored(parts, quick):
-    settings = quick | {"max_epochs": 6, "lr": 0.02, "ema_decay": 0.8}
-    net = LeNet5Classifier(**settings).fit(**parts)
-    losses = net.history_[:, "valid_loss"]
-    assert kept_loss(net, parts) == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_weight_average_does_not_disturb_the_training(X, y, plain):

@@ -37,9 +37,8 @@ def test_device_auto_is_cuda_where_there_is_one(monkeypatch, available):
     assert resolve_device("auto").type == ("cuda" if available else "cpu")
 
 
-@pytest.mark.parametrize("name", ["cpu", torch.device("cpu")])
-def test_device_by_name(name):
-    assert resolve_device(name) == CPU
+def test_device_by_name():
+    assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == CPU
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "", 3.5])
@@ -48,10 +47,9 @@ def test_device_unknown(name):
         resolve_device(name)
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:1", torch.device("cuda")])
-def test_device_cuda_where_there_is_none(monkeypatch, name):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"needs a CUDA device.*device='cpu'"):
+@pytest.mark.parametrize("name", ["cuda:99", torch.device("cuda:99"), "meta"])
+def test_device_that_is_not_here(name):
+    with pytest.raises(ValueError, match=r"is not available here.*device='cpu'"):
         resolve_device(name)
 
 
@@ -299,16 +297,6 @@ def test_own_stream_is_one_for_each_fit(gpu):
     assert torch.cuda.current_stream() is gpu
     with device.own_stream(CPU):
         assert torch.cuda.current_stream() is gpu
-
-
-def test_own_stream_in_use_is_not_returned_again(gpu):
-    with contextlib.ExitStack() as stack:
-        used = set()
-        for _ in range(3):
-            Stream()  # of another library
-            stack.enter_context(device.own_stream(CUDA))
-            used.add(torch.cuda.current_stream().cuda_stream)
-    assert len(used) == 3
 
 
 def test_own_stream_of_the_last_fit_frees_memory_of_cublas(gpu):

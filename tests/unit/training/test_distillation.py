@@ -63,11 +63,6 @@ def check_against(net, batch, expected_loss):
         assert torch.allclose(found, other, rtol=1e-3, atol=1e-6)
 
 
-def soft_cross_entropy(logits, soft, weights=None):
-    losses = F.cross_entropy(logits, soft, reduction="none")
-    return losses.mean() if weights is None else (losses * weights).mean()
-
-
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_mixup_is_cross_entropy_of_soft_targets(images, targets, smoothing):
     net = made_ready(label_smoothing=smoothing)
@@ -78,35 +73,7 @@ def test_mixup_is_cross_entropy_of_soft_targets(images, targets, smoothing):
     soft = share * one_hot + (1 - share) * F.one_hot(others, N_CLASSES)
     soft = soft * (1 - smoothing) + smoothing / N_CLASSES
 
-    check_against(net, batch, lambda logits: soft_cross_entropy(logits, soft))
-
-
-def test_mixup_weighs_each_label_by_its_own_row(images, targets):
-    net = made_ready(label_smoothing=0.0)
-    weights = torch.linspace(0.1, 2, N)
-    batch = Batch(images, targets, weights).augmented(None, 0.5, generator())
-    share = batch.share
-
-    def reference(logits):
-        own = F.cross_entropy(logits, targets, reduction="none") * weights
-        other = F.cross_entropy(logits, batch.mixed_targets, reduction="none")
-        return (share * own + (1 - share) * other * batch.mixed_weights).mean()
-
-    check_against(net, batch, reference)
-    assert sorted(batch.mixed_weights.tolist()) == weights.tolist()
-
-
-def test_mixup_with_another_criterion(images, targets):
-    net = made_ready(WithMargin)
-    batch = Batch(images, targets).augmented(None, 0.5, generator())
-    share = batch.share[0]
-
-    def reference(logits):
-        own = F.multi_margin_loss(logits, targets)
-        others = F.multi_margin_loss(logits, batch.mixed_targets)
-        return share * own + (1 - share) * others
-
-    check_against(net, batch, reference)
+    check_against(net, batch, lambda logits: F.cross_entropy(logits, soft))
 
 
 @pytest.mark.parametrize(
@@ -197,16 +164,20 @@ def mixed_order(batch, images, share):
     return distances.argmin(1)
 
 
-def test_distillation_with_another_criterion(lenet5, images, targets):
+def test_distillation_of_blended_images_with_another_criterion(lenet5, images, targets):
     net = made_ready(WithMargin)
     teach(net, lenet5, n_teachers=1, weight=0.5, temperature=2.0)
-    soft = torch.from_numpy(lenet5.predict_log_proba(images.numpy())).float() / 2
+    batch = Batch(images, targets).augmented(None, 0.5, generator())
+    share = batch.share[0]
+    soft = torch.from_numpy(lenet5.predict_log_proba(batch[0].numpy())).float() / 2
 
     def reference(logits):
+        own = F.multi_margin_loss(logits, targets)
+        others = F.multi_margin_loss(logits, batch.mixed_targets)
         from_teacher = divergence(logits, soft.softmax(1), 2.0, torch.ones(N))
-        return (F.multi_margin_loss(logits, targets) + from_teacher) / 2
+        return (share * own + (1 - share) * others + from_teacher) / 2
 
-    check_against(net, Batch(images, targets), reference)
+    check_against(net, batch, reference)
 
 
 def test_distillation_from_a_teacher_that_agrees_is_zero(lenet5, images, targets):

@@ -47,6 +47,17 @@ def test_batch_size(name, size, n_rows, expected):
     assert net.get_iterator(dataset, training=True).batch_size == expected
 
 
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"label_smoothing": 0.2}, {"weight": torch.arange(1.0, 11)}]
+)
+def test_get_loss_is_the_mean_of_pytorch_s(kwargs):
+    logits, targets = torch.randn(5, 10), torch.arange(5)
+    nested = {f"criterion__{name}": value for name, value in kwargs.items()}
+    net = LeNet5Classifier(label_smoothing=0, device="cpu", **nested).initialize()
+    losses = torch.nn.CrossEntropyLoss(**kwargs, reduction="none")(logits, targets)
+    assert torch.equal(net.get_loss(logits, targets, training=True), losses.mean())
+
+
 # Weight decay
 
 
