@@ -196,9 +196,8 @@ def _keep_for_test(X: np.ndarray, y: np.ndarray, seed: int, name: str) -> Arrays
             f"({counts.min()}) of {str(classes[counts.argmin()])!r}: too few to keep a "
             "fifth of each class to test on; give more, or others to test on."
         )
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y, test_size=_TEST_FRACTION, stratify=y, random_state=seed
-    )
+    split = {"test_size": _TEST_FRACTION, "stratify": y, "random_state": seed}
+    X_train, X_test, y_train, y_test = train_test_split(X, y, **split)
     return X_train, y_train, X_test, y_test
 
 

@@ -9,10 +9,10 @@ import os
 import platform
 import re
 import shlex
-import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -586,14 +586,8 @@ def describe_command() -> list[str]:
 
 def _cpu_model() -> str:
     """Return the model of the processor; on Linux, platform knows only its family."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    with suppress(OSError):  # the file is Linux's
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if found := re.search(r"^model name\s*: *(\S.*)$", text, re.MULTILINE):
             return found[1].strip()
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        output = subprocess.run(command, capture_output=True, text=True).stdout
-        if output.strip():
-            return output.strip()
     return platform.processor() or platform.machine() or "unknown"

@@ -181,11 +181,6 @@ def run_benchmark(
         for trial in trials
     ]
     display = RunProgress(works, enabled=progress)
-    if data in ("auto", "full") and not own:
-        from ..datasets import fashion_mnist_source  # not needed for other images
-
-        if fashion_mnist_source(data_home) is None:
-            display.say("Downloading Fashion-MNIST (30 MB)")
     images = own or load_data(data, data_home)
     display.say(
         f"{images.n_train:,} training and {images.n_test:,} test images "
@@ -265,19 +260,15 @@ def _summarize(
     """Tabulate the trials that are finished, and record all about them."""
     table = pd.DataFrame([row for _, row, _ in finished])
     best, _, _ = finished[int(table["validation_accuracy"].argmax())]
+    all_fits = [fit for _, _, fits in finished for fit in fits]
+    devices = {f"{fit['device']} in {fit['precision']}" for fit in all_fits}
     findings = {
         "best": best.name,
         "rows": [
             {**row, "parameters": trial.estimator.get_params(), "fits": fits}
             for trial, row, fits in finished
         ],
-        "devices": sorted(
-            {
-                f"{fit['device']} in {fit['precision']}"
-                for _, _, fits in finished
-                for fit in fits
-            }
-        ),
+        "devices": sorted(devices),
     }
     record = make_record(settings, images, findings)
     result = BenchmarkResult(table=table, best=best.name, record=record)

@@ -41,7 +41,7 @@ from .results import (
 from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
 from .tables import benchmark_scoring, benchmark_table
 
-_FACTOR = 3  # of halving: candidates are divided by it, and epochs multiplied
+_FACTOR = 3  # of halving, as scikit-learn divides candidates and multiplies epochs
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 
 
@@ -314,18 +314,11 @@ def _plan(
             "resource": "max_epochs",
             "min_resources": rungs[0][1],
             "max_resources": n_epochs,
-            "factor": _FACTOR,
             "return_train_score": False,
         }
-    search = kind(
-        estimator,
-        params,
-        scoring=scorer,
-        refit="score",
-        cv=StratifiedKFold(cv, shuffle=True, random_state=seed),
-        error_score="raise",
-        **settings,
-    )
+    folds = StratifiedKFold(cv, shuffle=True, random_state=seed)
+    settings |= {"scoring": scorer, "refit": "score", "cv": folds}
+    search = kind(estimator, params, error_score="raise", **settings)
     return search, rungs
 
 

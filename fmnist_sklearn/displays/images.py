@@ -495,11 +495,9 @@ def _grid_of_axes(
     cells = []
     for i in range(n):
         row, column = divmod(i, n_columns)
-        left, top = column * width, 1 - row * height
-        bottom = top - height * (1 - text)
-        cell = ax.inset_axes(
-            (left + 0.04 * width, bottom, 0.92 * width, top - bottom - 0.04 * height)
-        )
+        left, bottom = column * width, 1 - (row + 1 - text) * height
+        frame = (left + 0.04 * width, bottom, 0.92 * width, (0.96 - text) * height)
+        cell = ax.inset_axes(frame)
         cell.set(xticks=[], yticks=[])
         cells.append(cell)
     return ax, cells

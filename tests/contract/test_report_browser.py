@@ -29,17 +29,12 @@ def driver():
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",  # which containers do not have
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--window-size=1280,900",
-    ):
-        options.add_argument(argument)
-    options.set_capability(
-        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
-    )
+    # Containers have no sandbox.
+    switches = "headless=new no-sandbox disable-dev-shm-usage disable-gpu"
+    for switch in [*switches.split(), "window-size=1280,900"]:
+        options.add_argument(f"--{switch}")
+    logs = {"browser": "ALL", "performance": "ALL"}
+    options.set_capability("goog:loggingPrefs", logs)
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     yield driver
     driver.quit()
@@ -66,21 +61,15 @@ def find(driver, selector):
 
 
 def column(driver, number):
-    return [
-        cell.text for cell in find(driver, f"#table tbody tr > :nth-child({number})")
-    ]
+    cells = find(driver, f"#table tbody tr > :nth-child({number})")
+    return [cell.text for cell in cells]
 
 
 def requests(driver):
-    messages = (
-        json.loads(entry["message"])["message"]
-        for entry in driver.get_log("performance")
-    )
-    return [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
+    entries = driver.get_log("performance")
+    messages = [json.loads(entry["message"])["message"] for entry in entries]
+    sent = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [message["params"]["request"]["url"] for message in sent]
 
 
 def test_report_opens_without_an_error_and_fetches_nothing(opened, benchmark_report):
@@ -155,25 +144,16 @@ def test_report_works_without_scripts(driver, benchmark_report):
         assert len(find(driver, "#table tbody tr")) == 2
         (switch,) = find(driver, "#show-0")
         switch.click()
-        assert (
-            find(driver, ".curve.row-0")[0].value_of_css_property("display") == "none"
-        )
+        curve = find(driver, ".curve.row-0")[0]
+        assert curve.value_of_css_property("display") == "none"
     finally:
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 def test_report_of_a_search_has_its_heat_map(driver, sample, tmp_path):
-    X, y = sample
-    run_search(
-        "lenet5",
-        {"lr": [0.003, 0.01], "batch_size": [32, "auto"]},
-        X,
-        y,
-        cv=2,
-        max_epochs=1,
-        out=tmp_path,
-        progress=False,
-    )
+    params = {"lr": [0.003, 0.01], "batch_size": [32, "auto"]}
+    settings = {"cv": 2, "max_epochs": 1, "out": tmp_path, "progress": False}
+    run_search("lenet5", params, *sample, **settings)
     driver.get_log("browser")
     driver.get((tmp_path / "report.html").as_uri())
     assert sorted(os.listdir(tmp_path))[2] == "report.html"

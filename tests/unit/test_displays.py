@@ -122,20 +122,15 @@ def test_curve_of_any_metric(net, metric, label, values):
     assert display.lines_[0].get_ydata().tolist() == values
 
 
-def test_curve_without_training(net):
-    display = TrainingCurvesDisplay.from_estimator(net, with_training=False)
-    assert display.training_lines_ == []
-    assert display.ax_.get_ylabel() == "validation loss (nats)"
-    assert legend(display) == ["Net", "epoch kept: 2"]
-
-
-def test_curve_on_given_axes_with_given_name_and_style(net, ax):
+def test_curve_without_training_on_given_axes_with_name_and_style(net, ax):
     display = TrainingCurvesDisplay.from_estimator(
-        net, ax=ax, name="LeNet-5", line_kw={"color": "#123456"}
+        net, ax=ax, name="LeNet-5", with_training=False, line_kw={"color": "#123456"}
     )
     assert display.ax_ is ax
-    (line,) = display.lines_
-    assert (line.get_label(), line.get_color()) == ("LeNet-5", "#123456")
+    assert display.training_lines_ == []
+    assert ax.get_ylabel() == "validation loss (nats)"
+    assert legend(display) == ["LeNet-5", "epoch kept: 2"]
+    assert display.lines_[0].get_color() == "#123456"
 
 
 def test_curves_of_several_estimators(net):
@@ -263,10 +258,9 @@ def test_heatmap_has_a_cell_for_each_pair(search, ax):
 
 def test_heatmap_axes_must_be_two_parameters_that_vary(search, iris):
     match = "x and y must name two of the parameters"
-    for x, y in (("C", "C"), ("lr", "C"), ("kernel", "C"), ("C", "lr"), ("lr", None)):
-        for axes in ({"x": x, "y": y}, {"x": y, "y": x}):
-            with pytest.raises(ValueError, match=match):
-                SearchHeatmapDisplay.from_search(search, **axes)
+    for x, y in (("C", "C"), ("kernel", "C"), ("C", "lr"), ("lr", None), (None, "lr")):
+        with pytest.raises(ValueError, match=match):
+            SearchHeatmapDisplay.from_search(search, x=x, y=y)
     single = GridSearchCV(SVC(), {"C": [1, 10]}, cv=2)
     with pytest.raises(NotFittedError):
         SearchHeatmapDisplay.from_search(single)
@@ -339,11 +333,9 @@ def test_heatmap_of_a_halving_search_has_the_last_trials(iris, ax, resource):
     display = SearchHeatmapDisplay.from_search(search, ax=ax)
     assert display.scores.shape == (2, 3)
     best = search.best_params_
-    place = (
-        display.y_values.index(best["criterion"]),
-        display.x_values.index(best["max_depth"]),
-    )
-    assert display.scores[place] == search.best_score_
+    row = display.y_values.index(best["criterion"])
+    column = display.x_values.index(best["max_depth"])
+    assert display.scores[row, column] == search.best_score_
 
 
 def test_heatmap_options_of_plot(search, ax):
@@ -361,6 +353,7 @@ def test_heatmap_options_of_plot(search, ax):
 
 # PredictionsDisplay -------------------------------------------------------------------
 
+NO_MISTAKES = {"y_true": [], "y_pred": [], "confidence": [], "loss": []}
 PROBA = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2]])
 
 
@@ -414,19 +407,14 @@ def test_predictions_of_images_in_any_layout(ax):
         PredictionsDisplay.from_predictions(**given, classes=[0, 1, 2])
 
 
-def test_predictions_of_a_pipeline_show_its_input(lenet5, X_test, y_test, ax):
+def test_predictions_of_a_pipeline_and_of_no_images(lenet5, X_test, y_test, ax):
     pipeline = make_pipeline(FunctionTransformer(lambda X: X.reshape(-1, 784)), lenet5)
     display = PredictionsDisplay.from_estimator(
         pipeline, X_test.reshape(-1, 28, 28), y_test, ax=ax
     )
     assert display.images.shape[1:] == (1, 28, 28)
-
-
-def test_predictions_without_mistakes(ax):
-    display = PredictionsDisplay.from_predictions(
-        np.zeros((3, 4)), [0, 1, 0], PROBA, ax=ax
-    )
-    assert len(display.axes_) == 0
+    none = PredictionsDisplay(images=np.zeros((0, 1, 4, 4)), **NO_MISTAKES).plot(ax)
+    assert len(none.axes_) == 0
     assert [text.get_text() for text in ax.texts] == ["no mistakes"]
 
 

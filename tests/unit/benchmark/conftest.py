@@ -10,14 +10,8 @@ from fmnist_sklearn.benchmark import Images
 def few_images():
     """600 images to train on and 200 to test, of the bundled sample."""
     train, test = (load_fashion_mnist_sample(subset=s) for s in ("train", "test"))
-    return Images(
-        "sample",
-        train.source,
-        train.data[:600],
-        train.target[:600],
-        test.data[:200],
-        test.target[:200],
-    )
+    arrays = train.data[:600], train.target[:600], test.data[:200], test.target[:200]
+    return Images("sample", train.source, *arrays)
 
 
 @pytest.fixture
@@ -26,14 +20,9 @@ def make_fit():
 
     def make_fit(validation_accuracy, test_accuracy=0.5, **results):
         epochs = [
-            {
-                "epoch": epoch,
-                "train_loss": 1 / epoch,
-                "valid_loss": 1 / epoch,
-                "valid_acc": validation_accuracy,
-                "dur": 1.0,
-            }
-            for epoch in (1, 2)
+            {"epoch": n, "train_loss": 1 / n, "valid_loss": 1 / n, "dur": 1.0}
+            | {"valid_acc": validation_accuracy}
+            for n in (1, 2)
         ]
         return {
             "validation_accuracy": validation_accuracy,

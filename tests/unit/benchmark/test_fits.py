@@ -78,15 +78,6 @@ def test_train_trials_reports_the_accuracy_of_the_epoch_kept(quick, few_images):
     assert fit["validation_accuracy"] == kept != accuracies[-1]
 
 
-def test_train_trials_in_folds_depends_on_the_seed_only(trial, few_images):
-    def accuracies(seed):
-        trained = train_trials([trial], few_images, 2, seed, n_jobs=None)
-        return [fit["validation_accuracy"] for fit in next(trained)]
-
-    assert accuracies(0) == accuracies(0) != accuracies(1)
-    assert not hasattr(trial.estimator, "classes_")
-
-
 def test_evaluate(lenet5, X_test, y_test):
     result = evaluate(lenet5, X_test, y_test)
     assert result["accuracy"] == lenet5.score(X_test, y_test)

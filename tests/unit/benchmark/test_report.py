@@ -197,10 +197,3 @@ def test_benchmark_figures_are_blue_rose_green_and_grey():
     # More rows than colours: the legend leaves the axes.
     assert figure.axes[0].get_legend() is None
     assert len(figure.legends[0].get_texts()) == 6
-
-
-def test_benchmark_figures_without_curves():
-    with pytest.raises(ValueError, match="curves is empty"):
-        benchmark_figures({})
-    with pytest.raises(ValueError, match="'valid_loss' is not recorded by 'a'"):
-        benchmark_figures({"a": [{"epoch": 1, "train_loss": 0.9, "dur": 1.0}]})

@@ -147,19 +147,13 @@ def test_describe_hardware_and_versions():
 
 
 @pytest.mark.parametrize(
-    ("argv", "expected"),
+    ("program", "expected"),
     [
-        (
-            ["/bin/fmnist-sklearn", "benchmark", "a b"],
-            ["fmnist-sklearn benchmark 'a b'"],
-        ),
-        (
-            ["/x/fmnist_sklearn/__main__.py", "search"],
-            ["python -m fmnist_sklearn search"],
-        ),
-        (["script.py"], []),
+        ("/bin/fmnist-sklearn", ["fmnist-sklearn benchmark 'a b'"]),
+        ("/x/fmnist_sklearn/__main__.py", ["python -m fmnist_sklearn benchmark 'a b'"]),
+        ("script.py", []),
     ],
 )
-def test_describe_command(monkeypatch, argv, expected):
-    monkeypatch.setattr(sys, "argv", argv)
+def test_describe_command(monkeypatch, program, expected):
+    monkeypatch.setattr(sys, "argv", [program, "benchmark", "a b"])
     assert results.describe_command() == expected

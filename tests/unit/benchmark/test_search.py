@@ -34,14 +34,8 @@ def few_images(monkeypatch):
 
     def load(data, data_home=None):
         images = load_data("sample")
-        train, test = slice(120), slice(50)
-        return replace(
-            images,
-            X_train=images.X_train[train],
-            y_train=images.y_train[train],
-            X_test=images.X_test[test],
-            y_test=images.y_test[test],
-        )
+        few = {"X_train": 120, "y_train": 120, "X_test": 50, "y_test": 50}
+        return replace(images, **{k: getattr(images, k)[:n] for k, n in few.items()})
 
     monkeypatch.setattr(search_module, "load_data", load)
     monkeypatch.setattr("fmnist_sklearn.benchmark.run.load_data", load)
