@@ -226,8 +226,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         ValueError
             For a name that the constructor does not have; nothing is stored then.
         """
-        parameters = inspect.signature(type(self).__init__).parameters.values()
-        takes_nested = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        takes_nested = "skorch__params" in inspect.signature(type(self)).parameters
         known = self._constructor_names()
         for name in params:
             # clone would lose a double-underscore name without **kwargs to pass it.
@@ -626,6 +625,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     @property
     def classes_(self) -> np.ndarray:
         """The class labels, sorted, of shape (n_classes,)."""
+        if "_classes" not in vars(self):
+            check_is_fitted(self)  # its error is an AttributeError too
         return self._classes
 
     @classes_.setter

@@ -8,6 +8,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 try:
@@ -68,12 +69,15 @@ class FitTasks(Callback):
 
 # Packages whose frames lie between a fit and the user's line, in a search too.
 _BETWEEN = {__name__.partition(".")[0], "contextlib", "joblib", "sklearn"}
+# Packages at the outermost frame of a worker process or thread.
+_WORKERS = {"concurrent", "distributed", "multiprocessing", "threading"}
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called the package, or the search around it.
 
-    ``warnings.warn`` does so with ``skip_file_prefixes`` from Python 3.12 on.
+    ``warnings.warn`` does so with ``skip_file_prefixes`` from Python 3.12 on. The fits
+    of a search in other processes and threads issue no ``ConvergenceWarning``.
 
     Parameters
     ----------
@@ -83,9 +87,15 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
         Its class.
     """
     frame, level = sys._getframe(), 1
+    in_search = False
     while frame.f_back and _package(frame) in _BETWEEN:
+        # A variable of scikit-learn's function that fits one candidate on one fold.
+        in_search |= bool(frame.f_locals.get("candidate_progress"))
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    # The last fit of a search, of the best candidate, warns in the user's process.
+    in_worker = in_search and _package(frame) in _WORKERS
+    if not (in_worker and category is ConvergenceWarning):
+        warnings.warn(message, category, stacklevel=level)
 
 
 def _package(frame: FrameType) -> str:

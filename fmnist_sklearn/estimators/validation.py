@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral, Number, Real
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 from weakref import WeakSet
 
@@ -528,7 +528,7 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
     ndarray of shape (n_rows,), float64
         None of them negative.
     """
-    if isinstance(sample_weight, Number):
+    if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(
         to_array(sample_weight, name="sample_weight"),

@@ -76,7 +76,7 @@ def test_classifier_is_unfitted_before_fit(X, kind):
         *("module_", "loss_curve_", "validation_scores_", "best_loss_"),
     ):
         assert not hasattr(net, name)
-    with pytest.raises(AttributeError, match=r"not fitted yet: .* 'classes_'"):
+    with pytest.raises(AttributeError, match=r"not fitted yet"):
         net.classes_  # noqa: B018
     assert set(vars(net)) == set(net.get_params())
     for method in (

@@ -490,23 +490,6 @@ def test_memory_trains_nothing_in_a_search_run_again(
         assert same_predictions(search, plain, rows[0])
 
 
-@pytest.mark.slow
-def test_memory_is_shared_by_workers(tmp_path, rows, two_processes, trained):
-    def written():
-        # An entry that is written again is another file.
-        return {entry.path.stat().st_ino for entry in FitCache(tmp_path).entries()}
-
-    net = LeNet5Classifier(**QUICK, memory=tmp_path)
-    first = GridSearchCV(net, {"lr": [0.01, 0.02]}, cv=2, n_jobs=2).fit(*rows)
-    files = written()
-    assert len(files) == 5
-    assert len(trained) == 1  # the refit; the others in the workers
-    second = GridSearchCV(net, {"lr": [0.01, 0.02]}, cv=2, n_jobs=1).fit(*rows)
-    assert len(trained) == 1
-    assert written() == files
-    assert without_times(first.cv_results_) == without_times(second.cv_results_)
-
-
 def test_memory_keeps_the_time_of_the_training_in_tables(tmp_path, rows, trained):
     net = LeNet5Classifier(**QUICK, memory=tmp_path)
     first, second = (

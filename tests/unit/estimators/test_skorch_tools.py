@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 
 import numpy as np
 import pytest
@@ -12,11 +11,9 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import (
     Callback,
     Freezer,
-    Initializer,
     ParamMapper,
     ProgressBar,
     TensorBoard,
-    TrainEndCheckpoint,
     Unfreezer,
 )
 from skorch.helper import SliceDataset
@@ -154,19 +151,3 @@ def test_param_mapper_changes_parameters(X, y, callback):
         initial = LeNet5Classifier(**FEW).initialize().module_.state_dict()
         for name in frozen:
             assert torch.equal(net.module_.state_dict()[name], initial[name])
-
-
-def test_initializer(X, y):
-    ones = Initializer("head.out.bias", fn=torch.nn.init.ones_)
-    net = LeNet5Classifier(**ONE | {"lr": 1e-9}, callbacks=[ones]).fit(X, y)
-    torch.testing.assert_close(net.module_.head.out.bias.detach(), torch.ones(10))
-
-
-def test_train_end_checkpoint(X, y, tmp_path):
-    checkpoint = TrainEndCheckpoint(dirname=str(tmp_path))
-    net = LeNet5Classifier(**FEW, callbacks=[checkpoint]).fit(X, y)
-    saved = torch.load(tmp_path / "train_end_params.pt", weights_only=True)
-    state = net.module_.state_dict()
-    assert all(torch.equal(saved[name], state[name]) for name in state)
-    history = json.loads((tmp_path / "train_end_history.json").read_text())
-    assert len(history) == 2

@@ -12,8 +12,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
 from sklearn.tree import DecisionTreeClassifier
 from skorch.dataset import ValidSplit
 
@@ -168,21 +166,6 @@ def test_clone_keeps_a_frozen_teacher(X, y, quick, tree, lenet5):
     assert [each.estimator for each in fitted.teacher] == [tree, lenet5]
     with pytest.raises(NotFittedError, match=r"FrozenEstimator\(it\)"):
         clone(net.set_params(teacher=tree)).fit(X, y)
-
-
-def test_search_over_distillation_in_a_pipeline(X, y, quick):
-    teacher = make_pipeline(MinMaxScaler(), GaussianNB(var_smoothing=0.1)).fit(X, y)
-    net = LeNet5Classifier(teacher=FrozenEstimator(teacher), **quick)
-    search = GridSearchCV(
-        make_pipeline(MinMaxScaler((0, 255)), net),
-        {
-            "lenet5classifier__distillation_weight": [0.2, 0.8],
-            "lenet5classifier__distillation_temperature": [3.0],
-        },
-        cv=2,
-        error_score="raise",
-    ).fit(X, y)
-    assert search.best_estimator_[-1].distillation_temperature == 3.0
 
 
 def test_save_model_leaves_the_teacher_out(tmp_path, X, y, quick, tree):

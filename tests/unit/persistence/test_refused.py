@@ -61,11 +61,7 @@ def prune(net):
     torch.nn.utils.prune.l1_unstructured(net.module_.c3.conv, "weight", 0.3)
 
 
-def change_momentum(net):
-    net.module_.c1.norm.momentum = 0.5
-
-
-@pytest.mark.parametrize("change", [swap, prune, change_momentum])
+@pytest.mark.parametrize("change", [swap, prune])
 def test_save_model_refuses_changed_layers(small, path, change):
     net = copy.deepcopy(small)
     change(net)

@@ -80,16 +80,6 @@ def test_labels_keep_their_type(small_X, path, labels):
     np.testing.assert_array_equal(predicted, net.predict(small_X), strict=True)
 
 
-@pytest.mark.parametrize("labels", [[1, 2, 2**70], [False, True, 7], ["a", "b", 0.5]])
-def test_labels_that_only_an_object_array_holds(small, path, labels):
-    # fit refuses them; partial_fit takes them as classes.
-    net = copy.deepcopy(small)
-    net.classes_ = np.array(labels, dtype=object)
-    loaded = round_trip(net, path)
-    assert loaded.classes_.dtype == object
-    assert list(map(repr, loaded.classes_)) == list(map(repr, labels))
-
-
 def test_feature_names_of_a_data_frame_and_padded_rows(path, same_predictions):
     rows = np.random.default_rng(0).random((24, 50))  # of 64 pixels
     X = pd.DataFrame(rows, columns=[f"pixel{i}" for i in range(50)])
