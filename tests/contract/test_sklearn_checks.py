@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import (
 from fmnist_sklearn import RECIPES, LeNet5Classifier, MiniVGGClassifier
 
 # What differs from the defaults only makes the training short.
-SHORT = {"max_epochs": 4, "lr": 0.03, "random_state": 0}
+SHORT = {"max_epochs": 4, "lr": 0.03, "batch_size": 32, "random_state": 0}
 SMALL_VGG = {**SHORT, "module__widths": (8, "M"), "module__hidden_units": 32}
 ESTIMATORS = [
     LeNet5Classifier(**SHORT),
@@ -18,7 +18,9 @@ ESTIMATORS = [
     LeNet5Classifier(**SHORT, warm_start=True),
     # A recipe is the same for both, but for strengths; published has shuffle=False and
     # pixel_scaling="symmetric".
-    LeNet5Classifier(**{**RECIPES["published"]["LeNet5Classifier"], **SHORT}),
+    LeNet5Classifier(
+        **{**RECIPES["published"]["LeNet5Classifier"], **SHORT, "batch_size": 16}
+    ),
     MiniVGGClassifier(**{**RECIPES["fast"]["MiniVGGClassifier"], **SMALL_VGG}),
     # The checks' images are of two pixels: strengths in proportion, or they are lost.
     LeNet5Classifier(
