@@ -236,7 +236,7 @@ def test_load_photo_of_real_items_is_classified_as_they_are(load):
     net = LeNet5Classifier(
         max_epochs=2, lr=0.01, lr_schedule="one_cycle", random_state=0
     ).fit(X[:2000], y[:2000])
-    images = X[2000:2200].reshape(-1, 28, 28)
+    images = X[2000:2080].reshape(-1, 28, 28)
     for margin in (0, 70):
         photos = []
         for image in images:
