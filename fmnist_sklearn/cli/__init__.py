@@ -32,8 +32,6 @@ from .output import (
     printable,
 )
 
-_INTERRUPTED = 130  # the status that a shell reports for a process ended by Ctrl-C
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
@@ -68,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flush_output()
         except KeyboardInterrupt:
             print_notice("interrupted", start="\n")
-            return _INTERRUPTED
+            return 130  # the status that a shell reports for a process ended by Ctrl-C
         except (ImportError, OSError, ValueError) as error:
             message = str(error)
             if isinstance(error, OSError) and error.strerror:  # without its number
@@ -360,6 +358,7 @@ def _model_name(text: str) -> str:
 MODEL = Kind("MODEL", "lenet5 or minivgg", _model_name)
 FILE = Kind("FILE", "a file", Path, complete=shtab.FILE)
 DIR = Kind("DIR", "a folder", Path, complete=shtab.DIRECTORY)
+ADDRESS = Kind("ADDRESS", "an address")
 IMAGE = Kind("IMAGE", "a file", complete=shtab.FILE)
 DATA = Kind(
     "auto|full|sample|DIR",
@@ -367,8 +366,8 @@ DATA = Kind(
     lambda text: text if text in ("auto", "full", "sample") else Path(text),
     lambda data: isinstance(data, str) or data.is_dir(),
 )
-RECIPE = _choice("fast", "accurate", "published")
 PREPARATION = _choice("clothing", "resize")
+PIXELS = _choice("uint8", "float32")
 IMAGE_SHAPE = Kind(
     "CxHxW",
     "channels, height and width, such as 3x32x32",
@@ -519,8 +518,7 @@ first steps:
     command.add("--n-iter", COUNT, "combinations that random tries (default: 10)")
     where = command.add_mutually_exclusive_group()
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, where)
-    address = Kind("ADDRESS", "an address")
-    command.add("--scheduler", address, "of a Dask cluster, for the fits", where)
+    command.add("--scheduler", ADDRESS, "of a Dask cluster, for the fits", where)
     command.add("--workers", COUNT, "Dask workers to start for the fits", where)
     command.add("--memory", DIR, _MEMORY_HELP)
     command.add("--out", DIR, "folder for the results (default: search_results)")
@@ -568,8 +566,7 @@ first steps:
     command = add_command(_export)
     command.add("model", FILE, _MODEL_FILE_HELP)
     command.add("--out", FILE, "file to write", required=True)
-    pixels = _choice("uint8", "float32")
-    command.add("--input-dtype", pixels, "type of the pixels (default: uint8)")
+    command.add("--input-dtype", PIXELS, "type of the pixels (default: uint8)")
 
     command = add_command(_fetch)
     command.add("--data-home", DIR, _DATA_HOME_HELP)
@@ -604,7 +601,7 @@ def _add_training(command: Parser) -> None:
     """Add the arguments of every training: recipe, seed and data."""
     command.add(
         "--recipe",
-        RECIPE,
+        _choice("fast", "accurate", "published"),
         "fast (default): few epochs; accurate: many epochs on randomly changed images; "
         "published: as in the published experiment",
     )

@@ -123,8 +123,7 @@ def _open_output(
     if out is None:
         yield print_line
         return
-    existing = filter(os.path.exists, read) if os.path.isfile(out) else ()
-    if any(os.path.samefile(out, path) for path in existing):
+    if os.path.realpath(out) in map(os.path.realpath, read):
         raise ValueError(f"--out names a file that is to be read: {out}")
     with atomic_write(out, "w", encoding="utf-8") as file:
         escape_unencodable(file)
@@ -157,9 +156,9 @@ class _Run:
                 continue
             for path in group:
                 is_npy = path.lower().endswith(".npy")
-                batches = self._read_npy(path) if is_npy else self._read_csv(path)
+                read = self._read_npy if is_npy else self._read_csv
                 try:
-                    yield from self._predict_batches(batches)
+                    yield from self._predict_batches(read(path))
                 except (OSError, ValueError, TypeError) as error:
                     self.report(describe_error(path, error))
 

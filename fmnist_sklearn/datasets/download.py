@@ -139,10 +139,8 @@ def _local_folders(data_home: str | os.PathLike[str] | None) -> list[Path]:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if os.path.isfile(path):
-            return path
-    return None
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next(filter(os.path.isfile, candidates), None)
 
 
 def _read_file(folder: Path, name: str, is_cache: bool) -> bytes:

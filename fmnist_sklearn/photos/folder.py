@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -18,8 +18,6 @@ from sklearn.utils import Bunch
 
 from ..storage import bounded
 from .picture import NO_CLOTHING, Prepare, check_preparation, read_photo
-
-T = TypeVar("T")
 
 _MANY = 200  # pictures from which on a progress bar is shown
 _MOST_SHOWN = 5  # error messages shown; further ones are counted
@@ -533,7 +531,7 @@ def as_paths(paths: object) -> list[str]:
     return list(map(os.fspath, flat))
 
 
-def progress_bar(items: Iterable[T], total: int | None) -> Iterator[T]:
+def progress_bar(items: Iterable[Any], total: int | None) -> Iterator[Any]:
     """Show a progress bar on stderr while items are iterated over.
 
     Parameters

@@ -155,11 +155,10 @@ def load_photo(
 
 def check_preparation(image_shape: tuple[int, int, int], prepare: Prepare) -> None:
     """Raise ValueError for a shape that no picture has, or an unknown preparation."""
-    shape = tuple(image_shape) if hasattr(image_shape, "__len__") else ()
     if (
-        len(shape) != 3
-        or shape[0] not in (1, 3)
-        or not all(isinstance(side, int | np.integer) and side > 0 for side in shape)
+        np.shape(image_shape) != (3,)
+        or image_shape[0] not in (1, 3)
+        or not all(isinstance(n, int | np.integer) and n > 0 for n in image_shape)
     ):
         raise ValueError(
             "image_shape must be (channels, height, width) with 1 channel for grey or "

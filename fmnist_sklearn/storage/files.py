@@ -156,8 +156,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        kind = "a folder" if stat.S_ISDIR(mode) else "a device or FIFO"
-        raise OSError(number, f"is {kind}, expected a regular file", os.fspath(path))
+        raise OSError(number, "is not a regular file", os.fspath(path))
 
 
 @contextmanager

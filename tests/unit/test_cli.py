@@ -104,6 +104,9 @@ def test_fit_prints_its_accuracy_and_predict_names_pictures(fitted, tmp_path, ca
         printed,
     )
     assert float(match[1]) > 0.8
+    shown = parsed(capsys, "show", path)
+    assert shown["classes"] == sorted(CLASS_NAMES)
+    assert (shown["image_shape"], shown["preparation"]) == ([1, 28, 28], "clothing")
     # One clear image of each of a few classes, as it is and as a photograph would
     # be: larger, and dark on light.
     test = load_fashion_mnist_sample(subset="test")
@@ -124,18 +127,6 @@ def test_fit_prints_its_accuracy_and_predict_names_pictures(fitted, tmp_path, ca
         assert 0.1 <= float(probability) <= 1
         hits += shown_name == name
     assert hits >= 6
-
-
-def test_fit_as_json(quick, tmp_path, capsys):
-    path = str(tmp_path / "net")
-    argv = ["fit", "lenet5", "--data", "sample", "--batch-size", "512", "--out", path]
-    found = parsed(capsys, *argv)
-    assert found["files"] == [path]
-    assert (found["model"], found["n_test"], found["epochs"]) == ("LeNet5", 1000, 2)
-    assert 0 < found["test_accuracy"] <= 1
-    shown = parsed(capsys, "show", path)
-    assert shown["classes"] == sorted(CLASS_NAMES)
-    assert (shown["image_shape"], shown["preparation"]) == ([1, 28, 28], "clothing")
 
 
 def test_fit_checks_before_training_that_it_can_write(tmp_path, monkeypatch, capsys):
@@ -211,6 +202,8 @@ def test_fit_of_a_folder_predicts_its_classes(quick, photos, tmp_path, capsys):
     argv = ["fit", "lenet5", "--data", str(photos), "--batch-size", "8"]
     found = parsed(capsys, *argv, "--out", path)
     assert (found["n_train"], found["n_test"]) == (48, 12)
+    assert (found["model"], found["epochs"], found["files"]) == ("LeNet5", 2, [path])
+    assert 0 < found["test_accuracy"] <= 1
     shown = parsed(capsys, "show", path)
     assert shown["classes"] == ["leaf", "sky"]
     assert (shown["image_shape"], shown["preparation"]) == ([3, 32, 32], "resize")
@@ -332,25 +325,16 @@ PREDICT = ["predict", "file", "a.png"]
     [
         ([], "the following arguments are required: COMMAND"),
         (["train"], "invalid choice: 'train'"),
-        (["benchmark", "--data", "all"], "or an existing folder, got 'all'"),
         (["benchmark", "--recipe", "slow"], "fast, accurate or .*, got 'slow'"),
         (["benchmark", "--models", "vgg"], "expected lenet5 or minivgg, got 'vgg'"),
         (["benchmark", "--lr", "-1"], "expected a number above 0, got '-1'"),
-        (["benchmark", "--lr", "x"], "expected a number above 0, got 'x'"),
         (["benchmark", "--batch-size", "0"], "integer of at least 1, got '0'"),
-        (["benchmark", "--cv", "1"], "'holdout' or a number of folds, 2 or more, got"),
         (["benchmark", "--n-jobs", "0"], "an integer other than 0, got '0'"),
         (["benchmark", "--seed", "-1"], "an integer from 0 to .*, got '-1'"),
         (["fit", "lenet5"], "the following arguments are required: --out"),
         (["fit", "--image-shape", "32x32"], "such as 3x32x32, got '32x32'"),
-        (["predict", "file"], "the following arguments are required: IMAGE"),
-        ([*PREDICT, "--top", "0"], "integer of at least 1, got '0'"),
-        ([*PREDICT, "--prepare", "crop"], "clothing or resize, got 'crop'"),
         ([*PREDICT, "--min-confidence", "1.5"], "from 0 to .* '1.5'"),
-        ([*PREDICT, "--format", "xml"], "text, csv or json, got 'xml'"),
-        (["show"], "the following arguments are required: FILE"),
         (["show", "net", "other"], "unrecognized arguments: other"),
-        (["export", "file"], "the following arguments are required: --out"),
         ([*PREDICT, "--min-confidense", "1"], "did you mean --min-confidence?"),
         (["fit", "lenet5", "--out", "net", "--sede=1"], "did you mean --seed?"),
     ],
@@ -474,10 +458,10 @@ def printed(monkeypatch):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-@pytest.mark.parametrize("name", [b"gr\xfcn.png", b"\xff\xfe", b"a\x80\xe2\x98.png"])
 def test_predict_prints_names_that_are_not_utf8_unchanged(
-    model_file, picture, printed, capsys, encoding, name
+    model_file, picture, printed, capsys, encoding
 ):
+    name = b"gr\xfcn.png"
     path = picture(name)
     status, out = printed(["predict", model_file, path], encoding)
     assert status == 0
@@ -486,13 +470,6 @@ def test_predict_prints_names_that_are_not_utf8_unchanged(
     status, out = printed(["predict", model_file, path], encoding)
     assert (status, out) == (1, b"")
     assert ascii(path)[1:-1] in capsys.readouterr().err
-
-
-def test_predict_reads_a_model_whose_name_is_not_utf8(model_file, picture, printed):
-    name = os.fsdecode(b"netz_gr\xfcn")
-    shutil.copy(model_file, name)
-    path = picture("a.png")
-    assert printed(["predict", name, path]) == printed(["predict", model_file, path])
 
 
 def test_predict_escapes_control_characters(lenet5, picture, printed, capsys):
@@ -592,7 +569,6 @@ def test_printable(value, expected):
     [
         ("utf-8", b"gr\xfcn gr\xc3\xbcn \xe2\x98\x82\n"),
         ("ascii", b"gr\xfcn gr\\xfcn \\u2602\n"),
-        ("latin-1", b"gr\xfcn gr\xfcn \\u2602\n"),
     ],
 )
 def test_print_line_takes_any_text(monkeypatch, encoding, expected):
@@ -601,18 +577,6 @@ def test_print_line_takes_any_text(monkeypatch, encoding, expected):
     escape_unencodable(sys.stdout)
     print_line("gr\udcfcn grün ☂")
     assert stream.buffer.getvalue() == expected
-
-
-@pytest.mark.parametrize("stream", [io.StringIO(), None])
-def test_print_line_to_streams_without_encoding(monkeypatch, stream):
-    monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(sys, "stderr", stream)
-    escape_unencodable(sys.stdout)
-    print_line("a ☂ \udcfc")
-    print_notice("b \udcfc\n", start="\n")
-    flush_output()
-    if stream is not None:
-        assert stream.getvalue() == "a ☂ \udcfc\n\nfmnist-sklearn: b \\udcfc\\n\n"
 
 
 @pytest.fixture

@@ -122,9 +122,7 @@ LAB = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
     "picture",
     [
         draw_shirt("RGB", "black", "white"),
-        draw_shirt("RGB", (150, 150, 150), "white"),
         draw_shirt("RGB", (120, 120, 120), "black"),
-        draw_shirt("RGB", (230, 220, 215), (180, 20, 60)),
         draw_shirt("L", 255, 200),
         draw_shirt("1", 1, 0),
         with_noise(),
@@ -132,9 +130,7 @@ LAB = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
         draw_shirt().crop((59, 39, 242, 162)),  # a margin of 1, which is no frame
         draw_shirt().resize((3000, 2000)),
         draw_shirt("RGBA", (255, 255, 255, 128), NAVY),
-        draw_shirt("RGBA", (0, 0, 0, 100), NAVY),
         draw_shirt("RGBA", (255, 255, 255, 200), (*NAVY, 200)),
-        draw_shirt("RGBA", (90, 90, 90, 255), NAVY),
         with_rounded_corners(),
     ],
 )
@@ -148,15 +144,12 @@ def test_load_photo_of_the_same_item(load, shirt, picture):
         (with_palette(), "a.png", {"transparency": 0}),
         (LYING, "a.png", {"exif": EXIF}),
         (draw_shirt(), "a.jpg", {"quality": 60}),
-        (draw_shirt("L", 255, 0), "a.jpg", {"quality": 60}),
         (draw_shirt().convert("CMYK"), "a.jpg", {"quality": 60}),
         (draw_shirt("L", 255, 0).resize((6300, 4200)), "a.jpg", {}),
         (draw_shirt(), "a.jpg", {"format": "png"}),
         (draw_shirt(), "a.jp2", {}),
         (ImageCms.profileToProfile(draw_shirt(), *LAB, outputMode="LAB"), "a.tiff", {}),
         (draw_shirt().convert("YCbCr"), "a.tiff", {}),
-        (draw_shirt().convert("CMYK"), "a.tiff", {}),
-        (draw_shirt().convert("P"), "a.bmp", {}),
         (draw_shirt().convert("L"), "a.ppm", {}),
         # Of several pictures the first is used.
         (draw_shirt(), "a.png", {"append_images": [draw_shirt("RGB", "red")]}),
@@ -180,20 +173,13 @@ GREY = np.asarray(draw_shirt("L", 250, 40)).astype(float)
     "levels",
     [
         GREY.astype(np.uint16),
-        (GREY * 16).astype(np.uint16),  # 12 bits
         (GREY * 257).astype(">u2"),
-        GREY.astype(np.int32),
         (GREY * 257).astype(np.int32),
-        (GREY * 8e6).astype(np.int32),
         (GREY * 1000 - 90_000).astype(np.int32),
-        (GREY < 100).astype(np.int32),
         GREY / 255,
         GREY / 255 * 1.02 - 0.01,  # as a filter leaves it
         GREY / 127.5 - 1,
         (GREY - GREY.mean()) / GREY.std(),
-        GREY,
-        GREY * 257,
-        GREY * 1e36,
         (GREY - 128) * 2e36,
         np.where(GREY > 200, np.nan, GREY),
         np.where(GREY > 200, -np.inf, GREY / 255),
@@ -304,10 +290,8 @@ def test_load_photo_of_extreme_proportions(load):
     "colour",
     [
         (0, 0, 0, 255),
-        (128, 128, 128, 255),
         (243, 240, 246, 255),
         (255, 255, 255, 255),
-        (255, 255, 255, 90),
         (0, 0, 0, 40),
     ],
 )
@@ -413,7 +397,7 @@ def test_load_photo_of_paths_that_are_no_files(tmp_path):
     with pytest.raises(IsADirectoryError):
         load_photo(tmp_path)
     os.mkfifo(tmp_path / "photo.png")
-    with pytest.raises(OSError, match="is a device or FIFO, expected a reg"):
+    with pytest.raises(OSError, match="is not a regular file"):
         load_photo(tmp_path / "photo.png")
 
 

@@ -165,15 +165,12 @@ class Evil:
         ("x.csv", b"," + b",".join([b"1"] * 783) + b"\n", "NaN"),
         ("x.csv", b"\xff\xfe1\x00,\x002\x00", "decode"),
         ("x.csv", b",".join([b"nan"] * 784) + b"\n", "NaN"),
-        ("x.csv", None, "x.csv: is a device or FIFO, expected a regular file"),
-        ("x.npy", None, "x.npy: is a device or FIFO, expected a regular file"),
-        ("x.npy", b"", "cannot be read as an array"),
+        ("x.csv", None, "x.csv: is not a regular file"),
+        ("x.npy", None, "x.npy: is not a regular file"),
         ("x.npy", b"\x93NUMPY\x01\x00\xff\xff{", "cannot be read as an array"),
         ("x.npy", pickle.dumps(Evil()), "cannot be read as an array"),
-        ("x.npy", np.array([Evil()]), "cannot be read as an array"),
         ("x.npy", np.zeros((2, 783)), "783 features, .* 784"),
         ("x.npy", np.array(["a"] * 784), "strings"),
-        ("x.npy", np.array(3.0), "1 features, .* 784"),
         ("x.npy", np.full((2, 784), np.inf), "infinity"),
     ],
 )
@@ -231,9 +228,7 @@ def test_predict_prepares_pictures_as_for_training(folder, capsys):
         (np.array(sorted(CLASS_NAMES)), (1, 28, 28), "clothing"),
         (np.arange(10), (1, 28, 28), "clothing"),
         (np.arange(10), (3, 28, 28), "resize"),
-        (np.arange(1, 11), (1, 28, 28), "resize"),
         (np.array([f"c{i}" for i in range(10)]), (1, 28, 28), "resize"),
-        (np.array(sorted(CLASS_NAMES)[:9]), (1, 28, 28), "resize"),
     ],
 )
 def test_choose_preparation_that_is_not_stated(lenet5, classes, image_shape, guess):
@@ -344,7 +339,7 @@ def test_out_is_opened_before_anything_is_read(model, folder, monkeypatch, capsy
 
     monkeypatch.setattr("fmnist_sklearn.cli.predict.load_model_and_preparation", read)
     os.mkfifo("fifo")
-    for out in ("missing/out", "fifo", "pics"):
+    for out in ("missing/out", "fifo", "."):
         status, _, err = run(capsys, model, "pics", "--out", out)
         assert status == 1
         assert err.startswith(f"fmnist-sklearn: error: {out}: ")

@@ -40,6 +40,11 @@ def test_fetch_takes_the_first_folder_that_is_complete(
         write_files(folder, contents)
         assert fashion_mnist_source() == str(folder)
         assert fetch_fashion_mnist(subset="all").source == str(folder)
+    data_home = tmp_path / "elsewhere"
+    write_files(data_home / "fashion_mnist", contents)
+    expected = str(data_home / "fashion_mnist")
+    assert fashion_mnist_source(data_home) == expected
+    assert fetch_fashion_mnist(data_home=str(data_home)).source == expected
     (cache / "t10k-images-idx3-ubyte").unlink()
     assert fetch_fashion_mnist(subset="train").source == str(cache)
     assert fetch_fashion_mnist(subset="test").source == str(folders[1])
@@ -68,15 +73,6 @@ def test_fetch_reads_a_named_folder_in_place(
     )
     with pytest.raises(ValueError, match=message):
         fetch_fashion_mnist()
-
-
-def test_data_home(contents, tmp_path):
-    data_home = tmp_path / "elsewhere"
-    write_files(data_home / "fashion_mnist", contents)
-    assert fashion_mnist_source() is None
-    assert fashion_mnist_source(data_home) == str(data_home / "fashion_mnist")
-    bunch = fetch_fashion_mnist(data_home=str(data_home), download_if_missing=False)
-    assert bunch.source == str(data_home / "fashion_mnist")
 
 
 def test_fetch_warns_of_a_damaged_system_file(contents, tmp_path):
@@ -177,19 +173,6 @@ def test_fetch_doubles_the_delay_between_retries(mirrors, monkeypatch):
     with pytest.warns(UserWarning, match="Retrying"):
         fetch_fashion_mnist(n_retries=3, delay=0.25)
     assert slept == [0.25, 0.5, 1.0]
-
-
-def test_fetch_sets_a_network_timeout(mirrors, monkeypatch):
-    timeouts = []
-
-    def urlopen(opener, url, timeout):
-        timeouts.append(timeout)
-        raise TimeoutError("timed out")
-
-    monkeypatch.setattr(urllib.request.OpenerDirector, "open", urlopen)
-    with pytest.raises(OSError, match="timed out"):
-        fetch_fashion_mnist(n_retries=0)
-    assert timeouts == [download.TIMEOUT] * 2
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -145,7 +145,7 @@ def test_paths_that_are_missing_or_folders(small, tmp_path):
         load_model(tmp_path / "b")
     assert not list(tmp_path.iterdir())
     for use in (load_model, inspect_model, lambda path: save_model(small, path)):
-        with pytest.raises(IsADirectoryError, match="expected a regular file"):
+        with pytest.raises(IsADirectoryError, match="is not a regular file"):
             use(tmp_path)
 
 

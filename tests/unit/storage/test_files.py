@@ -5,10 +5,8 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fmnist_sklearn.storage import files
@@ -68,30 +66,6 @@ def test_atomic_write_is_undone_by_errors(path, error):
     with pytest.raises(error):
         write_half()
     assert path.read_bytes() == b"before"
-    assert os.listdir(path.parent) == ["file.bin"]
-
-
-WRITES = """
-import sys, itertools
-from fmnist_sklearn.storage.files import atomic_write
-for content in itertools.cycle(b"ab"):
-    with atomic_write(sys.argv[1]) as file:
-        for _ in range(50):
-            file.write(bytes([content]) * 10_000)
-    print("ready", flush=True)
-"""
-
-
-@pytest.mark.slow
-@posix
-def test_atomic_write_killed_at_any_moment_leaves_a_whole_file(path):
-    for seconds in np.random.default_rng(0).uniform(0, 0.05, 4):
-        writer = run(WRITES, path)
-        time.sleep(seconds)
-        writer.kill()
-        writer.communicate()
-        assert path.read_bytes() in (b"a" * 500_000, b"b" * 500_000)
-    write(path)
     assert os.listdir(path.parent) == ["file.bin"]
 
 
@@ -169,7 +143,7 @@ def test_special_files_are_neither_replaced_nor_read(tmp_path, monkeypatch, kind
     before = Path("special").lstat()
     for path in ("special", "link"):
         for use in (write, check_writable, lambda path: open_regular(path).__enter__()):
-            with pytest.raises(OSError, match=f"{kind}.*, expected a reg") as caught:
+            with pytest.raises(OSError, match="is not a regular file") as caught:
                 use(path)
             assert caught.value.filename == path
     after = Path("special").lstat()
