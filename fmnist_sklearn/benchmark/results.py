@@ -154,9 +154,7 @@ class RunResult(ABC):
             "report.html": self.to_html(),
             f"{name}.csv": self.table.to_csv(index=False, lineterminator="\n"),
             f"{name}.md": self.to_markdown(),
-            f"{name}.json": json.dumps(
-                to_jsonable(self.record), indent=1, allow_nan=False
-            ),
+            f"{name}.json": json.dumps(to_jsonable(self.record), indent=1),
         }
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -385,13 +383,12 @@ class SearchResult(RunResult):
         table = self.table.assign(name=row_names(self.table, self.record["varied"]))
         by = [name for name in ("iter", "accuracy") if name in table]
         table = table.sort_values(by, ascending=False, kind="stable")
+        seconds = ("training_time_s", "training_time_std")
         return pd.DataFrame(
             {
                 "model": table["name"].tolist(),
-                "accuracy": with_spread(table["accuracy"], table["accuracy_std"], 4),
-                "training time (s)": with_spread(
-                    table["training_time_s"], table["training_time_std"], 2
-                ),
+                "accuracy": with_spread(table, "accuracy", "accuracy_std", 4),
+                "training time (s)": with_spread(table, *seconds, 2),
                 "epochs": [f"{n:.3g}" for n in table["epochs"]],
                 "parameters": [f"{n:,}" for n in table["n_parameters"]],
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -485,18 +485,16 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
         if name == "training_time_s":
             std, digits = "training_time_std", 2
         if std in table:
-            texts[name] = with_spread(table[name], table[std], digits)
+            texts[name] = with_spread(table, name, std, digits)
             del texts[std]
     return texts
 
 
-def with_spread(
-    means: Iterable[float], stds: Iterable[float], digits: int
-) -> list[str]:
-    """Write means with their standard deviations; nothing for nan."""
+def with_spread(table: pd.DataFrame, mean: Any, std: Any, digits: int) -> list[str]:
+    """Write a column of means with their standard deviations; nothing for nan."""
     return [
         "" if math.isnan(mean) else f"{mean:.{digits}f} ± {std:.{digits}f}"
-        for mean, std in zip(means, stds, strict=True)
+        for mean, std in zip(table[mean], table[std], strict=True)
     ]
 
 

@@ -182,11 +182,3 @@ def test_benchmark_table_of_a_search_by_a_scorer(scoring, expected):
         match = "the search must .*(accuracy|f1_|lambda).*scoring='accuracy"
         with pytest.raises(ValueError, match=match):
             benchmark_table(search)
-
-
-def test_benchmark_table_of_a_scorer_that_requests_weights():
-    with config_context(enable_metadata_routing=True):
-        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
-        net = Net().set_fit_request(sample_weight=True)
-        search = GridSearchCV(net, {}, scoring=scorer, cv=2).fit(X, y)
-        assert len(benchmark_table(search)) == 1
