@@ -303,20 +303,15 @@ def test_sample_weight_zero_counts_as_absent(X, y, quick, same_predictions):
     assert net.classes_.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
-@pytest.mark.parametrize("weights", [2.0, np.full(240, 0.125), np.full(240, 8)])
-def test_sample_weight_that_is_equal_is_as_none(
-    X, y, quick, lenet5, weights, same_predictions
-):
-    net = LeNet5Classifier(**quick).fit(X, y, sample_weight=weights)
-    assert same_predictions(net, lenet5, X)
-
-
 def test_sample_weight_counts_by_its_ratio(X, y, quick, lenet5, same_predictions):
     weights = np.random.rand(240) + 0.1
     first = LeNet5Classifier(**quick).fit(X, y, sample_weight=weights)
     scaled = LeNet5Classifier(**quick).fit(X, y, sample_weight=8 * weights)
     assert_allclose(first.predict_proba(X), scaled.predict_proba(X), atol=1e-4)
     assert not same_predictions(first, lenet5, X)
+    for equal in (2.0, np.full(240, 0.125)):  # as without weights
+        net = LeNet5Classifier(**quick).fit(X, y, sample_weight=equal)
+        assert same_predictions(net, lenet5, X)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])
@@ -481,30 +476,29 @@ def test_partial_fit_freezes_the_scaling(X, y, quick, same_predictions):
     assert same_predictions(two_calls(), two_calls(), X)
 
 
-def test_partial_fit_with_labels_that_come_later(X, y, quick):
-    few = y < 4
-    net = LeNet5Classifier(**quick).partial_fit(
-        X[few], NAMES[y[few]], classes=CLASS_NAMES
-    )
-    assert net.classes_.tolist() == sorted(CLASS_NAMES)
-    net.partial_fit(X, NAMES[y])
-    assert net.predict_proba(X).shape == (240, 10)
-
-
 def test_partial_fit_after_fit_and_fit_after_it(X, y, quick, lenet5, same_predictions):
     net = copy.deepcopy(lenet5).partial_fit(X, y)
     assert net.n_iter_ == net.best_epoch_ == 3
+    before = net.history_
+    assert same_predictions(net.fit(X, y), lenet5, X)  # without warm_start
+    assert net.history_ is not before
+    assert net.n_iter_ == 2
     net = LeNet5Classifier(**quick).partial_fit(X, y, classes=np.arange(12))
     assert same_predictions(net.fit(X, y), lenet5, X)
 
 
 def test_partial_fit_with_weights(X, y, quick, same_predictions):
-    weights = (np.arange(240) % 2).astype(float)
-    zeroed = LeNet5Classifier(**quick)
-    zeroed.partial_fit(X, y, classes=np.arange(10), sample_weight=weights)
-    dropped = LeNet5Classifier(**quick)
-    dropped.partial_fit(X[1::2], y[1::2], classes=np.arange(10))
+    """Also of classes that come later."""
+    weights, classes = (np.arange(240) % 2).astype(float), CLASS_NAMES
+    zeroed, dropped = (LeNet5Classifier(**quick) for _ in range(2))
+    zeroed.partial_fit(X, NAMES[y], classes=classes, sample_weight=weights)
+    dropped.partial_fit(X[1::2], NAMES[y[1::2]], classes=classes)
     assert same_predictions(zeroed, dropped, X)
+
+    few = y < 4
+    net = LeNet5Classifier(**quick).partial_fit(X[few], NAMES[y[few]], classes=classes)
+    assert net.classes_.tolist() == sorted(CLASS_NAMES)
+    assert net.partial_fit(X, NAMES[y]).predict_proba(X).shape == (240, 10)
 
 
 def test_partial_fit_errors(X, y, quick, lenet5):
@@ -546,15 +540,6 @@ def test_warm_start_continues(X, y, quick):
     with pytest.raises(ValueError, match=r"\(1, 14, 14\), .*expects \(1, 28, 28\)"):
         net.fit(X.reshape(-1, 28, 28)[:, :14, :14], y)
     assert np.array_equal(net.predict_proba(X), expected)
-
-
-def test_fit_without_warm_start_starts_again(X, y, quick, lenet5, same_predictions):
-    net = LeNet5Classifier(**quick).fit(X, y)
-    first = net.history_
-    net.fit(X, y)
-    assert net.history_ is not first
-    assert net.n_iter_ == len(first) == 2
-    assert same_predictions(net, lenet5, X)
 
 
 def test_warm_start_with_a_schedule_of_skorch_warns_of_nothing(X, y, quick, kind):
