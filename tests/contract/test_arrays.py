@@ -229,9 +229,6 @@ def test_fit_of_polars_frames(reference):
     assert_alike(net, reference[1], frame)
 
 
-# Other libraries, where they are installed
-
-
 @SHAPES
 def test_fit_of_hdf5(reference, tmp_path, shape):
     h5py = pytest.importorskip("h5py")
@@ -241,25 +238,6 @@ def test_fit_of_hdf5(reference, tmp_path, shape):
         assert_alike(LeNet5Classifier(**QUICK).fit(*data), reference[1])
     with pytest.raises(TypeError, match="X is a Dataset whose values cannot be read"):
         reference[0].predict(data[0])
-
-
-@pytest.mark.parametrize(
-    ("library", "make"),
-    [("zarr", "array"), ("xarray", "DataArray"), ("array_api_strict", "asarray")],
-)
-@SHAPES
-def test_fit_of_arrays_of_other_libraries(reference, library, make, shape):
-    hold = getattr(pytest.importorskip(library), make)
-    data = hold(PIXELS.reshape(shape)), hold(LABELS), hold(WEIGHTS)
-    assert_alike(LeNet5Classifier(**QUICK).fit(*data), reference[1])
-
-
-def test_fit_of_arrow_tables(reference):
-    pyarrow = pytest.importorskip("pyarrow")
-    table = pyarrow.table(list(PIXELS.T), names=NAMES)
-    net = LeNet5Classifier(**QUICK)
-    net.fit(table, pyarrow.array(LABELS), sample_weight=pyarrow.array(WEIGHTS))
-    assert_alike(net, reference[1], table)
 
 
 # Colours and ranges
