@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -170,13 +171,13 @@ def benchmark_table(results: Any) -> pd.DataFrame:
 
     Notes
     -----
-    A score named "accuracy" is taken for it. A fitted search knows its scorer: one that
-    is not the accuracy is refused, and so is the default score of a regressor, or of a
-    classifier whose own ``scoring`` is another. The result of ``cross_validate`` and a
-    bare ``cv_results_`` do not know. Their only score (``test_score``) is taken as the
-    accuracy, the default score of a classifier, unless it leaves the range from 0 to 1.
-    If it is another score, also score the
-    accuracy: ``scoring=["accuracy", "f1_macro"]``.
+    A fitted search knows its scorers: another score than the accuracy is refused, and
+    so is the default score of a regressor, and of a classifier whose ``scoring`` or
+    ``score`` is another. The result of ``cross_validate`` and a bare ``cv_results_`` do
+    not contain the scorers. A score named "accuracy" is trusted there; an only score
+    (``test_score``) is taken as the accuracy, the default score of a classifier, unless
+    a value is outside 0 to 1. If it is another score, also score the accuracy:
+    ``scoring=["accuracy", "f1_macro"]``.
 
     Examples
     --------
@@ -328,14 +329,17 @@ def _check_scores(
 ) -> None:
     """Raise if results do not hold the accuracy, as far as that can be known.
 
-    A score named "accuracy" is taken for it. A fitted search knows what its only score
-    is; of other results, the values count.
+    A fitted search knows its scorers; of other results, a score named "accuracy" is
+    trusted, and of an only score the values count.
     """
     start = f"{prefix}test_"
     got = [key.removeprefix(prefix) for key in results if key.startswith(start)]
     if "test_accuracy" in got:
-        return
-    if search is not None and "test_score" in got:
+        scorers = getattr(search, "scorer_", None)
+        if not isinstance(scorers, Mapping) or _is_accuracy(scorers["accuracy"]):
+            return
+        owner, got = "the search", [f"accuracy={scorers['accuracy']}"]
+    elif search is not None and "test_score" in got:
         if _scores_accuracy(search):
             return
         owner, got = "the search", [str(search.scoring or search.scorer_)]
@@ -362,14 +366,23 @@ def _scores_accuracy(search: Any) -> bool:
         models = [last_step(search.estimator, candidate) for candidate in params]
         known = (None, "accuracy", "loss")
         return all(
-            is_classifier(model) and getattr(model, "scoring", None) in known
+            is_classifier(model)
+            and getattr(model, "scoring", None) in known
+            and _has_score_of_sklearn(model)
             for model in models
         )
     scorer = search.scorer_
-    if isinstance(scorer, Mapping):  # of several
-        scorer = scorer["score"]
+    return _is_accuracy(scorer["score"] if isinstance(scorer, Mapping) else scorer)
+
+
+def _is_accuracy(scorer: Any) -> bool:
     # Scorers are not comparable. normalize=False and other options are in the repr.
     return repr(scorer) == repr(get_scorer("accuracy"))
+
+
+def _has_score_of_sklearn(model: Any) -> bool:
+    """Whether a classifier's ``score`` is scikit-learn's, or wraps it."""
+    return inspect.unwrap(type(model).score).__module__.startswith("sklearn.")
 
 
 # Hyper-parameters -------------------------------------------------------------------

@@ -499,6 +499,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             mean, std = pixel_statistics(train, self.pixel_scaling)
             self.module_.scaling.mean.copy_(mean)
             self.module_.scaling.std.copy_(std)
+            self._warn_if_large()
         teaching = None
         if self.teacher is not None and self.distillation_weight:
             train, teaching = start_teaching(self, train)
@@ -512,6 +513,16 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             fit_with_cache(self, training, fresh=fresh)
         for task in tasks:
             task.end_fit(self)
+
+    def _warn_if_large(self) -> None:
+        _, height, width = self.image_shape_
+        if self.n_parameters_ > 50_000_000:
+            warn_user(
+                f"for images of {height} x {width} pixels the network has "
+                f"{self.n_parameters_:,} parameters, nearly all in its first dense "
+                "layer, which grows with the area of the images; make them smaller, "
+                "such as 64 x 64, or the layer narrower (module__hidden_units)"
+            )
 
     def _warn_if_cut_short(self) -> None:
         losses = [row["valid_loss"] for row in self.history_ if "valid_loss" in row]

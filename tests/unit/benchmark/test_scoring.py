@@ -130,6 +130,11 @@ def test_benchmark_scoring_under_metadata_routing():
 # Which scores are the accuracy
 
 
+class NetWithOwnScore(Net):
+    def score(self, X, y):
+        return 0.5
+
+
 @pytest.mark.parametrize(
     ("estimator", "expected"),
     [
@@ -142,6 +147,7 @@ def test_benchmark_scoring_under_metadata_routing():
         (LogisticRegressionCV(scoring="neg_log_loss"), False),
         (GridSearchCV(Net(), {}, scoring="f1_macro"), False),
         (KMeans(2), False),
+        (NetWithOwnScore(), False),
     ],
 )
 def test_benchmark_table_of_a_search_by_the_default_score(estimator, expected):
@@ -169,8 +175,9 @@ def test_benchmark_table_of_a_search_by_the_default_score(estimator, expected):
         (make_scorer(accuracy_score, greater_is_better=False), False),
         (lambda estimator, X, y: 0.5, False),  # of an unknown meaning
         ({"score": "f1_macro", "time": benchmark_scoring()["training_time_s"]}, False),
-        # The name is trusted.
+        ({"accuracy": "f1_macro", "time": "f1_micro"}, False),
         (["accuracy", "f1_macro"], True),
+        # The name is trusted.
         (lambda estimator, X, y: {"accuracy": 0.5}, True),
     ],
 )

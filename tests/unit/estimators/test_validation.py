@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 from PIL import Image
 
-from fmnist_sklearn import LeNet5Classifier
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.estimators.validation import (
     check_image_shape,
     flatten_images,
@@ -297,3 +297,19 @@ def test_to_image_tensor_of_read_only_rows(tmp_path):
 def test_to_image_tensor_refuses_what_float32_cannot_hold():
     with pytest.raises(ValueError, match=r"too large for dtype\('float32'\)"):
         to_image_tensor(np.array([[1e39, 0, 0, 0]]), (1, 2, 2))
+
+
+def test_fit_warns_of_a_network_too_large_for_its_images(quick, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    X, y = np.zeros((20, 160, 160), dtype=np.uint8), np.arange(20) % 2
+    X[y == 1] += 9
+    monkeypatch.setattr("fmnist_sklearn.training.loop.Training.run", interrupt)
+    expected = r"160 x 160 pixels the network has 55,[\d,]+ parameters"
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match=expected):
+        MiniVGGClassifier(**quick).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            LeNet5Classifier(**quick).fit(X, y)
