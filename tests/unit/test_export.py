@@ -74,52 +74,39 @@ CASES = {
     "numbers": (LeNet5Classifier, small, "float32", "images", True, NUMBERS),
     "colour": (LeNet5Classifier, colour, "uint8", "images", True, range(10)),
     "booleans": (SMALL_VGG, np.copy, "float32", "rows", True, BOOLEANS),
-    "floats": (MiniVGGClassifier, small, "uint8", "images", False, np.arange(10.0)),
+    "floats": (SMALL_VGG, small, "uint8", "images", False, np.arange(10.0)),
     "umlauts": (SMALL_VGG, colour, "float32", "rows", False, UMLAUTS),
 }
 
 
-class Exported:
-    """A fitted net, its file, and 300 images of the test part."""
-
-    def __init__(self, folder, kind, resize, dtype, layout, flip, labels):
-        X, y = load_fashion_mnist_sample(return_X_y=True)
-        X_test = load_fashion_mnist_sample(subset="test", return_X_y=True)[0][:300]
-        self.net = kind(max_epochs=1, patience=None, random_state=0, predict_flip=flip)
-        images = resize(X[:100].reshape(-1, 1, 28, 28))
-        self.net.fit(images, np.asarray(labels)[y[:100]])
-        images = resize(X_test.reshape(-1, 1, 28, 28)).astype(dtype)
-        self.pixels = images.reshape(300, -1) if layout == "rows" else images
-        self.path = folder / "net.onnx"
-        export_onnx(self.net, self.path, input_dtype=dtype, layout=layout)
-        self.labels, self.probabilities = run(self.path, self.pixels)
-
-
-@pytest.fixture(scope="session", params=CASES)
-def exported(request, tmp_path_factory):
-    return Exported(tmp_path_factory.mktemp("export"), *CASES[request.param])
-
-
-def test_graph_gives_the_probabilities_of_the_estimator(exported):
-    expected = exported.net.predict_proba(exported.pixels)
-    assert exported.probabilities.shape == expected.shape
-    np.testing.assert_allclose(exported.probabilities, expected, rtol=0, atol=TOLERANCE)
-    assert exported.probabilities.std(axis=0).min() > 1e-4  # images do differ
-    session = onnxruntime.InferenceSession(exported.path)
+@pytest.mark.parametrize("case", CASES)
+def test_graph_is_the_estimator(case, tmp_path):
+    kind, resize, dtype, layout, flip, labels = CASES[case]
+    X, y = load_fashion_mnist_sample(return_X_y=True)
+    X_test = load_fashion_mnist_sample(subset="test", return_X_y=True)[0][:300]
+    net = kind(max_epochs=1, patience=None, random_state=0, predict_flip=flip)
+    net.fit(resize(X[:100].reshape(-1, 1, 28, 28)), np.asarray(labels)[y[:100]])
+    pixels = resize(X_test.reshape(-1, 1, 28, 28)).astype(dtype)
+    pixels = pixels.reshape(300, -1) if layout == "rows" else pixels
+    path = tmp_path / "net.onnx"
+    export_onnx(net, path, input_dtype=dtype, layout=layout)
+    # It gives the probabilities of the estimator, of many images and of one.
+    labels, probabilities = run(path, pixels)
+    expected = net.predict_proba(pixels)
+    assert probabilities.shape == expected.shape
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
+    assert probabilities.std(axis=0).min() > 1e-4  # images do differ
+    session = onnxruntime.InferenceSession(path)
     for i in range(0, 300, 50):
-        _, alone = session.run(None, {"pixels": exported.pixels[i : i + 1]})
+        _, alone = session.run(None, {"pixels": pixels[i : i + 1]})
         np.testing.assert_allclose(alone, expected[i : i + 1], rtol=0, atol=TOLERANCE)
-
-
-def test_graph_gives_the_labels_of_the_estimator(exported):
-    expected = exported.net.predict(exported.pixels)
-    assert exported.labels.tolist() == expected.tolist()
-    assert type(exported.labels.tolist()[0]) is type(expected.tolist()[0])
-    assert len(set(exported.labels.tolist())) > 1
-
-
-def test_graph_describes_itself_in_its_metadata(exported):
-    net, about = exported.net, metadata(exported.path)
+    # Its labels, and their type.
+    expected = net.predict(pixels).tolist()
+    assert labels.tolist() == expected
+    assert type(labels.tolist()[0]) is type(expected[0])
+    assert len(set(expected)) > 1
+    # It describes itself in its metadata.
+    about = metadata(path)
     assert about.pop("classes") == net.classes_.tolist()
     assert about.pop("versions") == {
         "fmnist_sklearn": fmnist_sklearn.__version__,
@@ -129,55 +116,43 @@ def test_graph_describes_itself_in_its_metadata(exported):
     assert about == {
         "class": type(net).__name__,
         "image_shape": list(net.image_shape_),
-        "input_dtype": str(exported.pixels.dtype),
-        "layout": "rows" if exported.pixels.ndim == 2 else "images",
-        "predict_flip": net.predict_flip,
+        "input_dtype": dtype,
+        "layout": layout,
+        "predict_flip": flip,
     }
-    model = onnx.load(exported.path)
+    model = onnx.load(path)
     (taken,) = model.graph.input
     dims = taken.type.tensor_type.shape.dim
     assert dims[0].dim_param == "n"
-    assert [dim.dim_value for dim in dims[1:]] == list(exported.pixels.shape[1:])
+    assert [dim.dim_value for dim in dims[1:]] == list(pixels.shape[1:])
     assert [output.name for output in model.graph.output] == ["label", "probabilities"]
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_graph_of_rows_that_fill_no_image(X, y, X_test, quick, tmp_path):
-    net = LeNet5Classifier(**quick | {"max_epochs": 1}).fit(X[:, :700], y)
-    path = tmp_path / "net.onnx"
-    with pytest.raises(ValueError, match=r"700 columns.*with layout='rows'"):
-        export_onnx(net, path)
-    export_onnx(net, path, layout="rows")
-    rows = X_test[:, :700]
-    _, probabilities = run(path, rows)
-    expected = net.predict_proba(rows)
-    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
-
-
-def with_other_layers(net):
-    net.module_.c1.activation = torch.nn.Tanh()
-    net.module_.head.activation5 = torch.nn.ReLU()
-
-
-def with_half_the_weights(net):
-    prune.l1_unstructured(net.module_.c3.conv, "weight", amount=0.5)
-
-
 @pytest.mark.filterwarnings("ignore:The tensor attribute")  # of pruning, by PyTorch
-def test_graph_has_the_layers_that_are_present(lenet5, X_test, tmp_path):
-    """In two threads at once, while PyTorch traces for one at a time."""
-    changes = with_other_layers, with_half_the_weights
-    nets = [copy.deepcopy(lenet5) for _ in changes]
-    paths = [tmp_path / f"{change.__name__}.onnx" for change in changes]
-    for net, change in zip(nets, changes, strict=True):
-        change(net)
+def test_graph_has_the_layers_that_are_present(lenet5, X, y, X_test, quick, tmp_path):
+    """In two threads at once, while PyTorch traces for one at a time.
+
+    The other network is one of rows that fill no image.
+    """
+    changed = copy.deepcopy(lenet5)
+    changed.module_.c1.activation = torch.nn.Tanh()
+    changed.module_.head.activation5 = torch.nn.ReLU()
+    tanh = changed.predict_proba(X_test)
+    prune.l1_unstructured(changed.module_.c3.conv, "weight", amount=0.5)
+    padded = LeNet5Classifier(**quick | {"max_epochs": 1}).fit(X[:60, :700], y[:60])
+    paths = tmp_path / "changed.onnx", tmp_path / "padded.onnx"
+    with pytest.raises(ValueError, match=r"700 columns.*with layout='rows'"):
+        export_onnx(padded, paths[1])
     with ThreadPoolExecutor() as pool:
-        list(pool.map(partial(export_onnx, layout="rows"), nets, paths))
-    for net, path in zip(nets, paths, strict=True):
-        _, probabilities = run(path, X_test)
-        expected = net.predict_proba(X_test)
-        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE)
-        assert np.abs(expected - lenet5.predict_proba(X_test)).max() > 1e-3
+        list(pool.map(partial(export_onnx, layout="rows"), (changed, padded), paths))
+    for net, path, rows in zip(
+        (changed, padded), paths, (X_test, X_test[:, :700]), strict=True
+    ):
+        expected = net.predict_proba(rows)
+        np.testing.assert_allclose(run(path, rows)[1], expected, atol=TOLERANCE, rtol=0)
+    assert np.abs(tanh - lenet5.predict_proba(X_test)).max() > 1e-3
+    assert np.abs(tanh - changed.predict_proba(X_test)).max() > 1e-3
 
 
 @pytest.mark.usefixtures("no_tracing")

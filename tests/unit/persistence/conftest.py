@@ -24,12 +24,6 @@ def round_trip(net, path):
     return load_model(path)
 
 
-@pytest.fixture(params=["lenet5", "mini_vgg"])
-def net(request):
-    """Each of the shared nets; not to be changed."""
-    return request.getfixturevalue(request.param)
-
-
 @pytest.fixture(scope="module")
 def small_X():
     """24 images on which a fit takes no time."""

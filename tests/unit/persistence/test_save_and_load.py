@@ -20,7 +20,9 @@ from fmnist_sklearn.storage import read_container, write_container
 from .conftest import QUICK, fit_small, round_trip
 
 
-def test_loaded_model_is_the_saved_one(net, X, y, path):
+@pytest.mark.parametrize("name", ["lenet5", "mini_vgg"])
+def test_loaded_model_is_the_saved_one(name, X, path, request):
+    net, X = request.getfixturevalue(name), X[:60]
     loaded = round_trip(net, path)
     assert type(loaded) is type(net)
     for method in ("predict_proba", "predict"):
