@@ -80,24 +80,25 @@ def test_return_X_y_and_as_frame(cached, load):
     pd.testing.assert_series_equal(y, framed.target)
 
 
-@pytest.mark.parametrize("load", [fetch_fashion_mnist, load_fashion_mnist_sample])
-@pytest.mark.parametrize(
-    ("parameter", "value"),
-    [("subset", "valid"), ("subset", None), ("as_frame", "yes"), ("return_X_y", 2)],
-)
-def test_parameters_that_are_invalid(load, parameter, value):
-    message = f"'{parameter}' parameter of {load.__name__} must be .* Got {value!r}"
-    with pytest.raises(ValueError, match=message):
-        load(**{parameter: value})
+OF_BOTH = [
+    ("subset", "valid"),
+    ("subset", None),
+    ("as_frame", "yes"),
+    ("return_X_y", 2),
+]
+OF_FETCH = [("n_retries", -1), ("delay", -0.5), ("data_home", 1)]
+OF_FETCH += [("download_if_missing", 3)]
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value"),
-    [("n_retries", -1), ("delay", -0.5), ("data_home", 1), ("download_if_missing", 3)],
+    ("load", "invalid"),
+    [(load_fashion_mnist_sample, OF_BOTH), (fetch_fashion_mnist, OF_BOTH + OF_FETCH)],
 )
-def test_fetch_with_invalid_parameters(parameter, value):
-    with pytest.raises(ValueError, match=f"'{parameter}' .* Got {value!r} instead"):
-        fetch_fashion_mnist(**{parameter: value})
+def test_parameters_that_are_invalid(load, invalid):
+    for parameter, value in invalid:
+        message = f"'{parameter}' parameter of {load.__name__} must be .* Got {value!r}"
+        with pytest.raises(ValueError, match=message):
+            load(**{parameter: value})
 
 
 def test_pandas_is_imported_for_frames_only(monkeypatch):

@@ -4,7 +4,7 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,20 @@ def path(tmp_path):
     return path
 
 
-def run(script, *args):
-    """Start a script that prints "ready"; return its process once it has."""
-    command = [sys.executable, "-c", script, *map(str, args)]
+HANGS = """
+import sys, time
+from fmnist_sklearn.storage.files import atomic_write, file_lock
+with file_lock(sys.argv[1]), atomic_write(sys.argv[2]) as file:
+    file.write(b"x" * 1000)
+    file.flush()
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_writer(locked, path):
+    """Start a process that holds a lock and writes a file; return it once it does."""
+    command = [sys.executable, "-c", HANGS, str(locked), str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     return process
@@ -74,11 +85,8 @@ def test_atomic_write_by_several_threads(tmp_path):
         for number in range(20):
             write(tmp_path / name, name.encode() * number)
 
-    threads = [threading.Thread(target=work, args=["abcd"[i]]) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, "abcd"))
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c", "d"]
     assert (tmp_path / "d").read_bytes() == b"d" * 19
 
@@ -190,21 +198,11 @@ def test_check_writable_leaves_no_trace(path):
 
 # What killed writers left
 
-HANGS = """
-import sys, time
-from fmnist_sklearn.storage.files import atomic_write
-with atomic_write(sys.argv[1]) as file:
-    file.write(b"x" * 1000)
-    file.flush()
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
 
 @pytest.mark.slow
 @posix
-def test_temporaries_of_killed_writers_only_are_removed_by_the_next_write(tmp_path):
-    writer = run(HANGS, tmp_path / "a")
+def test_temporaries_of_killed_writers_only_are_removed(tmp_path, tmp_path_factory):
+    writer = start_writer(tmp_path_factory.mktemp("locks") / "data", tmp_path / "a")
     (tmp_path / "own.tmp").touch()
     (temporary,) = tmp_path.glob(".*.tmp")
     write(tmp_path / "b")
@@ -238,20 +236,11 @@ def test_temporary_that_was_removed_before_its_lock_is_made_again(
 # Locks
 
 
-HOLDS = """
-import sys, time
-from fmnist_sklearn.storage.files import file_lock
-with file_lock(sys.argv[1]):
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
 @pytest.mark.slow
 def test_file_lock_names_the_process_that_holds_it(tmp_path, monkeypatch):
     path = tmp_path / "data"
     monkeypatch.setattr(files, "_SILENT_WAIT", 0.05)
-    holder = run(HOLDS, path)
+    holder = start_writer(path, tmp_path / "other")
     whom = f"process {holder.pid} on .*, since .*"
     message = f"timed out waiting for the lock held by {whom}; if it hangs, kill it"
     with (

@@ -1,6 +1,7 @@
 import os
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import numpy as np
@@ -33,13 +34,10 @@ def keys(cache):
     return [entry.path.stem for entry in cache.entries()]
 
 
-def test_cache_makes_no_folder_before_the_first_entry(cache, tmp_path):
+def test_cache_makes_its_folder_for_the_first_entry_and_reads_it(cache, tmp_path):
     assert cache.read("a") is None
     assert (cache.entries(), cache.clear(), cache.trim()) == ([], 0, 0)
     assert not list(tmp_path.iterdir())
-
-
-def test_cache_reads_what_was_written(cache):
     n_bytes = write(cache, "a")
     arrays, meta = cache.read("a")
     np.testing.assert_array_equal(arrays["weight"], ARRAYS["weight"], strict=True)
@@ -94,18 +92,15 @@ def test_cache_is_a_value(cache):
 def test_cache_locks_a_fit(cache):
     inside, most = [], []
 
-    def work():
+    def work(_):
         with cache.alone_with("a"):
             inside.append(1)
             most.append(len(inside))
             cache.read("a")
             inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
     assert most == [1, 1, 1, 1]
     with cache.alone_with("a"), cache.alone_with("b"):
         pass
@@ -121,13 +116,12 @@ def test_cache_lock_is_waited_for_at_most_an_hour(cache, monkeypatch):
             held.set()
             done.wait(10)
 
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait(10)
-    with cache.alone_with("a"):
-        assert not done.is_set()
-    done.set()
-    thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        holder = thread.submit(hold)
+        held.wait(10)
+        with cache.alone_with("a"):
+            assert not holder.done()
+        done.set()
 
 
 def test_cache_in_a_folder_that_takes_no_locks(tmp_path):
