@@ -6,6 +6,7 @@ import warnings
 
 import joblib
 import torch
+import torch._dynamo  # each optimizer imports it: once here, before processes fork
 from sklearn.model_selection import GridSearchCV
 
 from fmnist_sklearn import FitCache, LeNet5Classifier, load_fashion_mnist_sample
@@ -27,7 +28,10 @@ def search(memory=None):
     net = LeNet5Classifier(
         lr=0.01, batch_size=16, max_epochs=2, random_state=0, memory=memory
     )
-    results = GridSearchCV(net, GRID, cv=2).fit(*images()).cv_results_
+    return without_times(GridSearchCV(net, GRID, cv=2).fit(*images()).cv_results_)
+
+
+def without_times(results):
     return {name: list(v) for name, v in results.items() if "_time" not in name}
 
 

@@ -16,9 +16,9 @@ from fmnist_sklearn import FitCache, LeNet5Classifier
 from fmnist_sklearn.benchmark.cluster import connected, following, running_on
 from fmnist_sklearn.benchmark.search import ReportingScorer
 
-pytest.importorskip("distributed")
+from .killed_search import GRID, N_FITS, images, without_times
 
-GRID = {"lr": [0.003, 0.01, 0.03], "dropout": [0.0, 0.5]}
+pytest.importorskip("distributed")
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,9 @@ def client():
         yield client
 
 
-@pytest.fixture
-def rows(X, y):
-    """Few and small images: a fit of them takes a moment."""
-    return X[:90].reshape(-1, 28, 28)[:, ::4, ::4].reshape(90, 49), y[:90] % 3
+@pytest.fixture(scope="module")
+def rows():
+    return images()
 
 
 class DieOnce(Callback):
@@ -48,15 +47,9 @@ class DieOnce(Callback):
 
 
 def search(rows, scoring="accuracy", refit=True, **params):
-    net = LeNet5Classifier(batch_size=16, max_epochs=3, random_state=0, **params)
+    net = LeNet5Classifier(batch_size=16, max_epochs=2, random_state=0, **params)
     grid = GridSearchCV(net, GRID, cv=2, scoring=scoring, refit=refit)
     return grid.set_params(error_score="raise").fit(*rows)
-
-
-def results(search):
-    """Return what a search found, without the times."""
-    found = search.cv_results_
-    return {name: list(values) for name, values in found.items() if "time" not in name}
 
 
 @pytest.mark.filterwarnings("ignore:.*max_epochs")
@@ -65,11 +58,11 @@ def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
     scorer = ReportingScorer(list(GRID))
     with running_on(client, rows), following(reports.append, client) as scorer.report:
         grid = search(rows, scoring=scorer, refit="score", memory=str(tmp_path))
-    assert len(FitCache(tmp_path).entries()) == 13  # 6 candidates, 2 folds, the refit
+    assert len(FitCache(tmp_path).entries()) == N_FITS
     deadline = time.monotonic() + 10
-    while len(reports) < 12 and time.monotonic() < deadline:
+    while len(reports) < N_FITS - 1 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len({report["candidate"] for report in reports}) == 6
+    assert len({report["candidate"] for report in reports}) == 4
     accuracies = sorted(report["accuracy"] for report in reports)
     found = grid.cv_results_
     splits = [found[f"split{k}_test_accuracy"] for k in range(2)]
@@ -89,7 +82,7 @@ def test_a_killed_worker_costs_no_result(client, rows, tmp_path):
     with running_on(client, rows):
         found = search(rows, callbacks=[DieOnce(mark)])
     assert mark.exists()
-    assert results(found) == results(expected)
+    assert without_times(found.cv_results_) == without_times(expected.cv_results_)
     assert found.best_params_ == expected.best_params_
     probabilities = (net.predict_proba(rows[0]) for net in (found, expected))
     assert np.array_equal(*probabilities)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import warnings
+from copy import deepcopy
 from functools import partial
 
 import joblib
@@ -14,11 +15,7 @@ import skorch.callbacks
 import torch
 from sklearn.base import clone
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import (
-    GridSearchCV,
-    HalvingGridSearchCV,
-    cross_validate,
-)
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
@@ -34,7 +31,7 @@ from fmnist_sklearn.storage import fit_cache
 from fmnist_sklearn.training.loop import Training, extra_callbacks
 
 from . import killed_search
-from .killed_search import images
+from .killed_search import images, without_times
 
 QUICK = {
     "lr": 0.01,
@@ -78,11 +75,8 @@ def fit(memory, *data, **params):
         {},
         {"optimizer": torch.optim.SGD, "optimizer__momentum": np.float32(0.9)},
         {"lr_schedule": "one_cycle", "lr": np.float64(0.01), "ema_decay": None},
-        {
-            "lr_schedule": torch.optim.lr_scheduler.ExponentialLR,
-            "validation_fraction": 0,
-        }
-        | {"lr_schedule__gamma": 0.9},
+        {"lr_schedule": torch.optim.lr_scheduler.ExponentialLR}
+        | {"lr_schedule__gamma": 0.9, "validation_fraction": 0},
         {"patience": 1, "lr": 0.3, "max_epochs": 9, "class_weight": {0: 2.0}},
         {"augment": {"flip": 0.5, "shift": 1}, "callbacks__print_log": None},
         {"module__hidden_units": (8, 6), "random_state": np.random.RandomState(3)},
@@ -93,10 +87,11 @@ def test_memory_gives_what_training_gives(
     tmp_path, rows, trained, params, same_predictions
 ):
     X, y = rows
-    plain = LeNet5Classifier(**QUICK | copy_of(params)).fit(X, y)
-    first = fit(tmp_path, **copy_of(params))
+    # Copies, since a fit changes a RandomState.
+    plain = LeNet5Classifier(**QUICK | deepcopy(params)).fit(X, y)
+    first = fit(tmp_path, **deepcopy(params))
     assert len(trained) == 2
-    second = fit(tmp_path, **copy_of(params))
+    second = fit(tmp_path, **deepcopy(params))
     assert len(trained) == 2
     assert len(FitCache(tmp_path).entries()) == 1
     assert second.history_ == first.history_
@@ -111,11 +106,6 @@ def test_memory_gives_what_training_gives(
     for net in nets[:3]:
         net.set_params(memory=None).partial_fit(X, y)
     assert all(same_predictions(plain, net, X) for net in nets[:3])
-
-
-def copy_of(params):
-    """Copy what a fit changes: a RandomState moves on."""
-    return pickle.loads(pickle.dumps(params))
 
 
 def test_memory_keeps_minivgg_s_weights_in_their_order(
@@ -200,7 +190,7 @@ def test_memory_distinguishes_parameters(tmp_path, trained):
     ]
     for n_trained, params in enumerate(others, start=1):
         for _ in range(2):
-            fit(tmp_path, **{**SHORT, "batch_size": 16, **copy_of(params)})
+            fit(tmp_path, **{**SHORT, "batch_size": 16, **deepcopy(params)})
             assert len(trained) == n_trained, params
 
 
@@ -302,10 +292,8 @@ class Counter(Callback):
         ({"train_split": skorch.dataset.ValidSplit(3)}, "train_split holds"),
         ({"iterator_valid": partial(torch.utils.data.DataLoader)}, "iterator_valid"),
         (
-            {
-                "iterator_train": torch.utils.data.DataLoader,
-                "iterator_train__generator": torch.Generator(),
-            },
+            {"iterator_train": torch.utils.data.DataLoader}
+            | {"iterator_train__generator": torch.Generator()},
             "iterator_train__generator holds .* class Generator",
         ),
         ({"optimizer": type("Mine", (torch.optim.SGD,), {})}, "optimizer holds"),
@@ -470,10 +458,6 @@ SEARCHES = {
 }
 
 
-def without_times(results):
-    return {name: list(v) for name, v in results.items() if "_time" not in name}
-
-
 @pytest.mark.parametrize("name", SEARCHES)
 def test_memory_trains_nothing_in_a_search_run_again(
     tmp_path, rows, trained, name, same_predictions
@@ -537,17 +521,13 @@ def test_memory_calls_scikit_learn_s_callbacks(tmp_path, rows, trained, capsys):
 # Killed, and two at once ----------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def undisturbed():
+@pytest.mark.slow
+def test_memory_of_searches_that_are_killed_or_run_at_once(tmp_path):
     if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("needs processes that are forked")
     with warnings.catch_warnings():
-        return killed_search.search()
-
-
-@pytest.mark.slow
-def test_memory_lets_a_killed_search_continue(tmp_path, undisturbed):
-    for n_stored in (1, 4, 6):
+        undisturbed = killed_search.search()
+    for n_stored in (1, 5):
         process = killed_search.start_search(tmp_path, "killed")
         killed_search.kill_after(process, tmp_path, n_stored, delay=0.01)
     killed_search.start_search(tmp_path, "results").join()
@@ -556,16 +536,14 @@ def test_memory_lets_a_killed_search_continue(tmp_path, undisturbed):
     stored = killed_search.read_stored(tmp_path)
     assert len(set(stored)) == len(stored) <= killed_search.N_FITS
     assert len(FitCache(tmp_path).entries()) == killed_search.N_FITS
-
-
-@pytest.mark.slow
-def test_memory_shared_by_two_searches_at_once(tmp_path, undisturbed):
-    names = ("first", "second")
-    for process in [killed_search.start_search(tmp_path, name) for name in names]:
+    # Two searches that begin without an entry share the work.
+    folder, names = tmp_path / "shared", ("first", "second")
+    folder.mkdir()
+    for process in [killed_search.start_search(folder, name) for name in names]:
         process.join()
     for name in names:
-        assert joblib.load(tmp_path / name) == undisturbed
-    stored = killed_search.read_stored(tmp_path)
+        assert joblib.load(folder / name) == undisturbed
+    stored = killed_search.read_stored(folder)
     assert len(set(stored)) == len(stored) == killed_search.N_FITS
-    left = {path.suffix for path in (tmp_path / "fmnist_sklearn").iterdir()}
+    left = {path.suffix for path in (folder / "fmnist_sklearn").iterdir()}
     assert left == {".fit"}
