@@ -348,16 +348,18 @@ class SearchResult(RunResult):
 
     Examples
     --------
-    >>> from fmnist_sklearn import run_search
+    >>> from fmnist_sklearn import load_fashion_mnist_sample, run_search
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
     >>> run_search(
     ...     "LeNet5",
-    ...     {"lr": [0.001, 0.01], "batch_size": [256]},
+    ...     {"lr": [0.001, 0.01], "batch_size": [64]},
+    ...     X[:800],
+    ...     y[:800],
     ...     cv=2,
     ...     max_epochs=1,
-    ...     data="sample",
     ...     progress=False,
     ... )
-    <SearchResult of 2 candidates; best: batch_size=256, lr=0.01, accuracy 0...>
+    <SearchResult of 2 candidates; best: batch_size=64, lr=0.01, accuracy 0...>
     """
 
     search: Any

@@ -143,13 +143,15 @@ def run_search(
 
     Examples
     --------
-    >>> from fmnist_sklearn import run_search
+    >>> from fmnist_sklearn import load_fashion_mnist_sample, run_search
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
     >>> result = run_search(
     ...     "LeNet5",
-    ...     {"lr": [0.001, 0.01], "batch_size": [256]},
+    ...     {"lr": [0.001, 0.01], "batch_size": [64]},
+    ...     X[:800],
+    ...     y[:800],
     ...     cv=2,
     ...     max_epochs=1,
-    ...     data="sample",
     ...     progress=False,
     ... )
     >>> result.search.best_params_["lr"]
