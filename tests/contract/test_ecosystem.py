@@ -155,8 +155,9 @@ def fit_options(y, weighted):
     return {"sample_weight": 1.0 + np.arange(len(y)) % 2} if weighted else {}
 
 
-@WEIGHTED
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize(
+    ("method", "weighted"), [("sigmoid", False), ("isotonic", True)]
+)
 def test_calibration(three, quick, method, weighted):
     X, y = three
     model = CalibratedClassifierCV(LeNet5Classifier(**quick), method=method, cv=2)
@@ -185,19 +186,16 @@ def test_bagging(three, quick, weighted):
 def test_bagging_of_columns(three, quick):
     """A part of an image's pixels is read as a smaller image, and still trains."""
     X, y = three
-    model = BaggingClassifier(
-        LeNet5Classifier(**quick), n_estimators=2, max_features=0.5, random_state=0
-    )
-    model.fit(X, y)
+    settings = {"n_estimators": 1, "max_features": 0.5, "random_state": 0}
+    model = BaggingClassifier(LeNet5Classifier(**quick), **settings).fit(X, y)
     assert model.estimators_[0].n_features_in_ == 392
     assert model.predict(X).shape == y.shape
 
 
 def test_boosting(three, quick):
     X, y = three
-    model = AdaBoostClassifier(
-        LeNet5Classifier(**quick), n_estimators=3, random_state=0
-    )
+    net = LeNet5Classifier(**quick)
+    model = AdaBoostClassifier(net, n_estimators=3, random_state=0)
     check_classifier(model.fit(X, y), X, y)
     assert len(model.estimators_) >= 1
 
@@ -384,7 +382,8 @@ class Enough(Callback):
         raise KeyboardInterrupt
 
 
-def test_callback_that_fails_at_once_keeps_the_earlier_state(X, y, quick):
+def test_callback_that_raises(X, y, quick):
+    """At once: the earlier state stays. KeyboardInterrupt: it is not swallowed."""
     net = LeNet5Classifier(**quick, callbacks=[FailAtOnce()], warm_start=True)
     with pytest.raises(ZeroDivisionError):
         net.fit(X, y)
@@ -395,10 +394,7 @@ def test_callback_that_fails_at_once_keeps_the_earlier_state(X, y, quick):
     with pytest.raises(ZeroDivisionError):
         net.set_params(callbacks=[FailAtOnce()]).fit(X, y)
     assert np.array_equal(net.predict_proba(X), expected)
-
-
-def test_callback_that_raises_keyboard_interrupt_is_not_swallowed(X, y, quick):
-    """skorch ends the training then; here ``net.stop_training`` does."""
+    # skorch ends the training then; here ``net.stop_training`` does.
     net = LeNet5Classifier(**quick, callbacks=[Enough()])
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)

@@ -8,6 +8,7 @@ import copy
 import os
 import sys
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,48 +29,37 @@ SETTINGS = {
 }
 
 
-def images():
-    X, y = load_fashion_mnist_sample(return_X_y=True)
-    return X[:60], y[:60] % 3
-
-
-def animals(y):
-    """Other labels for the same images, in another order."""
-    return np.array(["cow", "cat", "ant"])[y]
+X, y = (array[:60] for array in load_fashion_mnist_sample(return_X_y=True))
+y = y % 3
+ANIMALS = np.array(["cow", "cat", "ant"])[y]  # other labels, in another order
 
 
 # Each way: the estimator before the call, and the call.
 
 
 def first_fit():
-    X, y = images()
-    net = LeNet5Classifier(**SETTINGS)
-    return net, lambda net: net.fit(X, y)
+    return LeNet5Classifier(**SETTINGS), lambda net: net.fit(X, y)
 
 
 def second_fit():
-    X, y = images()
-    net = LeNet5Classifier(**SETTINGS | {"max_epochs": 1}).fit(X, animals(y))
+    net = LeNet5Classifier(**SETTINGS | {"max_epochs": 1}).fit(X, ANIMALS)
     net.set_params(max_epochs=N_EPOCHS, pixel_scaling="symmetric")
     return net, lambda net: net.fit(X, y)
 
 
 def warm_fit():
-    X, y = images()
     net = LeNet5Classifier(**SETTINGS | {"max_epochs": 1}, warm_start=True).fit(X, y)
     net.set_params(max_epochs=N_EPOCHS, lr=0.01, dropout=0.1)
     return net, lambda net: net.fit(X, y)
 
 
 def fit_without_validation():
-    X, y = images()
     settings = SETTINGS | {"validation_fraction": 0, "ema_decay": None}
     net = LeNet5Classifier(**settings).fit(X[:40], y[:40])
     return net, lambda net: net.fit(X, y)
 
 
 def partial_fit():
-    X, y = images()
     net = LeNet5Classifier(**SETTINGS).partial_fit(X, y, classes=range(3))
     return net, lambda net: net.set_params(lr=0.5).partial_fit(X, y)
 
@@ -105,7 +95,7 @@ class RaiseAtLine:
 
 def observed(net):
     """Return what a user sees of a fitted net, as one list."""
-    probabilities = net.predict_proba(images()[0])
+    probabilities = net.predict_proba(X)
     return [net.classes_.tolist(), net.n_iter_, probabilities.tolist()]
 
 
@@ -121,18 +111,18 @@ def outcomes(way):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("way", WAYS)
-def test_fit_after_an_exception_at_any_line(way, error):
+def test_fit_after_an_exception_at_any_line(way):
     before, after = outcomes(way)
-    allowed = before + (after if error is KeyboardInterrupt else after[-1:])
     net, call = way()
     counter = RaiseAtLine(-1)
     with counter:
         call(copy.deepcopy(net))
     n_lines = -1 - counter.left
     n_tries = int(os.environ.get("INTERRUPT_TRIES", "10"))
-    for number in np.random.default_rng(0).integers(1, n_lines, n_tries):
+    numbers = np.random.default_rng(0).integers(1, n_lines, n_tries)
+    for number, error in product(numbers, (KeyboardInterrupt, MemoryError)):
+        allowed = before + (after if error is KeyboardInterrupt else after[-1:])
         attacked = copy.deepcopy(net)
         injected = RaiseAtLine(number, error)
         # The call goes on after lines whose errors are caught on purpose.

@@ -29,7 +29,7 @@ def weights_after(net, X, y, how):
 @pytest.fixture(scope="module")
 def rows(X, y):
     """Images and labels, fewer than elsewhere."""
-    return X[:120], y[:120]
+    return X[:64], y[:64]
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_optimizer_stays_the_same_object(once, rows):
     net.set_params(lr=0.001).partial_fit(*rows)
     assert net.optimizer_ is optimizer
     assert called
-    assert all(float(state["step"]) > 8 for state in optimizer.state.values())
+    assert all(float(state["step"]) > 4 for state in optimizer.state.values())
 
 
 # Schedules ----------------------------------------------------------------------------
@@ -165,16 +165,15 @@ def test_lr_schedule_leaves_nothing_for_the_next_call(X, y, quick):
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
 @pytest.mark.parametrize("policy", ["one_cycle", "cosine"])
 def test_lr_schedule_with_a_trained_optimizer_gives_no_warning(
-    X, y, quick, optimizer, policy
+    rows, quick, optimizer, policy
 ):
     net = LeNet5Classifier(
         **quick, optimizer=optimizer, lr_schedule=policy, warm_start=True
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        net.fit(X, y)
-        net.fit(X, y)
-        pickle.loads(pickle.dumps(net)).fit(X, y)
+        net.fit(*rows).fit(*rows)
+        pickle.loads(pickle.dumps(net)).fit(*rows)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +237,7 @@ class Seen(Callback):
 @pytest.mark.parametrize("random_state", [0, None, np.random.RandomState(3)])
 @pytest.mark.parametrize("kind", [LeNet5Classifier, MiniVGGClassifier])
 def test_warm_start_draws_again_and_keeps_the_split(rows, quick, random_state, kind):
-    small = {} if kind is LeNet5Classifier else {"module__hidden_units": 8}
+    small = {} if kind is LeNet5Classifier else {"module__widths": (4, "M")}
     seen = Seen()
     net = kind(
         **quick | {"max_epochs": 1, "random_state": random_state, **small},
