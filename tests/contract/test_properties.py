@@ -436,7 +436,7 @@ def check_predictions(net, X):
 
 @seed(int(os.environ.get("PROPERTY_SEED", "0")))
 @settings(
-    max_examples=int(os.environ.get("PROPERTY_DRAWS", "150")),
+    max_examples=int(os.environ.get("PROPERTY_DRAWS", "100")),
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -36,7 +36,6 @@ def test_layer_table_of_lenet5():
         ("head.dropout6", "Dropout", (84,), 0),
         ("head.out", "Linear", (10,), 850),
     ]
-    assert table["n_parameters"].sum() == 61_750
 
 
 def test_layer_table_of_mini_vgg():
@@ -53,7 +52,6 @@ def test_layer_table_of_mini_vgg():
         ("head.out", "Linear", (10,), 5_130),
     ]
     assert {row[1] for row in rows if not row[3]} == {"MaxPool2d", "ReLU", "Dropout"}
-    assert MiniVGG().head.hidden.weight.numel() == 2_097_152
 
 
 def test_layer_table_gives_the_published_totals(lenet5, mini_vgg):

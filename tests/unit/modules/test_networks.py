@@ -39,13 +39,10 @@ def test_networks_of_any_image_shape(network, image_shape):
         assert logits.isfinite().all()
 
 
-def test_networks_give_no_logits_of_no_images(network, build):
-    assert build(network).eval()(torch.zeros(0, 1, 12, 12)).shape == (0, 10)
-
-
-def test_networks_take_bytes_as_the_same_floats(network, build):
-    images = torch.randint(0, 256, (2, 1, 12, 12), dtype=torch.uint8)
+def test_networks_of_no_images_and_of_bytes(network, build):
     module = build(network).eval()
+    assert module(torch.zeros(0, 1, 12, 12)).shape == (0, 10)
+    images = torch.randint(0, 256, (2, 1, 12, 12), dtype=torch.uint8)
     assert torch.equal(module(images), module(images.float()))
 
 

@@ -55,7 +55,12 @@ def test_get_loss_is_the_mean_of_pytorch_s(kwargs):
     nested = {f"criterion__{name}": value for name, value in kwargs.items()}
     net = LeNet5Classifier(label_smoothing=0, device="cpu", **nested).initialize()
     losses = torch.nn.CrossEntropyLoss(**kwargs, reduction="none")(logits, targets)
-    assert torch.equal(net.get_loss(logits, targets, training=True), losses.mean())
+    for training in (True, False):
+        loss = net.get_loss(logits, targets, training=training)
+        assert torch.equal(loss, losses.mean())
+    weights = torch.tensor([0.5, 1, 1.5, 1, 1])
+    weighted = net.get_loss(logits, targets, weights=weights, training=True)
+    torch.testing.assert_close(weighted, (losses * weights).mean())
 
 
 # Weight decay
@@ -93,9 +98,7 @@ def test_weight_decay_and_the_optimizer_s_own():
     assert found["head.out.weight"] == found["c3.conv.weight"] == 0.2
     assert found["head.out.bias"] == found["c3.norm.weight"] == 0.0
     assert {group["lr"] for group in net.optimizer_.param_groups} == {0.1, net.lr}
-
-
-def test_weight_decay_zero_leaves_one_group():
+    # A decay of zero leaves one group.
     assert len(LeNet5Classifier().initialize().optimizer_.param_groups) == 1
 
 
