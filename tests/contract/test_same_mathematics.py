@@ -15,7 +15,7 @@ from fmnist_sklearn import (
     load_fashion_mnist_sample,
 )
 
-BATCH_SIZE = 6
+BATCH_SIZE = 12
 N_STEPS = 50
 # The published optimizer. Adam divides small gradients by their own size, and high
 # rates leave the smooth part of the loss: both blow rounding up.
