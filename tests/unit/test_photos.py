@@ -284,12 +284,7 @@ def test_load_photo_of_extreme_proportions(load):
 @pytest.mark.parametrize("behind", [(0, 0, 0, 0), (255, 255, 255, 0), (9, 99, 9, 0)])
 @pytest.mark.parametrize(
     "colour",
-    [
-        (0, 0, 0, 255),
-        (243, 240, 246, 255),
-        (255, 255, 255, 255),
-        (0, 0, 0, 40),
-    ],
+    [(0, 0, 0, 255), (243, 240, 246, 255), (255, 255, 255, 255), (0, 0, 0, 40)],
 )
 def test_cut_out_of_any_colour(load, shirt, behind, colour):
     picture = draw_shirt("RGBA", behind, colour)

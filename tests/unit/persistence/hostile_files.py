@@ -67,22 +67,12 @@ CODE = [
     pickle.dumps(Payload(), protocol=0).decode("latin1"),
     {"py/object": "os.system"},
 ]
-NAMES = [
-    "system",
-    "os.system",
-    "builtins.eval",
-    "Tensor",
-    "lr_scheduler",
-    ["Adam"],
-    None,
-]
-NAMES += ["swap_in_optimizer_params_and_state", "__builtins__"]
+NAMES = ["system", "os.system", "builtins.eval", "Tensor", "lr_scheduler"]
+NAMES += [["Adam"], None, "swap_in_optimizer_params_and_state", "__builtins__"]
 VALUES = [
     ("class", ["os.system", "builtins.eval", "LeNet5Classifier ", "\x1b[31m", None, 3]),
-    (
-        "class",
-        ["ImageClassifier", "MiniVGGClassifier", ["LeNet5Classifier"], "x" * 10**6],
-    ),
+    ("class", ["ImageClassifier", "MiniVGGClassifier", ["LeNet5Classifier"]]),
+    ("class", ["x" * 10**6]),
     ("preparation", ["crop", 3, [], True]),
     ("metadata", [{"a": [1]}, {"a": "x" * 10**5}, {"a": DEEP}, "x"]),
     ("versions", [{"torch": 3}, {"torch": "9" * 10**5}, [], None]),
@@ -113,11 +103,8 @@ VALUES = [
     ("state.feature_names", [["a"] * 63, [1] * 64, [], ["a" * 10**5] * 64]),
     ("state.classes.labels", [["a", "b"], ["a", "a", "b"], ["b", "a", "c"], [1, 2, 3]]),
     ("state.classes.labels", [["a", "b", "x" * 20_000], [None, "a", "b"], "abc", []]),
-    (
-        "state.classes.dtype",
-        ["<U99999999", "<U0", "O,O", "V10", "<M8[D]", "(9999999,)U4"],
-    ),
-    ("state.classes.dtype", ["i3", "f4,f4", "object", "", 3, None]),
+    ("state.classes.dtype", ["<U99999999", "<U0", "O,O", "V10", "<M8[D]"]),
+    ("state.classes.dtype", ["(9999999,)U4", "i3", "f4,f4", "object", "", 3, None]),
     ("state.classes", [{"dtype": "|i1", "labels": [1, 2, 300]}]),
     ("state.classes", [{"dtype": "|O", "labels": [[1], 2, 3]}]),
     ("state.history", [3, [1], [{}], [{"epoch": 2, "train_loss": 1.0}]]),
@@ -125,10 +112,8 @@ VALUES = [
     ("state.rng.pos", [-1, 625, 10**30, 1.5]),
     ("state.rng.has_gauss", [2, -1, "0"]),
     ("state.rng.cached_gaussian", NUMBERS),
-    (
-        "state.frozen",
-        [["nothing"], ["scaling"], ["../x"], ["rng/key"], ["_parameters"]],
-    ),
+    ("state.frozen", [["nothing"], ["scaling"], ["../x"], ["rng/key"]]),
+    ("state.frozen", [["_parameters"]]),
     ("state.built_with", [{"a": 1}, {"pixel_scaling": {"eval": "x"}}, [], "x"]),
     ("state.optimizer", [{}, "Adam", {"class": {"optimizer": "system"}, "groups": []}]),
     ("state.partial_fit", ["yes", 3]),

@@ -33,11 +33,6 @@ def test_save_model_names_what_to_save_of_other_estimators(path, other):
     assert not path.exists()
 
 
-def test_save_model_before_fit(path):
-    with pytest.raises(NotFittedError):
-        save_model(LeNet5Classifier(), path)
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -116,6 +111,8 @@ def test_save_model_bounds_metadata(small, path, metadata):
 
 
 def test_save_model_checks_its_arguments(small, path):
+    with pytest.raises(NotFittedError):
+        save_model(LeNet5Classifier(), path)
     with pytest.raises(ValueError, match="preparation"):
         save_model(small, path, preparation="crop")
     with pytest.raises(ValueError, match='on_unstorable must be "warn" or "raise"'):

@@ -28,17 +28,8 @@ def test_loaded_model_is_the_saved_one(name, X, path, request):
     for method in ("predict_proba", "predict"):
         predicted, expected = getattr(loaded, method)(X), getattr(net, method)(X)
         np.testing.assert_array_equal(predicted, expected, strict=True)
-    for name in (
-        "n_features_in_",
-        "image_shape_",
-        "n_iter_",
-        "best_epoch_",
-        "n_parameters_",
-        "fit_time_",
-        "device_",
-        "precision_",
-        "history_",
-    ):
+    names = "n_features_in_ image_shape_ n_iter_ best_epoch_ n_parameters_ fit_time_"
+    for name in [*names.split(), "device_", "precision_", "history_"]:
         value, expected = getattr(loaded, name), getattr(net, name)
         assert type(value) is type(expected), name
         assert value == expected, name
