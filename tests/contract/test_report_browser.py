@@ -44,7 +44,8 @@ def driver():
 def benchmark_report(tmp_path_factory, sample):
     X, y = sample
     out = tmp_path_factory.mktemp("benchmark")
-    run_benchmark(X, y, models="lenet5", batch_size=[32, 64], out=out, progress=False)
+    settings = {"models": "lenet5", "batch_size": [32, 64], "progress": False}
+    run_benchmark(X[:100], y[:100], **settings, out=out)
     return out / "report.html"
 
 
@@ -153,7 +154,7 @@ def test_report_works_without_scripts(driver, benchmark_report):
 def test_report_of_a_search_has_its_heat_map(driver, sample, tmp_path):
     params = {"lr": [0.003, 0.01], "batch_size": [32, "auto"]}
     settings = {"cv": 2, "max_epochs": 1, "out": tmp_path, "progress": False}
-    run_search("lenet5", params, *sample, **settings)
+    run_search("lenet5", params, *(part[:100] for part in sample), **settings)
     driver.get_log("browser")
     driver.get((tmp_path / "report.html").as_uri())
     assert sorted(os.listdir(tmp_path))[2] == "report.html"

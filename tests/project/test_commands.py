@@ -84,9 +84,13 @@ def draw(image):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, X, y):
-    """A folder with the files that the commands name, few images, one epoch a fit."""
+    """A folder with the files that the commands name, few images, small fits."""
+    sizes = {"module__widths": (4, "M", 4, "M"), "module__hidden_units": 8}
+    small = {"LeNet5Classifier": {}, "MiniVGGClassifier": sizes}
     recipes = {
-        recipe: {name: {**kwargs, "max_epochs": 1} for name, kwargs in models.items()}
+        recipe: {
+            name: {**models[name], "max_epochs": 1, **small[name]} for name in small
+        }
         for recipe, models in RECIPES.items()
     }
     monkeypatch.setattr(models, "RECIPES", recipes)

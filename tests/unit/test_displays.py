@@ -108,18 +108,15 @@ def test_curve_of_an_estimator(net):
     assert display.ax_.get_lines() == [*display.lines_, *display.training_lines_]
 
 
-@pytest.mark.parametrize(
-    ("metric", "label", "values"),
-    [
+def test_curve_of_any_metric(net):
+    for metric, label, values in (
         ("train_loss", "training loss (nats)", [0.9, 0.6, 0.5]),
         ("valid_acc", "validation accuracy", [0.7, 0.8, 0.9]),
         ("dur", "duration of an epoch (s)", [1, 1, 1]),
-    ],
-)
-def test_curve_of_any_metric(net, metric, label, values):
-    display = TrainingCurvesDisplay.from_estimator(net, metric=metric)
-    assert display.ax_.get_ylabel() == label
-    assert display.lines_[0].get_ydata().tolist() == values
+    ):
+        display = TrainingCurvesDisplay.from_estimator(net, metric=metric)
+        assert display.ax_.get_ylabel() == label
+        assert display.lines_[0].get_ydata().tolist() == values
 
 
 def test_curve_without_training_on_given_axes_with_name_and_style(net, ax):
@@ -168,20 +165,17 @@ def test_curves_of_a_multilayer_perceptron(cls, metric):
             TrainingCurvesDisplay.from_estimator(mlp, metric="valid_acc")
 
 
-@pytest.mark.parametrize(
-    ("rows", "xy"),
-    [
+def test_curve_of_incomplete_epochs():
+    for rows, xy in (
         # As after partial_fit, which has no validation rows.
         ([*EPOCHS, {"epoch": 4, "train_loss": 0.3}], [[1, 0.6], [2, 0.4], [3, 0.5]]),
         ([{"valid_loss": 0.5}, {"valid_loss": math.nan}], [[1, 0.5], [2, math.nan]]),
         (EPOCHS[:1], [[1, 0.6]]),
-    ],
-)
-def test_curve_of_incomplete_epochs(rows, xy):
-    (line,) = TrainingCurvesDisplay(curves={"a": rows}).plot().lines_
-    np.testing.assert_array_equal(line.get_xydata(), xy)
-    # A line through one point would be invisible.
-    assert line.get_marker() == ("o" if len(xy) == 1 else "")
+    ):
+        (line,) = TrainingCurvesDisplay(curves={"a": rows}).plot().lines_
+        np.testing.assert_array_equal(line.get_xydata(), xy)
+        # A line through one point would be invisible.
+        assert line.get_marker() == ("o" if len(xy) == 1 else "")
 
 
 def test_curve_of_a_metric_that_is_not_recorded(lenet5):
@@ -242,10 +236,8 @@ def test_heatmap_has_a_cell_for_each_pair(search, ax):
     assert ticks(ax.xaxis) == ["0.01", "1"]
     assert ticks(ax.yaxis) == ["0.1", "1", "10"]
     for i, params in enumerate(search.cv_results_["params"]):
-        place = (
-            display.y_values.index(params["C"]),
-            display.x_values.index(params["gamma"]),
-        )
+        row = display.y_values.index(params["C"])
+        place = row, display.x_values.index(params["gamma"])
         score = search.cv_results_["mean_test_score"][i]
         assert display.scores[place] == score
         text = display.text_[place]
@@ -318,13 +310,14 @@ def test_heatmap_cells_of_untried_pairs_are_empty(iris, ax):
 
 @pytest.mark.parametrize("resource", ["n_samples", "max_leaf_nodes"])
 def test_heatmap_of_a_halving_search_has_the_last_trials(iris, ax, resource):
-    limits = {} if resource == "n_samples" else {"max_resources": 18}
+    limits = {"min_resources": 60}
+    if resource == "max_leaf_nodes":
+        limits = {"min_resources": 2, "max_resources": 18}
     search = HalvingGridSearchCV(
         DecisionTreeClassifier(random_state=0),
         {"max_depth": [1, 2, 3], "criterion": ["gini", "entropy"]},
         resource=resource,
         random_state=0,
-        min_resources=60 if resource == "n_samples" else 2,
         factor=2,
         cv=2,
         **limits,
@@ -431,9 +424,8 @@ def test_predictions_follow_a_dark_style(lenet5, X_test, y_test):
 
 
 def test_filters_of_the_first_convolution(lenet5, ax):
-    display = FiltersDisplay.from_estimator(
-        make_pipeline(MinMaxScaler(), lenet5), ax=ax
-    )
+    pipeline = make_pipeline(MinMaxScaler(), lenet5)
+    display = FiltersDisplay.from_estimator(pipeline, ax=ax)
     weights = lenet5.module_.c1.conv.weight.detach().numpy()
     assert np.array_equal(display.filters, weights)
     drawn = [cell.images[0].get_array() for cell in display.axes_]
@@ -452,9 +444,8 @@ def test_filters_of_three_channels_are_in_colour(ax):
 
 
 def test_filters_need_a_fitted_network():
-    with pytest.raises(
-        TypeError, match="must be or have a network; got LogisticRegression"
-    ):
+    match = "must be or have a network; got LogisticRegression"
+    with pytest.raises(TypeError, match=match):
         FiltersDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
     with pytest.raises(NotFittedError):
         FiltersDisplay.from_estimator(LeNet5Classifier())

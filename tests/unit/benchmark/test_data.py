@@ -9,15 +9,11 @@ from fmnist_sklearn.benchmark import data as benchmark_data
 from fmnist_sklearn.benchmark import load_data, load_pictures
 
 
-@pytest.fixture
-def no_full_data(monkeypatch):
+def test_load_data_without_the_full_data(monkeypatch):
     def fail(**kwargs):
         raise OSError("no network. To get the data, install a package.")
 
     monkeypatch.setattr(benchmark_data, "fetch_fashion_mnist", fail)
-
-
-def test_load_data_without_the_full_data(no_full_data):
     with pytest.warns(UserWarning, match="bundled sample .*To get the data, install"):
         images = load_data("auto")
     assert (images.name, images.n_train, images.n_test) == ("sample", 6000, 1000)

@@ -22,18 +22,11 @@ def trial(quick):
     return make_trial(LeNet5Classifier(**quick))
 
 
-# What all rows of the table below have.
-SAME = {
-    "model": "LeNet5 (lr=0.01)",
-    "n_parameters": 61750,
-    "lr": 0.01,
-    "batch_size": 32,
-}
-
-
-def test_table_row_of_one_fit_has_the_standard_error(trial, make_fit, few_images):
+def test_table_row_of_one_fit_and_of_folds(trial, make_fit, few_images):
+    same = {"model": "LeNet5 (lr=0.01)", "n_parameters": 61750}
+    same |= {"lr": 0.01, "batch_size": 32}
     assert table_row(trial, [make_fit(0.8, 0.9)], few_images) == {
-        **SAME,
+        **same,
         "validation_accuracy": 0.8,
         "validation_accuracy_se": pytest.approx((0.8 * 0.2 / 120) ** 0.5),
         "test_accuracy": 0.9,
@@ -42,12 +35,9 @@ def test_table_row_of_one_fit_has_the_standard_error(trial, make_fit, few_images
         "epochs": 2,
         "best_epoch": 2,
     }
-
-
-def test_table_row_of_folds_has_means_and_deviations(trial, make_fit, few_images):
     fits = [make_fit(0.7, 0.5), make_fit(0.9, 0.6, training_time_s=4.0, epochs=5)]
     assert table_row(trial, fits, few_images) == {
-        **SAME,
+        **same,
         "validation_accuracy": pytest.approx(0.8),
         "validation_accuracy_std": pytest.approx(0.1),
         "test_accuracy": pytest.approx(0.55),

@@ -146,14 +146,11 @@ def test_describe_hardware_and_versions():
     assert versions["fmnist-sklearn"] == __version__
 
 
-@pytest.mark.parametrize(
-    ("program", "expected"),
-    [
+def test_describe_command(monkeypatch):
+    for program, expected in (
         ("/bin/fmnist-sklearn", ["fmnist-sklearn benchmark 'a b'"]),
         ("/x/fmnist_sklearn/__main__.py", ["python -m fmnist_sklearn benchmark 'a b'"]),
         ("script.py", []),
-    ],
-)
-def test_describe_command(monkeypatch, program, expected):
-    monkeypatch.setattr(sys, "argv", [program, "benchmark", "a b"])
-    assert results.describe_command() == expected
+    ):
+        monkeypatch.setattr(sys, "argv", [program, "benchmark", "a b"])
+        assert results.describe_command() == expected

@@ -182,21 +182,6 @@ def test_run_benchmark_on_arrays():
     assert given.record["data"]["n_test"] == 20
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"X": np.ones((9, 4))}, "come as X and y, or as .*; got X only"),
-        ({"X": [[1]], "y": [1], "X_test": [[1]]}, "got X, y, X_test only"),
-        ({"X": [[1]], "y": [1], "data": "full"}, "exclude each other; .*data='full'"),
-        ({"X": [[1], [2]], "y": [1]}, "inconsistent numbers of samples"),
-        ({"X": np.ones((9, 4)), "y": [0] * 8 + [1]}, r"fewest \(1\) of .*1.*too few"),
-    ],
-)
-def test_run_benchmark_on_arrays_that_are_incomplete(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        run_benchmark(**kwargs, progress=False)
-
-
 def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
     fake_fits(make_fit(0.7))
     result = run_benchmark(models="lenet5", batch_size=8, progress=False)
@@ -220,7 +205,11 @@ def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
     assert len(os.listdir(tmp_path / "full")) == 4  # the texts, and nothing half
 
 
-def test_run_benchmark_interrupted_keeps_finished_rows(fake_fits, tmp_path, make_fit):
+def test_run_benchmark_interrupted_keeps_finished_rows(
+    fake_fits, tmp_path, make_fit, monkeypatch
+):
+    # Drawing figures is slow, and tested above.
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"drawn"))
     fake_fits(make_fit(0.7), make_fit(0.8), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run_benchmark(out=tmp_path, progress=False)
@@ -256,6 +245,11 @@ def test_run_benchmark_prints_a_line_a_row_on_stderr(fake_fits, capsys, make_fit
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
+        ({"X": np.ones((9, 4))}, "come as X and y, or as .*; got X only"),
+        ({"X": [[1]], "y": [1], "X_test": [[1]]}, "got X, y, X_test only"),
+        ({"X": [[1]], "y": [1], "data": "full"}, "exclude each other; .*data='full'"),
+        ({"X": [[1], [2]], "y": [1]}, "inconsistent numbers of samples"),
+        ({"X": np.ones((9, 4)), "y": [0] * 8 + [1]}, r"fewest \(1\) of .*1.*too few"),
         ({"data": "all"}, "The 'data' parameter of run_benchmark must be"),
         ({"recipe": "slow"}, "The 'recipe' parameter .*'published'.* Got 'slow'"),
         ({"models": "resnet"}, "models must be among .*'MiniVGG'.*; got 'resnet'"),
@@ -266,16 +260,11 @@ def test_run_benchmark_prints_a_line_a_row_on_stderr(fake_fits, capsys, make_fit
         ({"cv": 1}, "The 'cv' parameter of run_benchmark must be"),
         ({"n_jobs": 0}, "n_jobs"),
         ({"seed": -1}, "The 'seed' parameter of run_benchmark must be"),
+        ({"out": __file__}, "File exists"),  # before the training
     ],
 )
 def test_run_benchmark_names_bad_parameters(kwargs, message, fake_fits):
     fake_fits()
-    with pytest.raises(ValueError, match=message):
+    error = FileExistsError if "out" in kwargs else ValueError
+    with pytest.raises(error, match=message):
         run_benchmark(**kwargs, progress=False)
-
-
-def test_run_benchmark_checks_out_before_the_training(fake_fits, tmp_path):
-    fake_fits()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(FileExistsError):
-        run_benchmark(out=tmp_path / "file", progress=False)

@@ -175,18 +175,15 @@ def test_run_benchmark_again_trains_nothing(trained, tmp_path, cv):
         ({"cv": 1}, "'cv' parameter of run_search must be"),
         ({"workers": 0}, "'workers' parameter of run_search must be"),
         ({"params": {"learning_rate": [1]}}, "Invalid parameter 'learning_rate'"),
+        ({"workers": 1}, r"fmnist-sklearn\[distributed\]"),  # without Dask
     ],
 )
-def test_run_search_names_bad_arguments(kwargs, message):
-    arguments = {"model": "lenet5", "params": {"lr": LRS}, "data": "sample"}
-    with pytest.raises(ValueError, match=message):
-        run_search(**arguments | kwargs, progress=False)
-
-
-def test_run_search_without_dask(monkeypatch):
+def test_run_search_names_bad_arguments(kwargs, message, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask", None)
-    with pytest.raises(ImportError, match=r"fmnist-sklearn\[distributed\]"):
-        search({"lr": LRS}, workers=1)
+    arguments = {"model": "lenet5", "params": {"lr": LRS}, "data": "sample"}
+    error = ImportError if kwargs == {"workers": 1} else ValueError
+    with pytest.raises(error, match=message):
+        run_search(**arguments | kwargs, progress=False)
 
 
 # Progress ---------------------------------------------------------------------------
@@ -236,23 +233,16 @@ def test_run_search_on_arrays_with_a_line_for_each_candidate(capfd, two_processe
     assert np.array_equal(alone.table["accuracy"], together.table["accuracy"])
 
 
-def test_following_loses_no_report_and_keeps_their_order():
+def test_following_loses_no_report_and_ends_with_an_error():
     received = []
     with following(received.append) as send:
         for i in range(50):
             send({"i": i})
     assert [report["i"] for report in received] == list(range(50))
     send({"i": 50})  # to a reader that is gone, without an error
-
-
-def test_following_ends_with_an_error():
-    def fail():
-        with following(lambda report: None):
-            raise KeyboardInterrupt
-
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt):
-        fail()
+    with pytest.raises(KeyboardInterrupt), following(received.append):
+        raise KeyboardInterrupt
     assert threading.active_count() == before
 
 
@@ -324,7 +314,7 @@ def test_search_command_bad_usage(argv, message, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_search_command_errors(tmp_path, capsys):
+def test_search_command_without_values_or_fits(tmp_path, capsys):
     assert run_command("--out", str(tmp_path)) == 1
     assert "nothing to try: give values to" in capsys.readouterr().err
     assert main(["fits", str(tmp_path / "missing")]) == 1

@@ -30,13 +30,8 @@ from fmnist_sklearn.benchmark import (
 from ..toys import Net
 
 X, y = load_iris(return_X_y=True)
-MEASURED = [
-    "model",
-    "accuracy",
-    "accuracy_std",
-    "training_time_s",
-    "training_time_std",
-]
+MEASURED = ["model", "accuracy", "accuracy_std"]
+MEASURED += ["training_time_s", "training_time_std"]
 SIZES = ["epochs", "n_parameters"]
 
 
@@ -141,11 +136,7 @@ def results_of(*candidates):
         # Short names, but those that differ.
         ([{"opt": dict}, {"opt": list}], "opt", ["dict", "list"]),
         ([{"f": max}, {"f": "mean"}], "f", ["max", "mean"]),
-        (
-            [{"step": SVC(C=2)}, {"step": SVC(C=3)}],
-            "step",
-            ["SVC(C=2)", "SVC(C=3)"],
-        ),
+        ([{"s": SVC(C=2)}, {"s": SVC(C=3)}], "s", ["SVC(C=2)", "SVC(C=3)"]),
         # None is a value, and an integer stays one.
         ([{"schedule": None}, {"schedule": 5}], "schedule", [None, 5]),
     ],
