@@ -60,15 +60,12 @@ OURS = {
 }
 
 
-def test_code_blocks_are_of_languages_that_are_tested():
+def test_commands_and_languages_of_code_blocks_are_known():
     for page in PAGES:
         languages = {language for language, _ in read_blocks(page)}
         assert languages <= SHELL | {"python", "text"}, page
-
-
-def test_commands_are_known():
-    found = {words[0] for commands in COMMANDS.values() for words in commands}
-    assert found <= OTHERS | {"fmnist-sklearn"}
+        found = {words[0] for words in COMMANDS[page]}
+        assert found <= OTHERS | {"fmnist-sklearn"}, page
 
 
 def load_part(*, subset="train", **kwargs):
@@ -137,10 +134,9 @@ def test_commands_of_ours_run(page, folder, capsys):
         assert run(argv) == 0, (argv, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_of_pip_name_extras_that_exist(page):
+def test_commands_of_pip_name_extras_that_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     for extra in re.findall(r"(?:pip install.*?|-e \"?\.)\[([\w,]+)\]", text):
         assert set(extra.split(",")) <= set(project["optional-dependencies"])
 

@@ -8,19 +8,14 @@ import pytest
 
 from . import ROOT
 
+CODE = ("models", "storage/files", "estimators/base", "modules/fast")
+ROOMS = ("estimators/test_validation", "modules/test_networks", "storage/test_files")
+TESTS = ("contract/test_arrays", "project/test_readme", "unit/test_models", "conftest")
 FILES = [
-    "fmnist_sklearn/models.py",
-    "fmnist_sklearn/storage/files.py",
-    "fmnist_sklearn/estimators/base.py",
-    "fmnist_sklearn/modules/fast.py",
-    "tests/conftest.py",
-    "tests/contract/test_arrays.py",
-    "tests/project/test_readme.py",
-    "tests/unit/estimators/test_validation.py",
-    "tests/unit/modules/test_networks.py",
-    "tests/unit/storage/test_files.py",
-    "tests/unit/test_models.py",
     "README.md",
+    *(f"fmnist_sklearn/{name}.py" for name in CODE),
+    *(f"tests/unit/{name}.py" for name in ROOMS),
+    *(f"tests/{name}.py" for name in TESTS),
 ]
 
 

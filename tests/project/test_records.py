@@ -38,14 +38,11 @@ def test_readme_shows_the_records(records):
 # Accuracy
 
 
-def test_seconds_to_an_accuracy(records):
+def test_seconds_to_an_accuracy_and_spread_over_seeds(records):
     history = {"dur": [2.0, 3.0, 4.0], "test_acc": [0.5, 0.8, 0.7]}
     assert records.seconds_to(history, 0.4) == 2
     assert records.seconds_to(history, 0.75) == 5
     assert np.isnan(records.seconds_to(history, 0.9))
-
-
-def test_spread_over_seeds(records):
     assert records.spread([0.91]) == "0.9100"
     assert records.spread([0.90, 0.92]) == "0.9100 ± 0.0141"
 
