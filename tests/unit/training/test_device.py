@@ -400,7 +400,7 @@ freed_memory_kept = runpy.run_path(sys.argv[1])["freed_memory_kept"]
 
 def faults(keep):
     with freed_memory_kept() if keep else nullcontext():
-        for number in range(4):
+        for number in range(20):
             if number == 1:
                 start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             tensors = [torch.ones(2**22) for _ in range(2)]  # 16 MiB each
