@@ -9,16 +9,13 @@ PAGE = (ROOT / "docs" / "contract.rst").read_text(encoding="utf-8")
 NAME = re.compile(r"``(tests/[\w/]+\.py)::(\w+)``")
 
 
-def test_contract_page_names_a_test_in_each_row():
+def test_contract_page_names_tests_that_exist_in_each_row():
     rows = PAGE.split("\n   * - ")[1:]
     headers = [row for row in rows if row.startswith("subject\n")]
     unshown = [row.splitlines()[0] for row in rows if not NAME.search(row)]
     assert len(unshown) == len(headers) == PAGE.count(".. list-table::")
     assert len(rows) - len(headers) > 40
-
-
-def test_contract_page_names_tests_that_exist():
-    """In full: no name goes over the end of a line."""
+    # No name is broken at the end of a line.
     assert PAGE.count("::test_") == len(NAME.findall(PAGE))
     named = set(NAME.findall(PAGE))
     for path in {path for path, _ in named}:

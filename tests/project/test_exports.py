@@ -1,20 +1,10 @@
 import doctest
 import inspect
-import re
 import types
 
 import pytest
 
 import fmnist_sklearn
-
-
-def test_all_is_sorted_and_without_repetition():
-    """Constants, classes, functions, each by name: the order that ruff keeps."""
-
-    def place(name):
-        return not name.isupper(), not name[0].isupper(), name
-
-    assert fmnist_sklearn.__all__ == sorted(set(fmnist_sklearn.__all__), key=place)
 
 
 def test_dir_lists_what_is_public():
@@ -35,7 +25,3 @@ def test_docstring_has_a_summary_and_an_example_that_runs(name):
         assert len(inspect.getdoc(value).splitlines()[0]) > 20
         examples = doctest.DocTestParser().get_examples(inspect.getdoc(value))
         assert [e for e in examples if doctest.SKIP not in e.options]
-
-
-def test_version():
-    assert re.match(r"\d+\.\d+\.\d", fmnist_sklearn.__version__)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -163,13 +162,3 @@ def test_read_speed_keeps_an_order(records, run, tmp_path, monkeypatch):
     assert overhead.iloc[0] == "+0.0%"
     spread = records.spread_table(runs).iloc[0]
     assert spread[["lowest", "median", "highest"]].tolist() == ["2.00", "2.50", "4.00"]
-
-
-@pytest.mark.slow
-def test_time_in_turn_after_a_first_run(scripts, capsys):
-    time_in_turn = scripts("contenders").time_in_turn
-    # A job that returns 1, 2, 3, ..., and none; their processes import no tests.
-    count = partial(getattr, iter(range(1, 9)), "__next__")
-    contenders = {"there": count, "not there": partial({}.get, "job")}
-    assert time_in_turn(contenders, rounds=3, threads=1) == {"there": [2, 3, 4]}
-    assert "not there: not installed, skipped" in capsys.readouterr().out

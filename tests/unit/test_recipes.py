@@ -79,9 +79,7 @@ def test_recipes_are_read_only_at_every_level(change):
         copy.copy,
         copy.deepcopy,
         lambda recipe: pickle.loads(pickle.dumps(recipe)),
-        lambda recipe: {**recipe, "augment": {**recipe["augment"]}},
-        lambda recipe: recipe | {"augment": recipe["augment"] | {}},
-        lambda recipe: {**recipe, "augment": recipe["augment"].copy()},
+        lambda recipe: recipe | {"augment": {**recipe["augment"]}},
     ],
 )
 def test_copies_of_recipes_are_plain_dicts(copied):

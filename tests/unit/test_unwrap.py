@@ -18,9 +18,7 @@ def test_last_step_of_pipelines_in_pipelines():
     dummy = Dummy()
     assert last_step(dummy) is dummy
     assert last_step(make_pipeline("passthrough", make_pipeline(dummy))) is dummy
-
-
-def test_last_step_that_a_candidate_replaces():
+    # A candidate of a search may replace a step.
     inner = Pipeline([("clf", Dummy())])
     pipeline = Pipeline([("scale", "passthrough"), ("model", inner)])
     tree = DecisionTreeClassifier()

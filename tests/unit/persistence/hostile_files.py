@@ -218,7 +218,7 @@ def fuzz(content, rng):
     return parts.pack()
 
 
-def main(n_fuzzed=150):
+def main(n_fuzzed=60):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
