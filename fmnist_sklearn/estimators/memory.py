@@ -17,7 +17,15 @@ from ..storage import FitCache, fit_key
 from ..training.batches import resolve_subset
 from ..training.loop import Training
 from .sklearn_compat import warn_user
-from .state import State, UnstorableError, architecture_of, encode, get_state, set_state
+from .state import (
+    State,
+    UnstorableError,
+    architecture_of,
+    encode,
+    encode_labels,
+    get_state,
+    set_state,
+)
 
 # What does not change the weights, or goes into the key by its effect.
 _NOT_IN_KEY = {
@@ -117,9 +125,7 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
         "device": net.device_.type,
         "precision": net.precision_,
         "seeds": [seeds.weights, seeds.split, seeds.order, seeds.dropout],
-        "classes": _by_value(net.classes_),
-        "image_shape": list(net.image_shape_),
-        "columns": _by_value(getattr(net, "feature_names_in_", None)),
+        "data": msgspec.to_builtins(_data_of(net)),
         "params": _params_by_value(net),
         "teachers": [
             _teacher_by_value(network, f"teacher_{number}/", arrays)
@@ -127,6 +133,21 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
         ],
     }
     return fit_key(description, arrays)
+
+
+def _data_of(net: Any) -> tuple[Any, ...]:
+    """Return what a fit learns from its rows before it trains.
+
+    Images are padded, and rows of weight 0 removed: equal arrays may leave an
+    estimator that is not equal.
+    """
+    names = getattr(net, "feature_names_in_", None)
+    return (
+        net.n_features_in_,
+        net.image_shape_,
+        encode_labels(net.classes_),
+        None if names is None else names.tolist(),
+    )
 
 
 def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list[Any]:
@@ -139,6 +160,7 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
         arrays[prefix + name] = value.numpy(force=True)
     return [
         msgspec.to_builtins(architecture_of(network)),
+        list(network.image_shape_),
         network.module.__name__,
         network.precision_,
         bool(network.predict_flip),
@@ -232,7 +254,12 @@ def _read_back(net: Any, cache: FitCache, key: str) -> bool:
         if entry is None:
             return False
         arrays, values = entry
-        set_state(net, msgspec.convert(values, State), arrays)
+        state = msgspec.convert(values, State)
+        columns = state.fitted.n_features_in_
+        found = (columns, state.image_shape, state.classes, state.feature_names)
+        if found != _data_of(net):
+            raise ValueError("its columns, images or labels are others")
+        set_state(net, state, arrays)
     # What a file holds that is not of an estimator can raise any error.
     except Exception as error:
         warn_user(f"a fit in memory is damaged and is trained again: {error}")

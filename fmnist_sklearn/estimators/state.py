@@ -139,7 +139,7 @@ def get_state(
     state = State(
         module=architecture_of(net),
         frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
-        classes=_encode_labels(net.classes_),
+        classes=encode_labels(net.classes_),
         image_shape=net.image_shape_,
         fitted=Fitted(**fitted),
         partial_fit=bool(net._is_partial_fit),
@@ -303,10 +303,18 @@ def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:
 # Labels, history, seeds -----------------------------------------------------------
 
 
-def _encode_labels(classes: np.ndarray) -> Labels:
+def encode_labels(classes: np.ndarray) -> Labels:
+    """Return labels as a file holds them.
+
+    Raises
+    ------
+    UnstorableError
+        For labels other than numbers, booleans and strings.
+    """
     labels = classes.tolist()
-    if not all(isinstance(label, bool | int | float | str) for label in labels):
-        raise TypeError(
+    known = all(isinstance(label, bool | int | float | str) for label in labels)
+    if not known or classes.dtype.kind in "Mm":  # some dates are integers here
+        raise UnstorableError(
             "only labels can be stored that are numbers, booleans or strings, got "
             f"classes_={classes!r}"
         )

@@ -210,7 +210,8 @@ def file_lock(
     ----------
     path : str or path-like
         The file or folder to guard. The lock is a file next to it, ``<path>.lock``;
-        the folder that holds it is created if missing.
+        the folder that holds it is created if missing. A link of that name is
+        replaced.
     timeout : float or None, default=None
         Seconds to wait for the lock; None is ten minutes.
 
@@ -227,6 +228,11 @@ def file_lock(
     timeout = _LOCK_TIMEOUT if timeout is None else timeout
     lock_path = Path(f"{os.fspath(path)}.lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        status = lock_path.lstat()
+        # Locking truncates the file, also the one that a link points to.
+        if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
+            lock_path.unlink()
     lock = FileLock(lock_path)
     try:
         try:

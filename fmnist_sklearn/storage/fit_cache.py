@@ -82,7 +82,7 @@ class FitCache:
         found = []
         for path in self._folder.glob("*.fit"):
             with suppress(OSError):  # deleted by another process meanwhile
-                status = path.stat()
+                status = path.lstat()
                 used = datetime.fromtimestamp(status.st_mtime)
                 found.append(CachedFit(path, status.st_size, used))
         return sorted(found, key=lambda entry: entry.last_used)
@@ -95,7 +95,7 @@ class FitCache:
         Returns
         -------
         int
-            The number of fits.
+            The number of fits that were deleted.
         """
         n_deleted = self.trim(-1)
         for path in self._folder.glob("*.fit.lock"):
@@ -121,12 +121,14 @@ class FitCache:
         allowed = self.max_bytes if max_bytes is None else max_bytes
         entries = self.entries()
         n_bytes = sum(entry.n_bytes for entry in entries)
-        for n_deleted, entry in enumerate(entries):
+        n_deleted = 0
+        for path, size, _ in entries:
             if n_bytes <= allowed:
-                return n_deleted
-            _remove(entry.path)
-            n_bytes -= entry.n_bytes
-        return len(entries)
+                break
+            n_deleted += _remove(path)
+            if not os.path.lexists(path):  # another process may have deleted it
+                n_bytes -= size
+        return n_deleted
 
     # For estimators -------------------------------------------------------------
 
@@ -141,22 +143,26 @@ class FitCache:
         Raises
         ------
         ValueError
-            If the entry is damaged.
+            If the entry is damaged, or is that of another key.
         """
         path = self._path(key)
         try:
             arrays, meta, *_ = read_container(path, kind="fit")
         except OSError:
             return None
-        meta.pop("key", None)
-        with suppress(OSError):  # a folder that may only be read
-            os.utime(path)
+        if meta.pop("key", None) != key:
+            raise ValueError(f"{path} holds the fit of another key")
+        # A folder may be read-only, and Windows only follows links.
+        with suppress(OSError, NotImplementedError):
+            os.utime(path, follow_symlinks=False)
         return arrays, meta
 
     def write(
         self, key: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     ) -> None:
         """Store the arrays and the JSON of a fit; delete the oldest if necessary.
+
+        A link of that name is replaced; the file that it points to stays as it is.
 
         Parameters
         ----------
@@ -173,7 +179,10 @@ class FitCache:
             For what the file cannot hold.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_container(self._path(key), arrays, {**meta, "key": key}, kind="fit")
+        path = self._path(key)
+        if path.is_symlink():
+            path.unlink()
+        write_container(path, arrays, {**meta, "key": key}, kind="fit")
         self.trim()
 
     @contextmanager
@@ -201,10 +210,12 @@ class FitCache:
         return self._folder / f"{key}.fit"
 
 
-def _remove(path: Path) -> None:
-    """Delete a file, if it is there and not in use."""
+def _remove(path: Path) -> bool:
+    """Delete a file, if it is there and not in use; return whether it was deleted."""
     with suppress(OSError):
         path.unlink()
+        return True
+    return False
 
 
 def fit_key(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

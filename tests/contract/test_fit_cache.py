@@ -225,6 +225,30 @@ def test_memory_distinguishes_every_row(tmp_path, rows, trained, same_prediction
     assert same_predictions(nets[0], fit(None, **SHORT), X)
 
 
+def test_memory_distinguishes_columns_that_padding_makes_equal(tmp_path, trained):
+    X, y = images()
+    X[:, 47:] = 0
+    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(49)])
+    data = [X[:, :47], X[:, :48], X, frame, frame.rename(columns={"pixel0": "first"})]
+    for _ in range(2):
+        for each in data:
+            net = fit(tmp_path, each, y, **SHORT)
+            assert net.n_features_in_ == each.shape[1]
+            names = getattr(net, "feature_names_in_", None)
+            assert names is None or names.tolist() == each.columns.tolist()
+            net.predict(each)
+    assert len(trained) == len(data)
+
+
+def test_memory_is_off_for_labels_that_no_file_holds(tmp_path, rows, trained):
+    X, y = rows
+    days = np.array(["2026-01-01", "2026-01-02", "2026-01-03"], "datetime64[ns]")
+    for _ in range(2):
+        with pytest.warns(match="memory is not used for this fit: only labels can be"):
+            fit(tmp_path, X, days[y], **SHORT)
+    assert len(trained) == 2
+
+
 class OtherDefault(LeNet5Classifier):
     """With a constructor of its own, and predictions."""
 
@@ -428,12 +452,43 @@ def test_memory_trains_again_what_is_damaged(tmp_path, rows, trained, same_predi
         (arrays, {**meta, "history": 3}),
         (arrays, {**meta, "module": {"n_classes": 10**9}}),
         ({**arrays, "more": np.zeros(3)}, meta),
+        # Sound fits of other rows.
+        (arrays, {**meta, "classes": {"dtype": "<U1", "labels": ["a", "b", "c"]}}),
+        (arrays, {**meta, "classes": {"dtype": "<i8", "labels": [0, 1, 3]}}),
+        (arrays, {**meta, "fitted": {**meta["fitted"], "n_features_in_": 48}}),
+        (arrays, {**meta, "image_shape": [1, 7, 8]}),
+        (arrays, {**meta, "feature_names": [f"pixel{i}" for i in range(49)]}),
     ):
         cache.write(entry.path.stem, *wrong)
         check()
+    # That of another fit, under this name.
+    fit(tmp_path, **SHORT, lr=0.1)
+    (other,) = (e.path for e in cache.entries() if e.path != entry.path)
+    entry.path.write_bytes(other.read_bytes())
+    check()
     n_trained = len(trained)
     fit(tmp_path, **SHORT)
     assert len(trained) == n_trained
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_memory_writes_through_no_link(tmp_path, trained, link):
+    fit(tmp_path, **SHORT)
+    (entry,) = FitCache(tmp_path).entries()
+    kept = tmp_path / "of the user"
+    for path in (entry.path, entry.path.with_name(f"{entry.path.name}.lock")):
+        kept.write_bytes(b"precious")
+        entry.path.write_bytes(b"damaged")
+        path.unlink(missing_ok=True)
+        link(kept, path)
+        with pytest.warns(match="damaged and is trained again"):
+            fit(tmp_path, **SHORT)
+        assert kept.read_bytes() == b"precious"
+        assert not entry.path.is_symlink()
+        kept.unlink()
+    assert len(trained) == 3
+    fit(tmp_path, **SHORT)
+    assert len(trained) == 3
 
 
 # In searches ----------------------------------------------------------------------

@@ -3,6 +3,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,31 @@ def test_cache_clear_deletes_only_its_own_files(cache):
         (folder / name).touch()
     assert cache.clear() == 2
     assert os.listdir(folder) == ["notes.txt"]
+
+
+def test_cache_counts_what_it_deleted(cache, tmp_path, monkeypatch):
+    n_bytes = write(cache, "a", "b", "c", "d", used=1_000_000_000)
+    unlink = Path.unlink
+
+    def fail_or_come_late(path, *args, **kwargs):
+        if path.stem == "a":
+            raise PermissionError(13, "in use", str(path))
+        unlink(path, *args, **kwargs)
+        if path.stem == "b":  # as if another process had been faster
+            unlink(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", fail_or_come_late)
+    assert cache.trim(2 * n_bytes) == 1
+    assert keys(cache) == ["a", "d"]
+    assert cache.clear() == 1
+    assert keys(cache) == ["a"]
+    monkeypatch.undo()
+    # A link is an entry, also one to nothing; what it points to is not.
+    (tmp_path / "file").write_bytes(bytes(100))
+    for name, target in (("x.fit", tmp_path / "file"), ("y.fit", tmp_path / "none")):
+        (cache.path / "fmnist_sklearn" / name).symlink_to(target)
+    assert cache.clear() == 3
+    assert (tmp_path / "file").exists()
 
 
 def test_cache_path_may_begin_with_a_tilde(tmp_path, monkeypatch):
