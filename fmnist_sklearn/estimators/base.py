@@ -507,10 +507,11 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if hasattr(self, "_skl_callbacks") and not self._is_partial_fit:
             tasks.append(FitTasks(self, *rows))
         before.run = training = Training(self, train, valid, n_epochs, tasks, teaching)
+        self.from_memory_ = False
         if self.memory is None:
             training.run()
         else:
-            fit_with_cache(self, training, fresh=fresh)
+            self.from_memory_ = fit_with_cache(self, training, fresh=fresh)
         for task in tasks:
             task.end_fit(self)
 

@@ -131,7 +131,8 @@ class LeNet5Classifier(ImageClassifier):
     memory : str, path-like, joblib.Memory, FitCache or None, default=None
         A folder that caches fits: an earlier one of the same data, parameters and
         ``random_state`` is loaded instead of trained again, so that a search that was
-        killed continues where it stopped. See :ref:`memory`.
+        killed continues where it stopped. It needs a ``random_state``. See
+        :ref:`memory`.
     verbose : int, default=0
         Whether to print a line for each epoch.
     **skorch__params
@@ -158,6 +159,8 @@ class LeNet5Classifier(ImageClassifier):
         Learnable parameters of the network.
     fit_time_ : float
         Seconds that the training itself took.
+    from_memory_ : bool
+        Whether the fit was read from ``memory`` instead of trained.
     device_ : torch.device
         Where the network is.
     precision_ : str
@@ -341,7 +344,8 @@ class MiniVGGClassifier(ImageClassifier):
     memory : str, path-like, joblib.Memory, FitCache or None, default=None
         A folder that caches fits: an earlier one of the same data, parameters and
         ``random_state`` is loaded instead of trained again, so that a search that was
-        killed continues where it stopped. See :ref:`memory`.
+        killed continues where it stopped. It needs a ``random_state``. See
+        :ref:`memory`.
     verbose : int, default=0
         Whether to print a line for each epoch.
     **skorch__params
@@ -368,6 +372,8 @@ class MiniVGGClassifier(ImageClassifier):
         Learnable parameters of the network.
     fit_time_ : float
         Seconds that the training itself took.
+    from_memory_ : bool
+        Whether the fit was read from ``memory`` instead of trained.
     device_ : torch.device
         Where the network is.
     precision_ : str

@@ -53,7 +53,7 @@ _NOT_OF_TRAINING = {
 }
 
 
-def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> None:
+def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
     """Read the result of an equal fit from ``memory``, or train and store the result.
 
     Parameters
@@ -64,6 +64,16 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> None:
         A run of it that has not begun.
     fresh : bool
         Whether the weights are new ones.
+
+    Returns
+    -------
+    bool
+        Whether the result was read.
+
+    Raises
+    ------
+    ValueError
+        For ``random_state=None``, with which no fit could ever be read.
 
     Warns
     -----
@@ -76,23 +86,24 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> None:
         memory = memory.location
     if memory is None:
         training.run()
-        return
+        return False
     cache = memory if isinstance(memory, FitCache) else FitCache(memory)
     try:
         key = _key_of(net, training, fresh)
     except UnstorableError as error:
         warn_user(f"memory is not used for this fit: {error}")
         training.run()
-        return
+        return False
     # No other process trains an equal fit meanwhile; one may have finished it while
     # this one waited.
     with cache.alone_with(key):
         if _read_back(net, cache, key):
             training.skip()
-            return
+            return True
         training.run()
         if not training.was_stopped:
             _store(net, cache, key)
+    return False
 
 
 # The key --------------------------------------------------------------------------
@@ -111,8 +122,10 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
     if not fresh:
         raise UnstorableError("with warm_start=True it continues the last one")
     if net.random_state is None:
-        raise UnstorableError(
-            "random_state=None makes every fit different; pass a number"
+        raise ValueError(
+            f"memory={net.memory!r} keeps fits that can be repeated, and with "
+            "random_state=None every fit is another one: pass an integer as "
+            "random_state, or memory=None"
         )
     _refuse_user_code(net)
     seeds = net._seeds

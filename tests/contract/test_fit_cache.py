@@ -95,6 +95,8 @@ def test_memory_gives_what_training_gives(
     assert len(trained) == 2
     assert len(FitCache(tmp_path).entries()) == 1
     assert second.history_ == first.history_
+    assert second.from_memory_ is True
+    assert first.from_memory_ is plain.from_memory_ is False
     assert vars(second).keys() == vars(first).keys() >= vars(plain).keys()
     for name in ("best_epoch_", "fit_time_", "n_iter_", "device_", "precision_"):
         assert getattr(second, name) == getattr(first, name)
@@ -308,7 +310,6 @@ class Counter(Callback):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"random_state": None}, "random_state=None"),
         ({"callbacks": [Counter()]}, r"callbacks holds .* class Counter"),
         ({"callbacks": [("a", Counter)]}, r"callbacks holds .* class type"),
         ({"augment": lambda images, generator: images}, "augment holds"),
@@ -334,6 +335,21 @@ def test_memory_is_off_for_what_has_no_value(tmp_path, trained, params, message)
         assert {each.filename for each in caught} == {__file__}
         assert len(trained) == n_trained
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_memory_needs_a_random_state(tmp_path, rows, two_processes, n_jobs):
+    """An error for the whole search, not a warning for each fit of it."""
+    net = LeNet5Classifier(**SHORT, memory=tmp_path)
+    with pytest.raises(ValueError, match=r"keeps fits that can be .* integer"):
+        net.fit(*rows)
+    search = GridSearchCV(net, {"lr": [0.01, 0.02]}, cv=2, n_jobs=n_jobs)
+    with pytest.raises(ValueError, match=r"(?s)All the 4 fits .*random_state=None"):
+        search.fit(*rows)
+    assert not list(tmp_path.iterdir())
+    # Continuing is another reason, and stays a warning.
+    with pytest.warns(match="partial_fit continues"):
+        net.partial_fit(*rows, classes=[0, 1, 2])
 
 
 def test_memory_is_off_for_user_code_in_training(tmp_path, rows):
