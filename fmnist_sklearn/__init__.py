@@ -25,6 +25,7 @@ __all__ = [
     "TrainingCurvesDisplay",
     "benchmark_scoring",
     "benchmark_table",
+    "compare_models",
     "export_onnx",
     "fetch_fashion_mnist",
     "inspect_model",

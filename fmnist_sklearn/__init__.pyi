@@ -15,6 +15,7 @@ from . import training as training
 from ._version import __version__ as __version__
 from .benchmark import benchmark_scoring as benchmark_scoring
 from .benchmark import benchmark_table as benchmark_table
+from .benchmark import compare_models as compare_models
 from .benchmark import run_benchmark as run_benchmark
 from .benchmark import run_search as run_search
 from .datasets import CLASS_NAMES as CLASS_NAMES

@@ -1,5 +1,8 @@
 # Where each name comes from: read by type checkers, and by __init__.py, which loads a
 # name when it is first used.
+from .compare import corrected_t_test as corrected_t_test
+from .compare import mcnemar_test as mcnemar_test
+from .compare import rank_models as rank_models
 from .data import Images as Images
 from .data import load_data as load_data
 from .data import load_pictures as load_pictures
@@ -14,5 +17,6 @@ from .run import run_benchmark as run_benchmark
 from .search import run_search as run_search
 from .tables import benchmark_scoring as benchmark_scoring
 from .tables import benchmark_table as benchmark_table
+from .tables import compare_models as compare_models
 from .tables import format_table as format_table
 from .tables import table_to_markdown as table_to_markdown

@@ -27,7 +27,7 @@ from .._version import __version__
 from ..storage import atomic_write, check_writable
 from .data import Images
 from .report import Judged, benchmark_figures, render
-from .tables import table_to_markdown, with_spread
+from .tables import describe_params, table_to_markdown, with_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -452,11 +452,6 @@ def row_names(table: pd.DataFrame, varied: Sequence[str]) -> list[str]:
         model = str(row["model"])
         names.append(f"{model} ({describe_params(params)})" if params else model)
     return names
-
-
-def describe_params(params: Mapping[str, Any]) -> str:
-    """Name a candidate by its parameters."""
-    return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
 def _data_title(record: Mapping[str, Any]) -> str:

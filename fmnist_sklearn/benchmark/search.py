@@ -33,13 +33,12 @@ from .report import judge_row
 from .results import (
     SearchResult,
     describe_command,
-    describe_params,
     make_record,
     prepare_folder,
     row_names,
 )
 from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
-from .tables import benchmark_scoring, benchmark_table
+from .tables import benchmark_scoring, benchmark_table, describe_params
 
 _FACTOR = 3  # of halving, as scikit-learn divides candidates and multiplies epochs
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")

@@ -5,17 +5,22 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
+from numbers import Integral
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 import pandas as pd
+from sklearn import model_selection as splitters
 from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model, last_step
+from .compare import Scored, compare_rows
 
 _MEASURED = (
     "model",
@@ -27,6 +32,10 @@ _MEASURED = (
     "n_parameters",
 )
 _HALVING = ("iter", "n_resources")
+
+# ``cv`` of k folds, which test each row once, and of several times k folds.
+_K_FOLDS = Integral, splitters.KFold, splitters.StratifiedKFold, splitters.GroupKFold
+_REPEATED = splitters.RepeatedKFold, splitters.RepeatedStratifiedKFold
 
 
 def benchmark_scoring() -> dict[str, Callable[..., float]]:
@@ -117,7 +126,7 @@ def _n_parameters(estimator: Any) -> float:
 # Tables -----------------------------------------------------------------------------
 
 
-def benchmark_table(results: Any) -> pd.DataFrame:
+def benchmark_table(results: Any, reference: str | int | None = None) -> pd.DataFrame:
     """Accuracy, training time and size of each cross-validated model, one a row.
 
     Parameters
@@ -135,6 +144,9 @@ def benchmark_table(results: Any) -> pd.DataFrame:
         :func:`benchmark_scoring` also hold epochs and numbers of parameters, and
         their own training time is preferred to scikit-learn's ``fit_time``: a fit
         that was read from a cache takes no time but keeps its own.
+    reference : str or int, default=None
+        Name or position of the row that the others are compared with; "best" is the
+        best row. None: do not compare.
 
     Returns
     -------
@@ -156,7 +168,9 @@ def benchmark_table(results: Any) -> pd.DataFrame:
           candidate once an iteration, as ``cv_results_`` does;
         - a column for each hyper-parameter that varies, named without its
           prefixes (``clf__lr`` is ``lr``) where that is unambiguous. A candidate that
-          does not set it has its estimator's own value, where that is known.
+          does not set it has its estimator's own value, where that is known;
+        - with `reference`, the columns of :func:`~fmnist_sklearn.compare_models` from
+          ``difference`` to ``dominated_by``.
 
         Values that a failed fit leaves unknown are nan.
 
@@ -165,7 +179,7 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     TypeError
         If `results` is none of the above.
     ValueError
-        If the results hold no accuracy.
+        If the results hold no accuracy, and for a `reference` that is not a row.
     sklearn.exceptions.NotFittedError
         If the search is not fitted.
 
@@ -198,6 +212,18 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     1  LogisticRegression  0.9733 ± 0.0249     1
     """
     parts = _find_parts(results)
+    table, varied = _tabulate(parts)
+    if reference is not None:
+        rows, best = _scored_rows(parts, table, varied)
+        compared = compare_rows(
+            rows, None if reference == "best" else reference, best=best
+        )
+        varied = {**varied, **compared.iloc[:, 3:]}
+    return table.assign(**varied)
+
+
+def _tabulate(parts: list[_Part]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return what was measured of each row, and the columns of what varies."""
     frames = [pd.DataFrame(part.measured) for part in parts]
     table = pd.concat(frames, ignore_index=True)
     for name in table.columns.intersection(["epochs", "n_parameters", *_HALVING]):
@@ -210,7 +236,137 @@ def benchmark_table(results: Any) -> pd.DataFrame:
     further = [name for name in table if name not in (*first, *last)]
     table = table[[*first, *further, *last]]
     taken = {*table.columns, *_MEASURED, *_HALVING}
-    return table.assign(**_varied_parameters(parts, taken))
+    return table, _varied_parameters(parts, taken)
+
+
+def compare_models(
+    results: Any,
+    reference: str | int | None = None,
+    *,
+    metric: str | None = None,
+    test_size: float | None = None,
+) -> pd.DataFrame:
+    """Compare models with one of them, and test whether the differences are noise.
+
+    Two rows are tested only if they are known to have been scored on the same rows of
+    data: candidates of one search; results of ``cross_validate`` with
+    ``return_indices=True`` and equal indices, of the same data; rows of one benchmark.
+
+    Parameters
+    ----------
+    results : fitted search, ``cv_results_``, mapping, list, or result of a run
+        What :func:`benchmark_table` takes, or what :func:`run_benchmark` and
+        :func:`run_search` return.
+    reference : str or int, default=None
+        Name or position of the row that the others are compared with. None: the best.
+    metric : str, default=None
+        Name of the score to compare, the larger the better. None: "accuracy", or else
+        "score", whichever that is. Not for the result of a run.
+    test_size : float, default=None
+        Share of the rows of data that each fold tests on, where a search does not
+        contain it: of splitters other than scikit-learn's k-fold ones and shuffled
+        splits with a share as ``test_size``, and of a bare ``cv_results_``.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        A row for each model, in their order, with the columns
+
+        - ``model``: name of the row, with its varied parameters;
+        - ``score``, ``training_time_s``: means;
+        - ``difference``: of the score to the reference's;
+          ``difference_low``, ``difference_high``: its 95 % confidence interval;
+        - ``p_value``: two-sided, of Nadeau and Bengio's corrected t-test over folds
+          (:func:`~fmnist_sklearn.benchmark.corrected_t_test`), or of McNemar's exact
+          test on one test set (:func:`~fmnist_sklearn.benchmark.mcnemar_test`);
+        - ``p_holm``: the same, corrected for the number of rows by Holm's method. If
+          the reference is chosen as the best by the scores that are compared, all
+          pairs of rows count;
+        - ``comparison``: the test, or why there is none;
+        - ``dominated_by``: the best of the rows that have both a better mean score and
+          a shorter mean time, or nothing.
+
+    Raises
+    ------
+    TypeError
+        If `results` is none of the above.
+    ValueError
+        If `reference` is not a row, or `metric` was not scored.
+
+    References
+    ----------
+    Nadeau and Bengio (2003), "Inference for the generalization error", Machine
+    Learning 52. Holm (1979), "A simple sequentially rejective multiple test
+    procedure", Scandinavian Journal of Statistics 6.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from fmnist_sklearn import compare_models
+    >>> X, y = load_iris(return_X_y=True)
+    >>> grid = {"C": [0.001, 0.1, 1.0]}
+    >>> search = GridSearchCV(LogisticRegression(max_iter=1000), grid, cv=10)
+    >>> table = compare_models(search.fit(X, y))
+    >>> table[["model", "difference", "p_holm"]].round(3)
+                              model  difference  p_holm
+    0  LogisticRegression (C=0.001)      -0.233   0.000
+    1    LogisticRegression (C=0.1)      -0.020   0.717
+    2    LogisticRegression (C=1.0)       0.000     NaN
+    """
+    if test_size is not None and not 0 < test_size < 1:
+        raise ValueError(f"test_size must be between 0 and 1; got {test_size!r}.")
+    if hasattr(results, "compare"):
+        return results.compare(reference)
+    parts = _find_parts(results, metric, is_any_score=True)
+    rows, best = _scored_rows(parts, *_tabulate(parts), test_size)
+    return compare_rows(rows, reference, best=best)
+
+
+def _scored_rows(
+    parts: list[_Part],
+    table: pd.DataFrame,
+    varied: Mapping[str, Any],
+    test_size: float | None = None,
+) -> tuple[list[Scored], int]:
+    """Return the rows to compare, and the position of the best.
+
+    Of a halving search, the best is one of the last iteration.
+    """
+    labels = pd.DataFrame({"model": table["model"], **varied})
+    if "n_resources" in table:
+        labels["n_resources"] = table["n_resources"]
+    names = []
+    for model, *values in labels.itertuples(index=False):
+        params = dict(zip(labels.columns[1:], values, strict=True))
+        params = {key: value for key, value in params.items() if value is not math.nan}
+        names.append(f"{model} ({describe_params(params)})" if params else str(model))
+    means = zip(names, table["accuracy"], table["training_time_s"], strict=True)
+    rows: list[Scored] = []
+    ranked: list[float] = []
+    for part in parts:
+        sizes = part.sizes if test_size is None else (1 - test_size, test_size)
+        iterations = np.asarray(part.measured.get("iter", [0] * len(part.params)))
+        for values, iteration in zip(part.scores.T, iterations, strict=True):
+            name, score, time = next(means)
+            if len(values) < 2:
+                unknown = "no scores of several folds"
+            elif not np.isfinite(values).all():
+                unknown = "a fit failed"
+            elif part.rows is None:
+                unknown = "folds not recorded, as return_indices=True does"
+            else:
+                unknown = "" if sizes else "sizes of the folds unknown, give test_size"
+            folds = part.rows, iteration
+            rows.append(Scored(name, score, time, values, folds, sizes, unknown))
+            ranked.append(score if iteration == iterations.max() else math.nan)
+    return rows, int(np.argmax(np.nan_to_num(ranked, nan=-math.inf)))
+
+
+def describe_params(params: Mapping[str, Any]) -> str:
+    """Name a candidate by its parameters."""
+    return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
 class _Part(NamedTuple):
@@ -220,9 +376,14 @@ class _Part(NamedTuple):
     params: Sequence[Mapping[str, Any]]  # of each candidate
     models: list[str]  # class of each
     known: Mapping[str, Any]  # parameters of the estimator that was searched with
+    scores: np.ndarray  # (n_folds, n_candidates)
+    rows: Hashable  # identifies the folds; None: not known
+    sizes: tuple[float, float] | None  # of a fold, see Scored
 
 
-def _find_parts(results: Any) -> list[_Part]:
+def _find_parts(
+    results: Any, metric: str | None = None, *, is_any_score: bool = False
+) -> list[_Part]:
     """Split `results` into searches and cross-validations."""
     named: list[tuple[str | None, Any]] = []
     if _is_search(results):
@@ -236,7 +397,7 @@ def _find_parts(results: Any) -> list[_Part]:
         _is_search(result) or (name is not None and isinstance(result, Mapping))
         for name, result in named
     ):
-        return [_part(name, result) for name, result in named]
+        return [_part(name, result, metric, is_any_score) for name, result in named]
     got = " ".join(repr(results).split())[:200]
     raise TypeError(
         "results must be a fitted search, its cv_results_, a list of these, or a "
@@ -253,31 +414,73 @@ def _is_search(results: Any) -> bool:
     return hasattr(results, "cv_results_") or hasattr(results, "error_score")
 
 
-def _part(name: str | None, results: Any) -> _Part:
+def _part(
+    name: str | None, results: Any, metric: str | None, is_any_score: bool
+) -> _Part:
     """Check and take one search or one cross-validation."""
     owner = "results" if name is None else repr(name)
-    estimator: Any = None
-    cv_results = results
+    estimator = search = rows = sizes = None
+    cv_results, prefix = results, "mean_"
     if not isinstance(results, Mapping):
         check_is_fitted(results, "cv_results_")
-        estimator, cv_results = results.estimator, results.cv_results_
-        _check_scores("results", cv_results, "mean_", search=results)
-    elif _is_search(results):
-        _check_scores(owner, results, "mean_")
+        search, estimator, owner = results, results.estimator, "results"
+        cv_results, sizes = results.cv_results_, _fold_sizes(results)
+    elif not _is_search(results):
+        prefix = ""
+    if not is_any_score:
+        _check_scores(owner, cv_results, prefix, search)
+    if prefix:
+        # Candidates of a search are scored on the same folds.
+        rows = id(cv_results)
     else:
-        _check_scores(owner, results)
+        if "indices" in results:
+            rows = joblib.hash(results["indices"])
+            sizes = _mean_sizes(*(results["indices"][key] for key in ("train", "test")))
         cv_results = _summary(results)
+    score = metric or ("accuracy" if "mean_test_accuracy" in cv_results else "score")
+    if f"mean_test_{score}" not in cv_results:
+        got = [key[10:] for key in cv_results if key.startswith("mean_test_")]
+        raise ValueError(
+            f"metric must be a score of {owner}, one of {got}; got {metric!r}."
+        )
     params = list(cv_results["params"])
     models = ["model"] * len(params)  # which a bare cv_results_ does not name
     if estimator is not None:
         models = [type(last_step(estimator, p)).__name__ for p in params]
     measured = {
         "model": models if name is None else [name] * len(models),
-        **_measures(cv_results),
+        **_measures(cv_results, score),
         **{key: cv_results[key] for key in _HALVING if key in cv_results},
     }
     known = {} if estimator is None else estimator.get_params()
-    return _Part(measured, params, models, known)
+    keys = (f"split{i}_test_{score}" for i in count())
+    splits = [cv_results[key] for key in takewhile(cv_results.__contains__, keys)]
+    scores = np.array(splits, dtype=float).reshape(-1, len(params))
+    return _Part(measured, params, models, known, scores, rows, sizes)
+
+
+def _fold_sizes(search: Any) -> tuple[float, float] | None:
+    """Return how many rows a fold of a search has to train and to test on.
+
+    A search keeps its splitter but no indices, so that only the ratio is known.
+    """
+    cv = search.cv
+    if cv is None or isinstance(cv, _K_FOLDS + _REPEATED):
+        return search.n_splits_ / getattr(cv, "n_repeats", 1) - 1, 1
+    if isinstance(cv, list):
+        return _mean_sizes(*zip(*cv, strict=True))
+    if isinstance(cv, splitters.BaseShuffleSplit) and isinstance(cv.test_size, float):
+        return 1 - cv.test_size, cv.test_size
+    return None
+
+
+def _mean_sizes(train: Any, test: Any) -> tuple[float, float]:
+    """Return the mean numbers of rows of folds, given their indices or masks."""
+
+    def size(fold: Any) -> int:
+        return np.sum(fold) if np.asarray(fold).dtype == bool else len(fold)
+
+    return float(np.mean([*map(size, train)])), float(np.mean([*map(size, test)]))
 
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,12 +491,12 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
             splits = np.asarray(values, dtype=float)
             summary[f"mean_{key}"] = [splits.mean()]
             summary[f"std_{key}"] = [splits.std()]
+            summary |= {f"split{i}_{key}": [x] for i, x in enumerate(splits)}
     return summary
 
 
-def _measures(cv_results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _measures(cv_results: Mapping[str, Any], score: str) -> dict[str, np.ndarray]:
     """Columns of what was measured, from ``cv_results_`` or what is like it."""
-    score = "accuracy" if "mean_test_accuracy" in cv_results else "score"
     unknown = np.full(len(cv_results[f"mean_test_{score}"]), math.nan)
 
     def column(name: str) -> np.ndarray:
