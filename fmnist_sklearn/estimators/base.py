@@ -56,6 +56,7 @@ from .validation import (
     is_nested,
     to_array,
     to_image_tensor,
+    to_python,
     warn_of_range,
     weights_of_classes,
     whole_signature,
@@ -143,6 +144,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, or a double-underscore parameter."""
+        if not (name.startswith("_") or name.endswith("_")):  # a parameter
+            value = to_python(value)
         if is_nested(name):
             self.__dict__["_nested"] = {**self._nested, name: value}
         else:

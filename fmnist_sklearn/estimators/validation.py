@@ -90,6 +90,31 @@ def is_nested(name: str) -> bool:
     return "__" in name and not name.startswith("_")
 
 
+def to_python(value: Any) -> Any:
+    """Turn NumPy's numbers, booleans and strings into Python's.
+
+    Searches over arrays pass them, and PyTorch's schedulers refuse them.
+
+    Parameters
+    ----------
+    value : object
+        Any value; in lists, tuples and dicts, what they hold is converted.
+
+    Returns
+    -------
+    object
+        ``value`` itself where there is nothing to convert, as ``clone`` requires.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) not in (list, tuple, dict):
+        return value
+    items = list(value.items() if isinstance(value, dict) else value)
+    converted = [to_python(item) for item in items]
+    unchanged = all(new is old for new, old in zip(converted, items, strict=True))
+    return value if unchanged else type(value)(converted)
+
+
 def check_values(net: TrainingNet) -> None:
     """Check the value of each parameter.
 
@@ -296,7 +321,9 @@ def _read_array(X: Any, name: str) -> np.ndarray:
     try:
         if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
             return _tensor_to_array(torch.from_dlpack(X), name)
-        return np.asanyarray(X)  # keeps a mask
+        array = np.asanyarray(X)  # keeps a mask
+        is_colour_picture = hasattr(X, "mode") and array.ndim == 3
+        return array.transpose(2, 0, 1) if is_colour_picture else array
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(
             f"{name} is a {type(X).__name__} whose values cannot be read ({error}); "
@@ -315,7 +342,8 @@ def flatten_images(
     Parameters
     ----------
     X : array-like
-        Rows of pixels (n, C * H * W), images (n, H, W) or (n, C, H, W).
+        Rows of pixels (n, C * H * W), images (n, H, W) or (n, C, H, W), or a list of
+        pictures, which may be (H, W, C).
     image_shape : tuple of int or None
         The expected (C, H, W), or None to accept any.
     name : str, default="X"
@@ -333,10 +361,12 @@ def flatten_images(
     TypeError
         For a torch Dataset.
     ValueError
-        For images of another shape than ``image_shape``, images that hold their
-        channels last, and paths.
+        For images of another shape than ``image_shape``, one image instead of a batch,
+        an array that holds the channels last, and paths.
     """
-    is_list = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    if isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in "OU":
+        X = list(X)  # of pictures or paths
+    is_list = isinstance(X, list | tuple)
     first = X[0] if is_list and len(X) else X
     if isinstance(first, str | os.PathLike):
         raise ValueError(
@@ -352,12 +382,16 @@ def flatten_images(
             "folder of pictures with load_image_folder, and see partial_fit for data "
             "that does not fit in memory"
         )
+    if image_shape is not None and isinstance(X, np.ndarray):
+        _check_is_batch(X, image_shape, name)
     n_dims = getattr(X, "ndim", None)
     if n_dims not in (3, 4):
         return X, None
     shape = (1, *X.shape[1:]) if n_dims == 3 else tuple(X.shape[1:])
     channels_last = shape[2] in _CHANNEL_COUNTS and shape[0] not in _CHANNEL_COUNTS
-    if channels_last and shape != image_shape:
+    if channels_last and shape != image_shape and is_list:  # of pictures
+        X, shape = X.transpose(0, 3, 1, 2), (shape[2], *shape[:2])
+    elif channels_last and shape != image_shape:
         raise ValueError(
             f"{name} has shape {X.shape}, which looks like (n, H, W, C); images are "
             f"expected as (n, C, H, W): pass {name}.transpose(0, 3, 1, 2)"
@@ -368,6 +402,19 @@ def flatten_images(
             f"expects {image_shape}"
         )
     return X.reshape(len(X), math.prod(shape)), shape
+
+
+def _check_is_batch(X: np.ndarray, image_shape: ImageShape, name: str) -> None:
+    """Refuse a single image, unless its shape is also that of a batch."""
+    channels, height, width = image_shape
+    grey = [(height, width)] if channels == 1 else []
+    row = (math.prod(image_shape),)
+    one = [row, *grey, image_shape, (height, width, channels)]
+    if X.shape in one and X.shape[1:] not in [row, *grey]:
+        raise ValueError(
+            f"{name} is one image, of shape {X.shape}; expected a batch of images. "
+            f"Reshape your data: {name}[None], or the list [{name}], is a batch of one"
+        )
 
 
 def infer_image_shape(n_columns: int) -> ImageShape:

@@ -204,6 +204,7 @@ class Training:
         """
         self.net.fit_time_ = time.perf_counter() - self.started
         self.net._fit_ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.net._set_training(False)
         if self.average is not None:
             self.average.forget()
         if self.kept is not None:

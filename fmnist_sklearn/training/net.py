@@ -7,7 +7,9 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -85,6 +87,17 @@ def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
     """
     with torch.device("meta"):
         return cls(**kwargs).to(torch.float32)
+
+
+@cache
+def import_compiler() -> None:
+    """Import PyTorch's compiler, which the first optimizer of a process does, whole.
+
+    After Ctrl-C in the middle of it no optimizer could be built any more. Only the main
+    thread is interrupted; it then waits for this one.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(torch.compiler.disable).result()
 
 
 class TrainingNet(NeuralNetClassifier):
@@ -298,6 +311,7 @@ class TrainingNet(NeuralNetClassifier):
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Any:
         """Build the optimizer, with one fused step for all weights where it has one."""
+        import_compiler()
         args, kwargs = self.get_params_for_optimizer(
             "optimizer", self.get_all_learnable_params()
         )
@@ -585,7 +599,7 @@ def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:
         # A hundredth of the rows, from 16 to 64: fewer rows take smaller batches, so
         # that an epoch has steps enough to learn from.
         return min(max(n_rows // 100, 16), 64)
-    is_number = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    is_number = isinstance(size, int) and not isinstance(size, bool)
     if size is not None and not (is_number and (size > 0 or size == -1)):
         raise ValueError(
             f"{prefix}__batch_size must be an integer of at least 1, -1 for all rows "

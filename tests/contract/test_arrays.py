@@ -168,9 +168,17 @@ def test_fit_of_pictures_of_pil(reference):
     pictures = [Image.fromarray(image) for image in PIXELS.reshape(40, 12, 12)]
     labels = array.array("B", LABELS.tolist())
     assert_alike(LeNet5Classifier(**QUICK).fit(pictures, labels, WEIGHTS), reference[1])
-    colours = [picture.convert("RGB") for picture in pictures]
-    with pytest.raises(ValueError, match=r"looks like \(n, H, W, C\).*transpose"):
-        LeNet5Classifier(**QUICK).fit(colours, labels)
+    for mode in ("RGB", "LA"):
+        colours = [picture.convert(mode) for picture in pictures]
+        last = [np.asarray(picture) for picture in colours]
+        first = np.stack(last).transpose(0, 3, 1, 2)
+        net = LeNet5Classifier(**QUICK).fit(colours, labels)
+        assert net.image_shape_ == (len(mode), 12, 12)
+        for X in (colours, pd.Series(colours).to_numpy(), first):
+            assert_alike(net, net.predict_proba(first), X)
+        if mode == "RGB":  # arrays and tensors of two channels last are not known
+            for X in (last, list(torch.tensor(np.stack(last)))):
+                assert_alike(net, net.predict_proba(first), X)
 
 
 @SHAPES
@@ -424,10 +432,10 @@ def perceptron():
 @pytest.mark.parametrize(
     "X",
     [
-        *(ROWS[0], ROWS[:, :143], ROWS[:0], replaced(np.nan), replaced(1j)),
+        *(ROWS[:, :143], ROWS[:0], replaced(np.nan), replaced(1j)),
         *(ROWS.astype(str), pd.DataFrame(ROWS).drop(columns=[3])),
     ],
-    ids=["1-D", "columns", "no rows", "NaN", "complex", "strings", "frame"],
+    ids=["columns", "no rows", "NaN", "complex", "strings", "frame"],
 )
 def test_predict_messages_are_scikit_learn_s(reference, perceptron, X):
     for method in ("predict", "predict_proba", "predict_log_proba"):

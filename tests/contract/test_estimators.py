@@ -451,6 +451,7 @@ def test_partial_fit_is_one_epoch_over_all_rows(X, y, quick):
     assert "valid_loss" not in net.history_[0]
     for n_calls in range(1, 9):
         assert net.n_iter_ == net.best_epoch_ == n_calls
+        assert not net.module_.training  # as after fit
         assert net.optimizer_.param_groups[0]["lr"] == 0.01
         (step,) = {int(s["step"]) for s in net.optimizer_.state.values()}
         assert step == 8 * n_calls

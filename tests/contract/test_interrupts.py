@@ -6,6 +6,7 @@ more for each way to train.
 
 import copy
 import os
+import subprocess
 import sys
 from contextlib import suppress
 from itertools import product
@@ -134,3 +135,34 @@ def test_fit_after_an_exception_at_any_line(way):
         else:
             assert not before, place
             assert vars(attacked).keys() == attacked.get_params().keys(), place
+
+
+FIRST_FIT = """
+import signal, sys
+
+class Interrupt:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == "torch._dynamo.trace_rules":
+            sys.meta_path.remove(cls)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt)
+from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
+
+X, y = (array[:60] for array in load_fashion_mnist_sample(return_X_y=True))
+net = LeNet5Classifier(max_epochs=1, patience=None)
+try:
+    net.fit(X, y)
+except KeyboardInterrupt:
+    print("interrupted", net.__sklearn_is_fitted__())
+print(net.fit(X, y).n_iter_)
+"""
+
+
+@pytest.mark.slow
+def test_interrupt_while_the_first_fit_imports_the_compiler():
+    """In the middle of a package that cannot be imported a second time."""
+    command = [sys.executable, "-c", FIRST_FIT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["interrupted", "False", "1"], done.stderr

@@ -1,7 +1,9 @@
 """Fits draw from random states of their own, and from nothing else."""
 
 import copy
+import pickle
 import random
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +12,12 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    load_model,
+    save_model,
+)
 
 VGG = {"module__widths": (4, "M", 8, "M"), "module__hidden_units": 16}
 
@@ -91,6 +98,35 @@ def test_fit_in_a_thread_does_not_disturb_another(X, y, quick, same_predictions)
     for first, second in zip(alone, together, strict=True):
         assert first.history_[:, "train_loss"] == second.history_[:, "train_loss"]
         assert same_predictions(first, second, X)
+
+
+def test_reading_methods_in_16_threads(X, y, lenet5, quick, tmp_path):
+    """Also just after the calls that leave most to do, which each thread then does."""
+    calls = {
+        "predict": lambda net: net.predict(X),
+        "predict_proba": lambda net: net.predict_proba(X),
+        "decision_function": lambda net: net.decision_function(X),
+        "score": lambda net: net.score(X, y),
+        "embed": lambda net: net.embed(X),
+        "pickle": lambda net: pickle.loads(pickle.dumps(net)).predict_proba(X),
+        "save": lambda net: load_model(saved(net)).predict_proba(X),
+    }
+
+    def saved(net):
+        path = tmp_path / f"{uuid.uuid4()}.safetensors"
+        save_model(net, path)
+        return path
+
+    trained = LeNet5Classifier(**quick).partial_fit(X, y, classes=range(10))
+    for net in (lenet5, trained):
+        one_by_one = {name: call(copy.deepcopy(net)) for name, call in calls.items()}
+        shared = copy.deepcopy(net)
+        one_each = {"initializer": torch.set_num_threads, "initargs": (1,)}
+        with ThreadPoolExecutor(16, **one_each) as pool:
+            names = list(calls) * 6
+            jobs = [pool.submit(calls[name], shared) for name in names]
+            for name, job in zip(names, jobs, strict=True):
+                assert np.array_equal(job.result(), one_by_one[name]), name
 
 
 def test_fit_in_a_worker_process_is_the_same(X, y, quick, two_processes):

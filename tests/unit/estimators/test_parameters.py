@@ -10,9 +10,15 @@ import pytest
 import torch
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from torch.utils.data import DataLoader
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    load_model,
+    save_model,
+)
 
 
 def test_constructor_names_and_stores_its_parameters(kind):
@@ -85,6 +91,68 @@ def test_set_params_stores_all_or_nothing():
         net.set_params(lr=3, nonsense=1)
     assert net.lr == 2e-3
     assert not hasattr(net, "nonsense")
+
+
+# Numbers of NumPy ---------------------------------------------------------------------
+
+NUMPY_S = {
+    "lr": np.float32(0.0078125),
+    "batch_size": np.int64(32),
+    "max_epochs": np.int64(2),
+    "patience": np.uint8(1),
+    "load_best": np.True_,
+    "validation_fraction": np.float64(0.25),
+    "shuffle": np.False_,
+    "dropout": np.float16(0.25),
+    "weight_decay": np.float32(0.125),
+    "lr_schedule": np.str_("one_cycle"),
+    "augment": {"shift": np.int64(1), "mixup": np.float32(0.5)},
+    "label_smoothing": np.float32(0.125),
+    "ema_decay": np.float32(0.875),
+    "predict_flip": np.True_,
+    "pixel_scaling": np.str_("symmetric"),
+    "image_shape": (np.int64(1), np.int64(28), np.int64(28)),
+    "class_weight": {np.int64(k): np.float64(1 + k / 9) for k in range(10)},
+    "precision": np.str_("float32"),
+    "random_state": np.int64(3),
+    "warm_start": np.False_,
+    "verbose": np.int64(0),
+    "module__hidden_units": [np.int64(16), np.int64(8)],
+    "optimizer__betas": (np.float32(0.5), np.float64(0.75)),
+    "optimizer__eps": np.float64(1e-7),
+    "lr_schedule__pct_start": np.float32(0.5),
+    "iterator_train__batch_size": np.int32(32),
+    "iterator_train__drop_last": np.True_,
+}
+
+
+def test_numbers_of_numpy_are_those_of_python(X, y, tmp_path, same_predictions):
+    net = LeNet5Classifier(**NUMPY_S, memory=tmp_path / "fits").fit(X, y)
+    params = net.get_params()
+    assert "np." not in repr([params[name] for name in NUMPY_S])
+    for name, value in NUMPY_S.items():
+        assert params[name] == value
+    for again in (clone(net), LeNet5Classifier(**params)):
+        assert again.fit(X, y).from_memory_
+    assert same_predictions(net, LeNet5Classifier().set_params(**params).fit(X, y), X)
+    save_model(net, tmp_path / "net.safetensors")
+    loaded = load_model(tmp_path / "net.safetensors")
+    assert repr(loaded.set_params(memory=net.memory)) == repr(net)
+    net.lr = np.float32(0.5)
+    assert type(net.lr) is float
+
+
+def test_parameters_without_numbers_of_numpy_are_stored_as_they_are():
+    params = {"callbacks": [("a", object())], "class_weight": {0: 2}, "teacher": ()}
+    net = LeNet5Classifier(**params, module__hidden_units=(hidden := [16, 8]))
+    assert all(getattr(net, name) is value for name, value in params.items())
+    assert net.module__hidden_units is hidden
+
+
+def test_search_over_an_array(X, y, quick):
+    grid = {"max_epochs": np.arange(1, 3), "lr_schedule": np.array(["one_cycle"])}
+    search = GridSearchCV(LeNet5Classifier(**quick), grid, cv=2).fit(X[:80], y[:80])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 # Refused names and values -------------------------------------------------------------
@@ -185,6 +253,7 @@ def test_patience_needs_validation_rows(X, y, quick):
         LeNet5Classifier(**quick, patience=3).fit(X, y)
     for patience in ("auto", None):
         net = LeNet5Classifier(**quick, patience=patience).fit(X, y)
+        assert not net.module_.training
         assert net.n_iter_ == net.best_epoch_ == 2
         assert net.history_[0, "train_batch_count"] == 8
         assert "valid_loss" not in net.history_[0]

@@ -70,6 +70,29 @@ def test_flatten_images_follows_the_expected_shape():
         flatten_images(np.zeros((2, 3, 4)), (1, 4, 3), name="X_val")
 
 
+@pytest.mark.parametrize(
+    ("shape", "image_shape"),
+    [
+        *(((5, 6), (1, 5, 6)), ((30,), (1, 5, 6)), ((5, 6, 1), (1, 5, 6))),
+        *(((3, 5, 6), (3, 5, 6)), ((5, 6, 3), (3, 5, 6)), ((90,), (3, 5, 6))),
+    ],
+)
+def test_flatten_images_of_one_image(shape, image_shape):
+    x = np.arange(np.prod(shape)).reshape(shape)
+    match = rf"X is one image, of shape {re.escape(str(shape))}; .*X\[None\].*\[X\]"
+    for given in (x, torch.tensor(x)):
+        with pytest.raises(ValueError, match=match):
+            flatten_images(given, image_shape)
+    rows, _ = flatten_images([x], image_shape)
+    assert rows.shape == (1, np.prod(shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 6), (1, 6)])
+def test_flatten_images_of_a_batch_with_the_shape_of_an_image(shape):
+    rows, _ = flatten_images(np.zeros(shape), (1, 1, 6))
+    assert rows.shape == (1, 6)
+
+
 # Arrays that are not NumPy's ----------------------------------------------------------
 
 
