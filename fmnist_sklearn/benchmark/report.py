@@ -18,7 +18,7 @@ import numpy as np
 from ..datasets import CLASS_NAMES
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
-from ..displays.style import ROW_COLORS
+from ..displays.style import ROW_COLORS, add_legend, without_latex
 
 if TYPE_CHECKING:
     import jinja2
@@ -228,6 +228,7 @@ def _make_chart(
     }
 
 
+@without_latex()
 def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     """Draw the benchmark's three figures.
 
@@ -267,7 +268,7 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     for metric in ("train_loss", "valid_loss", "valid_acc"):
         figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
         ax = figure.subplots()
-        TrainingCurvesDisplay(curves=curves, metric=metric).plot(
+        display = TrainingCurvesDisplay(curves=curves, metric=metric).plot(
             ax, with_training=False, line_kw={"linewidth": 1.8}
         )
         title, ylabel, _ = _CHARTS[metric]
@@ -275,7 +276,8 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
         legend = ax.get_legend()
         if below and legend is not None:
             legend.remove()
-            figure.legend(loc="outside lower center")
+            entries = zip(curves, display.lines_, strict=True)
+            add_legend(figure, entries, loc="outside lower center")
         figures["accuracy" if metric == "valid_acc" else metric] = figure
     return figures
 

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import COLORS, new_axes
+from .style import COLORS, add_legend, new_axes, without_latex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,6 +86,7 @@ class TrainingCurvesDisplay:
     best_epochs: Mapping[str, int] | None = None
     loss_unit: str | None = None
 
+    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,
@@ -135,7 +136,7 @@ class TrainingCurvesDisplay:
         self.figure_ = ax.figure
         self.lines_: list[Line2D] = []
         self.training_lines_: list[Line2D] = []
-        legend: dict[str, Line2D] = {}
+        legend: list[tuple[str, Line2D]] = []
         dots: list[Line2D] = []
         kept: list[str] = []
         kind, _, quantity = self.metric.partition("_")
@@ -147,14 +148,15 @@ class TrainingCurvesDisplay:
             self.lines_.append(line)
             is_recorded = any(row.get(training_metric) is not None for row in rows)
             if with_training and kind == "valid" and is_recorded:
-                legend[f"{name}, validation"] = line
+                legend.append((f"{name}, validation", line))
                 trained = _curve_points(name, rows, training_metric)
                 kwargs = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
                 label = f"{name}, training"
-                legend[label] = _draw_curve(ax, label, *trained, **kwargs)
-                self.training_lines_.append(legend[label])
+                line = _draw_curve(ax, label, *trained, **kwargs)
+                self.training_lines_.append(line)
+                legend.append((label, line))
             else:
-                legend[name] = line
+                legend.append((name, line))
             best = (self.best_epochs or {}).get(name)
             if mark_best and best in epochs:
                 value = values[epochs.index(best)]
@@ -163,7 +165,7 @@ class TrainingCurvesDisplay:
                 kept.append(str(best))
         if dots:
             word = "epoch kept" if len(kept) == 1 else "epochs kept"
-            legend[f"{word}: {', '.join(kept)}"] = dots[0]
+            legend.append((f"{word}: {', '.join(kept)}", dots[0]))
         label = _LABELS.get(self.metric, self.metric)
         if self.training_lines_:  # both are drawn: "loss"
             label = quantity
@@ -175,7 +177,7 @@ class TrainingCurvesDisplay:
         ax.grid(alpha=0.25)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(legend.values(), legend.keys())
+        add_legend(ax, legend)
         return self
 
     @classmethod

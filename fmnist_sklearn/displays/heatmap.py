@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .style import new_axes
+from .style import AS_IT_IS, drawn_text, new_axes, without_latex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,6 +78,7 @@ class SearchHeatmapDisplay:
     y: str
     score_name: str = "accuracy"
 
+    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,
@@ -120,10 +121,16 @@ class SearchHeatmapDisplay:
         if colorbar:
             ax.figure.colorbar(self.im_, ax=ax, label=self.score_name)
         # Each value has a cell of its own, whatever the distances between the values.
-        x_labels, y_labels = map(tick_labels, (self.x_values, self.y_values))
-        ax.set_xticks(range(len(x_labels)), labels=x_labels)
-        ax.set_yticks(range(len(y_labels)), labels=y_labels)
-        ax.set(xlabel=self.x, ylabel=self.y)
+        for axis, name, values, n_characters in (
+            (ax.xaxis, self.x, self.x_values, max(48 // len(self.x_values), 12)),
+            (ax.yaxis, self.y, self.y_values, 30),
+        ):
+            labels = [drawn_text(text, n_characters) for text in tick_labels(values)]
+            axis.set_ticks(range(len(labels)), labels=labels, **AS_IT_IS)
+            # Without a dollar to draw, users may set a formula.
+            axis.set_label_text(
+                drawn_text(name), parse_math="$" not in name, usetex=False
+            )
         self.text_ = np.full(np.shape(self.scores), None, dtype=object)
         for (row, column), score in np.ndenumerate(self.scores):
             if not annotate or math.isnan(score):

@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import WRONG, new_axes
+from .style import AS_IT_IS, WRONG, drawn_text, new_axes, without_latex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +79,7 @@ class PredictionsDisplay:
     confidence: Sequence[float]
     loss: Sequence[float] | np.ndarray
 
+    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,
@@ -109,7 +110,17 @@ class PredictionsDisplay:
             The display itself.
         """
         n = min(n_images, len(self.images))
-        ax, cells = _grid_of_axes(ax, n, n_columns, size=(1.7, 2.3), text=0.27)
+        texts = [
+            f"true: {drawn_text(self.y_true[i], 24)}\n"
+            f"predicted: {drawn_text(self.y_pred[i], 24)}\n"
+            f"{100 * float(self.confidence[i]):.0f} %, loss {self.loss[i]:.2f}"
+            for i in range(n)
+        ]
+        # In inches, for the longest line and for the number of lines.
+        width = max([1.7, *(0.07 * len(s) for s in "\n".join(texts).split("\n"))])
+        height = 0.207 * max((text.count("\n") + 1 for text in texts), default=3)
+        size = (width, 1.68 + height)
+        ax, cells = _grid_of_axes(ax, n, n_columns, size=size, text=height / size[1])
         if not cells:
             ax.text(0.5, 0.5, "no mistakes", ha="center", va="center")
         low, high = pixel_range(self.images)
@@ -119,14 +130,8 @@ class PredictionsDisplay:
             drawn = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
             settings = {"cmap": "gray", "vmin": 0, "vmax": 1, **(im_kw or {})}
             cell.imshow(drawn, **settings)
-            true, predicted = self.y_true[i], self.y_pred[i]
-            cell.set_xlabel(
-                f"true: {true}\npredicted: {predicted}\n"
-                f"{self.confidence[i]:.0%}".replace("%", " %")
-                + f", loss {self.loss[i]:.2f}",
-                fontsize="small",
-            )
-            if true != predicted:
+            cell.set_xlabel(texts[i], fontsize="small", **AS_IT_IS)
+            if self.y_true[i] != self.y_pred[i]:
                 cell.xaxis.label.set_color(WRONG)
         self.ax_, self.axes_, self.figure_ = ax, np.array(cells), ax.figure
         return self
@@ -353,6 +358,7 @@ class FiltersDisplay:
 
     filters: np.ndarray
 
+    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,

@@ -1,11 +1,16 @@
-"""Colours, axes and grids of all displays, readable on white and on dark pages."""
+"""Colours, axes and texts of all displays, readable on white and on dark pages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Blue, rose, green and grey, as in the published figures. Rose and green also differ in
 # lightness, for readers with red-green colour blindness. All are visible on white and
@@ -14,6 +19,11 @@ ROW_COLORS = ("#2563a8", "#ee7f97", "#1f7a4d", "#8c9199")
 COLORS = (*ROW_COLORS, "#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
 WRONG = "#d6486a"
 
+# Of texts with names in them, where a dollar is a dollar.
+AS_IT_IS = {"parse_math": False, "usetex": False}
+# What XML, and so SVG, cannot hold: control characters and lone surrogates.
+_NOT_IN_XML = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 
 def new_axes(width: float = 6.4, height: float = 4.2) -> Axes:
     """Return the axes of a new figure of this size in inches."""
@@ -21,3 +31,44 @@ def new_axes(width: float = 6.4, height: float = 4.2) -> Axes:
 
     _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     return ax
+
+
+@contextmanager
+def without_latex() -> Iterator[None]:
+    """Create texts that LaTeX does not set, whatever the user's matplotlibrc says.
+
+    It may be missing, and names are not written in it.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.usetex": False}):
+        yield
+
+
+def drawn_text(text: Any, n_characters: int = 60) -> str:
+    """Return a name, or a text with names, as figures draw it.
+
+    Parameters
+    ----------
+    text : object
+        Newlines, dollars and backslashes stay; a character that no figure can hold
+        becomes its number, such as ``<U+0007>``.
+    n_characters : int, default=60
+        A longer text is shortened in its middle, since names often differ at the end.
+    """
+    drawn = _NOT_IN_XML.sub(lambda found: f"<U+{ord(found[0]):04X}>", str(text))
+    if len(drawn) <= n_characters:
+        return drawn
+    n_last = n_characters // 3
+    return f"{drawn[: n_characters - n_last - 1]}…{drawn[-n_last:]}"
+
+
+def add_legend(
+    owner: Axes | Figure, entries: Iterable[tuple[str, Line2D]], **legend_kw: Any
+) -> None:
+    """Add a legend of texts and lines to axes or to a figure."""
+    texts, lines = zip(*entries, strict=True)
+    # Some versions of matplotlib leave out entries that begin with "_".
+    legend = owner.legend(lines, [""] * len(lines), **legend_kw)
+    for drawn, text in zip(legend.get_texts(), texts, strict=True):
+        drawn.set(text=drawn_text(text), **AS_IT_IS)

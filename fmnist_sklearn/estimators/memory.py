@@ -155,12 +155,8 @@ def _data_of(net: Any) -> tuple[Any, ...]:
     estimator that is not equal.
     """
     names = getattr(net, "feature_names_in_", None)
-    return (
-        net.n_features_in_,
-        net.image_shape_,
-        encode_labels(net.classes_),
-        None if names is None else names.tolist(),
-    )
+    names = None if names is None else names.tolist()
+    return net.n_features_in_, net.image_shape_, encode_labels(net.classes_), names
 
 
 def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list[Any]:

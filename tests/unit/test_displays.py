@@ -1,4 +1,7 @@
+import io
 import math
+import re
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -34,6 +37,7 @@ from fmnist_sklearn import (
     TrainingCurvesDisplay,
     benchmark_scoring,
 )
+from fmnist_sklearn.benchmark.report import benchmark_figures
 from fmnist_sklearn.displays.style import WRONG
 
 
@@ -418,6 +422,66 @@ def test_predictions_follow_a_dark_style(lenet5, X_test, y_test):
         )
     colors = {cell.xaxis.label.get_color() for cell in display.axes_}
     assert colors == {"white", WRONG}
+
+
+# Names in texts -----------------------------------------------------------------------
+
+# name -> how it is drawn; None, as it is
+NAMES = dict.fromkeys(
+    [
+        *("$", "$$", "$0-$50", r"a\frac$x$", "b_1^2", "50% off", "<b>&amp;", "_x", ""),
+        *("--", "new\nline", r"new\nline", "Café 😀", "שלום", "مرحبا"),
+    ]
+) | {"a\x00\t": "a<U+0000><U+0009>", "b\ud800\uffff": "b<U+D800><U+FFFF>"}
+LONG = "first" + 300 * "x" + "last"
+
+
+def displays_of(names):
+    """Draw each kind of display; yield the figure, and a text for each name."""
+    curve = TrainingCurvesDisplay(curves={name: EPOCHS[:1] for name in names})
+    yield curve.plot(with_training=False).figure_, curve.ax_.get_legend().get_texts()
+    for figure in benchmark_figures(dict.fromkeys(names, EPOCHS)).values():
+        (legend,) = figure.legends or [figure.axes[0].get_legend()]
+        yield figure, legend.get_texts()
+    n = len(names)
+    params = {"y_values": names, "x_values": [0.1], "x": "lr", "y": "name"}
+    heatmap = SearchHeatmapDisplay(scores=np.ones((n, 1)), **params).plot()
+    yield heatmap.figure_, heatmap.ax_.yaxis.get_ticklabels()
+    params = {"y_true": names, "y_pred": names[::-1]}
+    params |= {"confidence": np.ones(n), "loss": np.ones(n)}
+    predictions = PredictionsDisplay(images=np.zeros((n, 1, 4, 4)), **params).plot()
+    yield predictions.figure_, [cell.xaxis.label for cell in predictions.axes_]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from", "ignore:Matplotlib current")
+@pytest.mark.parametrize(("part", "usetex"), [(0, True), (1, False), (2, True)])
+def test_names_are_drawn_as_they_are(part, usetex, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no LaTeX
+    mpl.rcParams["text.usetex"] = usetex
+    names = [*list(NAMES)[part::3], LONG]
+    for figure, texts in displays_of(names):
+        for ending in ("svg", "png"):
+            file = io.BytesIO()
+            figure.savefig(file, format=ending)
+            if ending == "svg":
+                ElementTree.fromstring(file.getvalue())
+        for name, text in zip(names, texts, strict=False):
+            drawn = text.get_text().removeprefix("true: ").partition("\npredicted")[0]
+            if name == LONG:
+                assert re.fullmatch("firstx+…x+last", drawn)
+                assert len(drawn) <= 60
+            else:
+                assert drawn == (NAMES[name] or name)
+            assert not text.get_parse_math()
+
+
+def test_predictions_make_room_for_their_texts():
+    params = {"images": np.zeros((2, 1, 4, 4)), "confidence": [0.5, 1], "loss": [1, 1]}
+    sizes = {"Coat": (3.4, 2.3), "x" * 24: (4.9, 2.3), "a\nb": (3.4, 2.7)}
+    for name, size in sizes.items():
+        display = PredictionsDisplay(y_true=[name] * 2, y_pred=[name] * 2, **params)
+        found = display.plot().figure_.get_size_inches()
+        np.testing.assert_allclose(found, size, atol=0.02)
 
 
 # FiltersDisplay -----------------------------------------------------------------------
