@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PrintLog
 from torch import Tensor, nn
 
 
@@ -235,3 +236,19 @@ class WeightAverage(_CallbackOfOneRun):
             kept = tensor.clone()
             tensor.copy_(average)
             average.copy_(kept)
+
+
+class EpochLog(PrintLog):
+    """skorch's table of epochs; without a usable stdout the training goes on.
+
+    ``sys.stdout`` is None in services and programs without a console, and a pipe or
+    file behind it may be closed.
+    """
+
+    def on_epoch_end(self, net, **kwargs):
+        """Print the epoch if ``verbose``; another `sink` than print takes all."""
+        if self.sink is not print:
+            super().on_epoch_end(net, **kwargs)
+        elif net.verbose and sys.stdout is not None:
+            with suppress(OSError, ValueError):  # ValueError: the file is closed
+                super().on_epoch_end(net, **kwargs)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
-from skorch.callbacks import BatchScoring, Callback, EpochTimer, PrintLog
+from skorch.callbacks import BatchScoring, Callback, EpochTimer
 from skorch.history import History
 from skorch.utils import is_dataset
 from torch import Tensor, nn, optim
@@ -36,7 +36,7 @@ from .batches import (
     batch_loss,
     is_resident,
 )
-from .callbacks import EarlyStopping, LRSchedule, WeightAverage
+from .callbacks import EarlyStopping, EpochLog, LRSchedule, WeightAverage
 from .device import evaluation_batch_size, freed_memory_kept
 from .loop import Training
 
@@ -360,7 +360,7 @@ class TrainingNet(NeuralNetClassifier):
         if not self._is_partial_fit:
             stopping = EarlyStopping(self._patience(), self.load_best)
             callbacks.append(("early_stopping", stopping))
-        return [*callbacks, ("print_log", PrintLog())]
+        return [*callbacks, ("print_log", EpochLog())]
 
     def _patience(self) -> int | None:
         if self.patience != "auto":

@@ -30,9 +30,12 @@ pickles and weights made on CUDA, in skorch's folder   test_cuda.py has ours
 """
 
 import copy
+import io
 import math
+import os
 import pickle
 import re
+import sys
 import warnings
 
 import numpy as np
@@ -295,6 +298,17 @@ def test_verbose_prints_a_line_an_epoch(X, y, quick, capsys):
     assert isinstance(dict(net.callbacks_)["print_log"], PrintLog)
     assert len(lines) == 4
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_fit_goes_on_without_a_stdout(X, y, quick, monkeypatch, verbose):
+    closed = io.StringIO()
+    closed.close()
+    with open(os.devnull) as unwritable:
+        for stream in (None, closed, unwritable):
+            monkeypatch.setattr(sys, "stdout", stream)
+            net = LeNet5Classifier(**quick, verbose=verbose).fit(X[:60], y[:60])
+            assert net.n_iter_ == 2
 
 
 # Parameters
