@@ -696,11 +696,12 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     0  0.9071 ± 0.0031
     """
     texts = table.astype(object).map(format_value)
-    for name in table:
+    numbers = table.select_dtypes("number")  # users may have formatted a column
+    for name in numbers:
         std, digits = f"{name}_std", 4
         if name == "training_time_s":
             std, digits = "training_time_std", 2
-        if std in table:
+        if std in numbers:
             texts[name] = with_spread(table, name, std, digits)
             del texts[std]
     return texts

@@ -282,6 +282,8 @@ def test_format_table_has_spreads_behind_means():
         ["model", "", "0.10 ± 0.10", "0.01", "8", "7", "61750"],
     ]
     assert list(format_table(table.iloc[:0])) == columns
+    formatted = table.assign(accuracy=table["accuracy"].map("{:.1%}".format))
+    assert format_table(formatted)["accuracy"].tolist() == list(formatted["accuracy"])
 
 
 def test_table_to_markdown():
