@@ -618,8 +618,8 @@ def _add_training(command: Parser) -> None:
     command.add(
         "--test",
         DIR,
-        "with --data DIR: a folder of test pictures with the same sub-folders "
-        "(default: a fifth of the pictures of each class)",
+        "with --data DIR: a folder of test pictures with these sub-folders, or some "
+        "of them (default: a fifth of the pictures of each class)",
         data,
     )
     command.add(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +31,10 @@ from ..storage import atomic_write, bounded, check_regular
 from .output import escape_unencodable, print_line, print_notice, printable
 
 UNSURE = "unsure"  # instead of a label that is not probable enough
+
+# Columns that are not pixels: the true class, and numbers of rows, whose name is empty
+# in files and "Unnamed: 0" in data frames that pandas has read from them.
+_NO_PIXEL = re.compile(r"(\s*(label|)\s*|Unnamed:.*)$", re.IGNORECASE)
 
 # The path of each image, its row (from 0) in a file of rows, and the images or rows.
 Batch = tuple[list[tuple[str, int | None]], Any]
@@ -159,7 +165,7 @@ class _Run:
                 read = self._read_npy if is_npy else self._read_csv
                 try:
                     yield from self._predict_batches(read(path))
-                except (OSError, ValueError, TypeError) as error:
+                except (OSError, ValueError, TypeError, csv.Error) as error:
                     self.report(describe_error(path, error))
 
     def _predict_batches(self, batches: Iterable[Batch]) -> Iterator[Prediction]:
@@ -209,37 +215,69 @@ class _Run:
         import pandas as pd  # for this kind of file only
 
         check_regular(path)
-        options: Any = {"encoding": "utf-8-sig", "index_col": False}
-        first = pd.read_csv(path, header=None, nrows=1, dtype=str, **options)
-        has_names = _is_header(first.iloc[0].dropna().tolist())
-        options["header"] = 0 if has_names else None
-        start = 0
-        with pd.read_csv(path, chunksize=self.batch_size, **options) as frames:
-            for frame in frames:
-                if has_names and frame.shape[1] > self.estimator.n_features_in_:
-                    # "label" is the true class, and pandas writes row numbers under an
-                    # empty name.
-                    kept = frame.columns.str.strip().str.lower() != "label"
-                    kept &= ~frame.columns.str.startswith("Unnamed:")
-                    frame = frame.loc[:, kept]
-                rows = frame.astype(float)
+        n_pixels = self.estimator.n_features_in_
+
+        def parse(cells: list[str]) -> list[float]:
+            if len(cells) != n_cells:
+                raise ValueError(
+                    f"line {reader.line_num} has {len(cells)} values, expected "
+                    f"{n_cells}, separated by commas"
+                )
+            try:
+                return [float(cells[i]) for i in columns]
+            except ValueError as error:
+                raise ValueError(f"line {reader.line_num}: {error}") from None
+
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            lines: Iterator[list[str]]
+            lines = (cells for cells in reader if cells not in ([], [""]))
+            first = next(lines, [])
+            if names := _name_pixels(first, n_pixels):
+                columns, n_cells = list(names), len(first)
+            else:
+                columns, n_cells = list(range(n_pixels)), n_pixels
+                lines = itertools.chain([first], lines)
+            rows, start = map(parse, lines), 0
+            while len(X := np.array(list(itertools.islice(rows, self.batch_size)))):
                 # With names, which predict_proba compares with those of fit.
-                X = rows if has_names else rows.to_numpy()
-                yield [(path, start + i) for i in range(len(rows))], X
-                start += len(rows)
+                frame = pd.DataFrame(X, columns=list(names.values())) if names else X
+                yield [(path, start + i) for i in range(len(X))], frame
+                start += len(X)
+            if start == 0:
+                raise ValueError("has no rows below its header")
 
 
 def _is_array_file(path: str) -> bool:
     return path.lower().endswith((".csv", ".npy"))
 
 
-def _is_header(cells: list[str]) -> bool:
-    """Whether the first line names the columns: with text, or with 0, 1, 2, ..."""
+def _name_pixels(cells: list[str], n_pixels: int) -> dict[int, str]:
+    """Return the columns of pixels and their names, if the first line is a header.
+
+    A header has different texts only, or also 0, 1, 2, ..., as pandas names columns.
+    """
+    numbers = [cell for cell in cells if _is_number(cell)]
+    counts = ([str(start + i) for i in range(n_pixels)] for start in (0, 1))
+    is_header = numbers in counts if numbers else len(set(cells)) > 1
+    if not is_header:
+        return {}
+    has_more = len(cells) > n_pixels
+    if numbers and n_pixels <= 256 and not has_more:
+        raise ValueError(
+            f"the first line, {', '.join(numbers[:3])}, ..., may be names or pixels: "
+            "delete it, or put names such as pixel0 above it or in its place"
+        )
+    named = enumerate(cells)
+    return {i: name for i, name in named if not (has_more and _NO_PIXEL.match(name))}
+
+
+def _is_number(cell: str) -> bool:
     try:
-        numbers = [float(cell) for cell in cells]
+        float(cell)
     except ValueError:
-        return True
-    return len(numbers) > 2 and numbers == list(range(len(numbers)))
+        return False
+    return "_" not in cell  # which Python allows in numbers
 
 
 # Preparation ------------------------------------------------------------------------

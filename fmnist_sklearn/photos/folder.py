@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import sys
+import unicodedata
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Bunch
 
 from ..storage import bounded
@@ -24,6 +27,9 @@ _MOST_SHOWN = 5  # error messages shown; further ones are counted
 
 # Sub-folders that divide the data, and are not classes.
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+# What macOS, network drives and Windows add to folders, in lower case.
+_SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"}
 
 # Files with these suffixes are taken from a folder.
 _SUFFIXES = (
@@ -40,6 +46,7 @@ def load_image_folder(
     image_shape: tuple[int, int, int] = (3, 32, 32),
     prepare: Prepare = "resize",
     class_names: Sequence[str] | None = None,
+    allow_empty: bool = False,
     on_error: str = "warn",
     n_jobs: int | None = -1,
     progress: bool = True,
@@ -64,8 +71,12 @@ def load_image_folder(
         of `image_shape`.
     class_names : sequence of str, default=None
         The sub-folders to take, in the order of their indices in ``target``; None
-        takes all in the order of their names. Give a test folder the ``target_names``
-        of the training folder.
+        takes all that contain pictures, in the order of their names. Give a test folder
+        the ``target_names`` of the training folder.
+    allow_empty : bool, default=False
+        Whether a class may have no pictures. True accepts a test folder that lacks some
+        of `class_names`, and reports sub-folders that are not among them; without
+        `class_names`, folders without pictures are classes too.
     on_error : {"warn", "ignore", "raise"}, default="warn"
         What to do about files that cannot be read as pictures, and with "clothing"
         about pictures in which no item of clothing is found: leave them out with one
@@ -99,9 +110,9 @@ def load_image_folder(
     Raises
     ------
     ValueError
-        If the folder has no sub-folders with pictures in them, no picture can be read,
-        a parameter is out of range, or, with ``on_error="raise"``, a file is not a
-        picture.
+        If the folder has no sub-folders with pictures in them, or none for one of
+        `class_names`; if labels are missing, no picture can be read, a parameter is out
+        of range, or, with ``on_error="raise"``, a file is not a picture.
     OSError
         If the folder does not exist or cannot be listed.
 
@@ -113,7 +124,10 @@ def load_image_folder(
     -----
     Formats are those of Pillow that hold pixels: PNG, JPEG, GIF, BMP, WebP, TIFF, PPM,
     JPEG 2000 and AVIF. In folders, files are recognised by suffix, those of sub-folders
-    too; hidden ones are skipped. Beyond the arrays that are returned, reading takes
+    and of linked folders too, each folder once; skipped are hidden files and folders,
+    and those that systems add, such as ``__MACOSX``. Names of classes are in Unicode's
+    form NFC: folders whose names differ only in composed and decomposed accents are one
+    class. Beyond the arrays that are returned, reading takes
     little memory, regardless of the number and size of the pictures: large JPEG files
     are decoded at a fraction of their size, and threads wait for each other if their
     pictures together would take over 400 MB.
@@ -147,8 +161,9 @@ def load_image_folder(
                 f"labels belong to a sequence of pictures, got one path, {path!r}; in "
                 "a folder the sub-folders are the classes"
             )
-        source = f"the folder {os.fspath(path)}"
-        files, target, names = _list_classes(os.fspath(path), class_names, left_out)
+        folder = os.fspath(path)
+        source = f"the folder {folder}"
+        files, target, names = _list_classes(folder, class_names, allow_empty, left_out)
     else:
         source = "a list of files"
         files, target, names = _pair(as_paths(path), labels, class_names)
@@ -190,39 +205,47 @@ def load_image_folder(
 
 
 def _list_classes(
-    folder: str, class_names: Sequence[str] | None, left_out: list[str]
+    folder: str, class_names: Any, allow_empty: bool, left_out: list[str]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the pictures of a folder's sub-folders, their classes, and the names."""
-    with os.scandir(folder) as entries:
-        found = sorted(
-            entry.name
-            for entry in entries
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
-    if found and _PARTS.issuperset(name.lower() for name in found):
-        parts = " and ".join(os.path.join(folder, name) for name in found)
+    # macOS decomposes accents in names, other systems do not.
+    normalize = partial(unicodedata.normalize, "NFC")
+    wanted = [] if class_names is None else [normalize(str(n)) for n in class_names]
+    root = Path(os.path.realpath(folder))
+    pictures: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in sorted(filter(_is_visible, os.listdir(folder))):
+        path, name = os.path.join(folder, entry), normalize(entry)
+        # A link to a folder above would make one class of all.
+        if os.path.isfile(path) or root.is_relative_to(os.path.realpath(path)):
+            continue
+        if class_names is None or name in wanted:
+            pictures[name] += list_pictures(path, left_out.append, allow_empty)
+        elif allow_empty:
+            left_out.append(f"{path}: this folder is not in class_names")
+    filled = {name for name, paths in pictures.items() if paths}
+    if class_names is None:
+        if filled and _PARTS.issuperset(map(str.lower, filled)):
+            parts = " and ".join(os.path.join(folder, name) for name in sorted(filled))
+            raise ValueError(
+                f"the sub-folders of {folder} are parts, not classes: load {parts} "
+                "separately (in the command as --data and --test)"
+            )
+        wanted = sorted(pictures if allow_empty else filled)
+    elif not allow_empty and (missing := sorted(set(wanted) - filled)):
         raise ValueError(
-            f"the sub-folders of {folder} are parts, not classes: load {parts} "
-            "separately (in the command as --data and --test)"
+            f"{folder} has no sub-folder with pictures for {', '.join(missing)} of "
+            "class_names; allow_empty=True accepts classes without pictures"
         )
-    names = found if class_names is None else list(map(str, class_names))
-    if missing := sorted(set(names) - set(found)):
-        raise ValueError(
-            f"{folder} has no sub-folder for {', '.join(missing)} of class_names"
-        )
-    pictures = [
-        list(list_pictures(os.path.join(folder, name), left_out.append))
-        for name in names
-    ]
-    files = list(itertools.chain.from_iterable(pictures))
+    files = [path for name in wanted for path in pictures[name]]
     if not files:
         raise ValueError(
             f"{folder} has no pictures in sub-folders; expected a sub-folder for each "
             f"class, such as {os.path.join(folder, 'shoe', '1.jpg')}; or pass a list "
             "of pictures and labels"
         )
-    target = np.repeat(np.arange(len(names)), list(map(len, pictures)))
-    return files, target, np.array(names)
+    counts = [len(pictures[name]) for name in wanted]
+    target = np.repeat(np.arange(len(wanted)), counts)
+    return files, target, np.array(wanted)
 
 
 def _pair(
@@ -236,6 +259,13 @@ def _pair(
         )
     if not files:
         raise ValueError("path is an empty list; expected pictures")
+    import pandas as pd  # recognises None, NaN, NaT, NA and masked labels
+
+    if len(missing := np.flatnonzero(pd.isna(pd.Series(labels)))):
+        raise ValueError(
+            f"{len(missing):,} of the {len(files):,} labels are missing (None or NaN); "
+            f"rows, counted from 0: {_summarize(list(map(str, missing)))}"
+        )
     names = np.unique(labels) if class_names is None else np.asarray(class_names)
     indices = {name: index for index, name in enumerate(names.tolist())}
     given = np.asarray(labels).tolist()
@@ -374,6 +404,33 @@ class ImageReader(TransformerMixin, BaseEstimator):
         )
         return images if self.layout == "images" else images.reshape(len(images), -1)
 
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Read pictures, as an array that a cache does not return out of date.
+
+        A Pipeline with ``memory`` calls this method and stores its result under the
+        paths. Unpickled, the array is read again if a file has another size, time of
+        modification or place on its disk than it had. A data frame, which
+        ``set_output`` selects, is not: clear the cache after pictures have changed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            Paths.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n, channels, height, width) or (n, n_pixels), uint8
+            As from :meth:`transform`.
+        """
+        paths = as_paths(X)
+        states = _file_states(paths)  # before they are read: a change meanwhile counts
+        images = self.transform(X)
+        if isinstance(images, np.ndarray):
+            return _ReadImages(images, states, clone(self), paths)
+        return images
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the pixels, in the order of rows.
 
@@ -393,6 +450,37 @@ class ImageReader(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         """Return True: there is nothing to learn."""
         return True
+
+
+class _ReadImages(np.ndarray):
+    """The images that ``ImageReader.fit_transform`` returns."""
+
+    source: tuple | None = None  # of all images; None for a part of them
+
+    def __new__(cls, images: np.ndarray, *source: Any) -> _ReadImages:
+        self = images.view(cls)
+        self.source = source
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.source is None:
+            return super().__reduce__()
+        return _read_if_changed, (np.asarray(self), *self.source)
+
+
+def _read_if_changed(
+    images: np.ndarray, states: list, reader: ImageReader, paths: list[str]
+) -> np.ndarray:
+    """Return images as they were read, or read them again if a file has changed."""
+    if states != _file_states(paths):
+        return reader.fit_transform(paths)
+    return _ReadImages(images, states, reader, paths)
+
+
+def _file_states(paths: list[str]) -> list[tuple[int, int, int]]:
+    """Return what differs if files are replaced, for those that exist."""
+    stats = [os.stat(path) for path in paths if os.path.exists(path)]
+    return [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats]
 
 
 # Reading ---------------------------------------------------------------------------
@@ -468,17 +556,23 @@ def read_pictures(
 
 
 def list_pictures(
-    folder: str | os.PathLike[str], report: Callable[[str], object]
+    folder: str | os.PathLike[str],
+    report: Callable[[str], object],
+    allow_empty: bool = False,
 ) -> Iterator[str]:
     """Yield the pictures in a folder and its sub-folders, recognised by suffix.
 
     Parameters
     ----------
     folder : str or path-like
-        Where to look. Hidden files and folders are skipped.
+        Where to look. Hidden files and folders and those of systems are skipped; links
+        to folders are followed, except to those that contain `folder`, and each folder
+        is read once.
     report : callable
-        Called with a message for each folder that cannot be listed, and if there is
-        no picture.
+        Called with a message for each folder that cannot be listed and each link that
+        leads nowhere, and if there is no picture.
+    allow_empty : bool, default=False
+        Whether no picture is nothing to report.
 
     Yields
     ------
@@ -486,17 +580,30 @@ def list_pictures(
         In the order of names, those of sub-folders after those of their folder.
     """
     found = False
-    unlisted: list[OSError] = []
-    for where, subfolders, names in os.walk(folder, onerror=unlisted.append):
-        subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+    problems: list[OSError] = []
+    seen = set(map(str, Path(os.path.realpath(folder)).parents))
+    walk = os.walk(folder, onerror=problems.append, followlinks=True)
+    for where, subfolders, names in walk:
+        subfolders[:] = sorted(filter(_is_visible, subfolders))
+        if (real := os.path.realpath(where)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        for name in sorted(filter(_is_visible, names)):
+            path = os.path.join(where, name)
+            if name.lower().endswith(_SUFFIXES):
                 found = True
-                yield os.path.join(where, name)
-    for error in unlisted:
+                yield path
+            elif not os.path.exists(path):
+                problems.append(FileNotFoundError(0, "this link leads nowhere", path))
+    for error in problems:
         report(describe_error(str(error.filename), error))
-    if not (found or unlisted):
+    if not (found or problems or allow_empty):
         report(f"{os.fspath(folder)}: this folder contains no pictures")
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
 
 
 def describe_error(path: str, error: BaseException | str) -> str:

@@ -1,5 +1,6 @@
 """load_image_folder and ImageReader: many pictures as images of one shape."""
 
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -13,10 +14,11 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fmnist_sklearn import ImageReader, LeNet5Classifier, load_image_folder
 from fmnist_sklearn.photos import load_photo
-from fmnist_sklearn.photos.picture import _Memory
+from fmnist_sklearn.photos.picture import _Memory, read_photo
 
 
 def corner(picture):
@@ -107,13 +109,108 @@ def test_paths_with_labels(folder):
             load_image_folder(["a.png", "b.png"], labels)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a", None, "b", float("nan")],
+        np.array(["a", np.nan, "b", None], dtype=object),
+        pd.Series([0, None, 1, None], dtype="Int64"),
+        pd.Series([0.0, np.nan, 1.0, np.nan]),
+        pd.Series(["a", pd.NA, "b", None], dtype="string"),
+        pd.Series(["a", pd.NaT, "b", None], index=list("wxyz"), dtype="category"),
+        pd.Categorical(["a", None, "b", None]),
+        np.array(["2020", "NaT", "2021", "NaT"], dtype="datetime64[D]"),
+        np.ma.array([0, 1, 0, 1], mask=[False, True, False, True]),
+        pl.Series(["a", None, "b", None]),
+    ],
+)
+@pytest.mark.parametrize("class_names", [None, ["a", "b"]])
+def test_missing_labels(labels, class_names):
+    expected = (
+        r"2 of the 4 labels are missing \(None or NaN\); rows, counted from 0: 1; 3"
+    )
+    with pytest.raises(ValueError, match=expected):
+        load_image_folder(list("1234"), labels, class_names=class_names)
+
+
 def test_class_names_number_the_classes(folder):
     photos = load_image_folder(folder, class_names=["shoe", "bag"])
     assert photos.target_names.tolist() == ["shoe", "bag"]
     first = {Path(name).relative_to(folder).parts[0] for name in photos.filenames[:7]}
     assert first == {"shoe"}
-    with pytest.raises(ValueError, match="no sub-folder for hat of class_names"):
+    with pytest.raises(ValueError, match="no sub-folder with pictures for hat of clas"):
         load_image_folder(folder, class_names=["shoe", "hat"])
+
+
+def test_allow_empty(folder):
+    """A test folder without some classes of the training folder."""
+    (folder / "hat").mkdir()
+    names = np.array(["bag", "coat", "hat", "ring", "shoe"])
+    with pytest.raises(ValueError, match=r"for hat, ring of .*; allow_empty=True ac"):
+        load_image_folder(folder, class_names=names)
+    photos = load_image_folder(folder, class_names=names, allow_empty=True)
+    assert photos.target_names.tolist() == names.tolist()
+    assert photos.target.tolist() == [0] * 7 + [1] * 7 + [4] * 7
+    with pytest.warns(UserWarning, match="shoe: this folder is not in class_names"):
+        photos = load_image_folder(folder, class_names=names[:4], allow_empty=True)
+    assert photos.target.tolist() == [0] * 7 + [1] * 7
+    photos = load_image_folder(folder, allow_empty=True)
+    assert photos.target_names.tolist() == ["bag", "coat", "hat", "shoe"]
+
+
+def test_folders_of_systems_are_skipped(folder):
+    picture = (folder / "bag" / "0.png").read_bytes()
+    for name in (".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN"):
+        for where in (folder, folder / "bag", folder / "bag" / "more"):
+            (where / name / "bag").mkdir(parents=True)
+            (where / name / "bag" / "0.png").write_bytes(picture)
+    photos = load_image_folder(folder)
+    assert photos.target_names.tolist() == ["bag", "coat", "shoe"]
+    assert np.bincount(photos.target).tolist() == [7, 7, 7]
+    (folder / "bag").rename(folder / "train")
+    (folder / "coat").rename(folder / "Test")
+    (folder / "shoe" / "0.png").rename(folder / "Test" / "more" / "shoe.png")
+    for file in [*(folder / "shoe").glob("*.*g"), *(folder / "shoe/more").iterdir()]:
+        file.unlink()
+    with pytest.raises(ValueError, match="are parts, not classes"):
+        load_image_folder(folder)
+
+
+def test_linked_folders_are_followed(folder, tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    (folder / "bag").rename(store / "bags")
+    (folder / "shoe" / "more").rename(store / "shoes")
+    (folder / "bag").symlink_to(store / "bags")
+    (folder / "shoe" / "linked").symlink_to(store / "shoes")
+    (folder / "shoe" / "linked again").symlink_to(store / "shoes")
+    (store / "shoes" / "loop").symlink_to(folder / "shoe")
+    (store / "shoes" / "up").symlink_to(folder)
+    (folder / "all").symlink_to(folder)
+    photos = load_image_folder(folder)
+    assert photos.target_names.tolist() == ["bag", "coat", "shoe"]
+    assert np.bincount(photos.target).tolist() == [7, 7, 7]
+    assert f"{folder}/shoe/linked/2.png" in photos.filenames
+    (folder / "hat").symlink_to("gone")
+    (folder / "coat" / "others").symlink_to("gone")
+    with pytest.warns(UserWarning, match="left out 0 of the 21"):
+        photos = load_image_folder(folder)
+    assert len(photos.left_out) == 2
+    assert photos.left_out[0] == f"{folder}/coat/others: this link leads nowhere"
+    assert f"{folder}/hat" in photos.left_out[1]
+
+
+def test_names_of_classes_are_composed(tmp_path):
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    for number, name in enumerate(["Bar", composed, decomposed]):
+        (tmp_path / name).mkdir()
+        Image.new("L", (9, 9)).save(tmp_path / name / f"{number}.png")
+    photos = load_image_folder(tmp_path)
+    assert photos.target_names.tolist() == ["Bar", composed]
+    assert photos.target.tolist() == [0, 1, 1]
+    photos = load_image_folder(tmp_path, class_names=[decomposed])
+    assert photos.target_names.tolist() == [composed]
+    assert len(photos.images) == 2
+    assert all(Path(name).exists() for name in photos.filenames)
 
 
 def test_prepare_by_a_function(folder):
@@ -148,7 +245,8 @@ def test_on_error_warn_and_ignore(broken, recwarn):
     for name in ("empty.png", "text.jpg", "cut.png", "none: this folder contains no"):
         assert sum(name in message for message in photos.left_out) == 1
         assert name in str(caught[0].message)
-    assert photos.target.tolist() == [0] * 7 + [1] * 7 + [3] * 7
+    assert photos.target_names.tolist() == ["bag", "coat", "shoe"]
+    assert photos.target.tolist() == [0] * 7 + [1] * 7 + [2] * 7
     quiet = load_image_folder(broken, on_error="ignore")
     assert quiet.left_out == photos.left_out
     assert np.array_equal(quiet.images, photos.images)
@@ -181,6 +279,7 @@ def test_folder_without_classes(tmp_path):
         load_image_folder(tmp_path)
     for part in ("train", "Test"):
         (tmp_path / part).mkdir()
+        Image.new("L", (9, 9)).save(tmp_path / part / "a.png")
     expected = f"parts, not classes: load {tmp_path}/Test and {tmp_path}/train sep"
     with pytest.raises(ValueError, match=expected):
         load_image_folder(tmp_path)
@@ -292,3 +391,55 @@ def test_image_reader_in_a_pipeline(folder, paths, quick):
     broken.touch()
     with pytest.raises(ValueError, match=r"broken\.png cannot be read as a picture"):
         pipeline.predict([*paths, broken])
+
+
+@pytest.mark.parametrize("layout", ["images", "rows"])
+def test_image_reader_in_a_pipeline_with_memory(tmp_path, quick, monkeypatch, layout):
+    """Pictures that were replaced under the same names are read again."""
+    paths = [str(tmp_path / f"{name}{i}.png") for name in "ab" for i in range(8)]
+    y = ["a"] * 8 + ["b"] * 8
+    read = []
+
+    def count(path, *rest):
+        read.append(path)
+        return read_photo(path, *rest)
+
+    def draw(colours, time):
+        for path, colour in zip(paths, colours, strict=True):
+            Image.new("RGB", (20, 20), colour).save(path)
+            os.utime(path, ns=(time, time))
+
+    def fit(memory):
+        read.clear()
+        settings = quick | {"batch_size": 4, "validation_fraction": 0.5}
+        reader = ImageReader((3, 16, 16), layout=layout, n_jobs=1)
+        steps = [reader, LeNet5Classifier(**settings, memory=memory)]
+        if layout == "rows":
+            steps = [reader, StandardScaler(), LogisticRegression()]
+        return make_pipeline(*steps, memory=memory).fit(paths, y)
+
+    def assert_fit_is_fresh():
+        cached, fresh = fit(memory), fit(None)
+        assert np.array_equal(cached.predict_proba(paths), fresh.predict_proba(paths))
+
+    monkeypatch.setattr("fmnist_sklearn.photos.folder.read_photo", count)
+    memory = str(tmp_path / "fits")
+    draw(["navy"] * 8 + ["pink"] * 8, 0)
+    assert_fit_is_fresh()
+    fit(memory)
+    assert read == []
+    draw(["pink"] * 8 + ["navy"] * 8, 1)  # files of the same size
+    assert_fit_is_fresh()
+    draw(["navy"] * 8 + ["pink"] * 8, 0)
+    for first, second in zip(
+        paths[:8], paths[8:], strict=True
+    ):  # at the same time, too
+        os.rename(first, first + "x")
+        os.rename(second, first)
+        os.rename(first + "x", second)
+    assert_fit_is_fresh()
+    some = fit(None)[0].fit_transform(paths)[:3]
+    os.remove(paths[0])
+    assert np.array_equal(pickle.loads(pickle.dumps(some)), some)
+    with pytest.raises(ValueError, match=r"a0\.png: No such file"):
+        fit(memory)

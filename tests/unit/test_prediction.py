@@ -109,21 +109,36 @@ def test_predict_takes_npy(model, folder, lenet5, X, capsys, shape, dtype):
 
 
 @pytest.mark.parametrize(
-    "kind", ["plain", "names", "numbers", "label", "index", "quoted", "bom"]
+    "kind",
+    [
+        *("plain", "names", "numbers", "label", "index", "numbers+index", "quoted"),
+        *("excel", "row_column", "blank_lines", "last_comma", "floats"),
+    ],
 )
 def test_predict_takes_csv(model, folder, lenet5, X, capsys, kind):
     frame = pd.DataFrame(X[:7])
-    if kind not in ("plain", "numbers"):
+    if kind == "row_column":  # Python reads 1_10 as a number
+        frame.columns = [f"{i // 28}_{i % 28}" for i in range(784)]
+    elif kind == "floats":
+        frame = frame.astype(float)
+    elif kind not in ("plain", "numbers", "numbers+index"):
         frame.columns = [f"pixel{i}" for i in range(784)]
     if kind == "label":  # as Fashion-MNIST is distributed in CSV
-        frame.insert(0, "label", 3)
+        frame.insert(0, "label", "shoe")
+    if kind == "last_comma":
+        frame[""] = ""
     frame.to_csv(
         "x.csv",
-        header=kind != "plain",
-        index=kind == "index",
+        header=kind not in ("plain", "floats"),
+        index="index" in kind,
         quoting=csv.QUOTE_ALL if kind == "quoted" else csv.QUOTE_MINIMAL,
-        encoding="utf-8-sig" if kind == "bom" else "utf-8",
+        encoding="utf-8-sig" if kind == "excel" else "utf-8",
+        lineterminator="\r\n" if kind == "excel" else "\n",
+        float_format=" %.1f",
     )
+    if kind == "blank_lines":
+        text = (folder / "x.csv").read_text().replace("\n", "\n\n  \n")
+        (folder / "x.csv").write_text("\n" + text)
     status, out, err = run(capsys, model, "x.csv", "--batch-size", 3)
     assert (status, err) == (0, "")
     names, labels, _ = zip(*cells(out), strict=True)
@@ -149,6 +164,30 @@ def test_predict_compares_names_of_columns(X, y, quick, folder, capsys):
     )
 
 
+@pytest.mark.parametrize("start", [0, 1])
+def test_predict_names_or_pixels(X, y, quick, folder, capsys, start):
+    small = X.reshape(-1, 28, 28)[:60, 10:18, 10:18].reshape(60, 64)
+    net = LeNet5Classifier(**quick | {"max_epochs": 1}).fit(small, y[:60])
+    save_model(net, "net")
+    frame = pd.DataFrame(small[:5], columns=range(start, start + 64))
+    frame.to_csv("rows.csv", index=False)
+    status, out, err = run(capsys, "net", "rows.csv")
+    assert (status, out) == (1, "")
+    assert "..., may be names or pixels: delete it, or put names such as pixel0" in err
+    expected = net.predict(small[:5])
+    frame.to_csv("numbered.csv")
+    small[0] = frame.columns
+    np.savetxt("floats.csv", small[:5], fmt="%.1f", delimiter=",")
+    status, out, err = run(capsys, "net", "numbered.csv", "floats.csv")
+    assert (status, err) == (0, "")
+    expected = [*expected, *net.predict(small[:5])]
+    assert [label for _, label, _ in cells(out)] == list(map(str, expected))
+
+
+NAMES = ",".join(f"pixel{i}" for i in range(784)).encode() + b"\n"
+ROW = b",".join([b"7"] * 784) + b"\n"
+
+
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("evil",)
@@ -157,12 +196,24 @@ class Evil:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.csv", b"", "No columns to parse from file"),
-        ("x.csv", b"1,2,3\n", "X has 3 features, .* 784"),
+        ("x.csv", b"", "line 0 has 0 values, expected 784"),
+        ("x.csv", b"1,2,3\n", "line 1 has 3 values, expected 784, separated by commas"),
         ("x.csv", b"a,b\n1,2\n", "X has 2 features, .* 784"),
-        ("x.csv", b"1,2\n1,x\n", "could not convert string to float: 'x'"),
-        ("x.csv", b"1,2\n1,2,3\n", "Expected 2 fields in line 2, saw 3"),
-        ("x.csv", b"," + b",".join([b"1"] * 783) + b"\n", "NaN"),
+        ("x.csv", NAMES, "has no rows below its header"),
+        ("x.csv", ROW + ROW[:-2] + b"x\n", "line 2: could not .* float: 'x'"),
+        ("x.csv", ROW + b"\n" + ROW.strip() + b",7\n", "line 3 has 785 values, .* 784"),
+        ("x.csv", NAMES + ROW.strip() + b",7\n", "line 2 has 785 values, .* 784"),
+        ("x.csv", NAMES[7:] + ROW, "line 2 has 784 values, expected 783"),
+        ("x.csv", b"shoe," + ROW, "line 1 has 785 values, expected 784"),
+        ("x.csv", ROW.strip() + b",\n" + ROW, "line 1 has 785 values, expected 784"),
+        ("x.csv", ROW[1:] + ROW, "line 1: could not convert string to float: ''"),
+        ("x.csv", b"," * 783 + b"\n" + ROW, "line 1: could not .* float: ''"),
+        ("x.csv", b"7\0" + ROW[1:] + ROW, r"line 1: could not .* float: '7\\x00'"),
+        ("x.csv", ROW + NAMES + ROW, "line 2: could not convert .*: 'pixel0'"),
+        ("x.csv", ROW.replace(b",", b";"), "line 1 has 1 values, expected 784"),
+        ("x.csv", NAMES.replace(b",", b"\t") + ROW, "line 1 has 1 values"),
+        ("x.csv", NAMES.replace(b"l9,", b"l8,") + ROW, "'pixel8' 2 times"),
+        ("x.csv", b'"' + ROW, "unexpected end of data"),
         ("x.csv", b"\xff\xfe1\x00,\x002\x00", "decode"),
         ("x.csv", b",".join([b"nan"] * 784) + b"\n", "NaN"),
         ("x.csv", None, "x.csv: is not a regular file"),
