@@ -35,6 +35,7 @@ __all__ = [
     "RECIPES",
     "FiltersDisplay",
     "FitCache",
+    "ImageClassifier",
     "ImageReader",
     "LeNet5",
     "LeNet5Classifier",

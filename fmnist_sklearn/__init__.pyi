@@ -25,6 +25,7 @@ from .displays import FiltersDisplay as FiltersDisplay
 from .displays import PredictionsDisplay as PredictionsDisplay
 from .displays import SearchHeatmapDisplay as SearchHeatmapDisplay
 from .displays import TrainingCurvesDisplay as TrainingCurvesDisplay
+from .estimators import ImageClassifier as ImageClassifier
 from .estimators import LeNet5Classifier as LeNet5Classifier
 from .estimators import MiniVGGClassifier as MiniVGGClassifier
 from .export import export_onnx as export_onnx

@@ -41,7 +41,8 @@ def fitted_model(estimator: Any) -> Any:
 def wrong_estimator(function: str, estimator: Any) -> TypeError:
     """Return the error of a function that takes the model alone."""
     return TypeError(
-        f"{function} takes a fitted LeNet5Classifier or MiniVGGClassifier, got an "
-        f"object of class {type(estimator).__name__}; pass pipeline[-1] of a Pipeline "
-        "and best_estimator_ of a search, and keep what is around it with joblib"
+        f"{function} takes a fitted ImageClassifier, LeNet5Classifier or "
+        f"MiniVGGClassifier, got an object of class {type(estimator).__name__}; pass "
+        "pipeline[-1] of a Pipeline and best_estimator_ of a search, and keep what is "
+        "around it with joblib"
     )

@@ -43,8 +43,8 @@ def export_onnx(
 
     Parameters
     ----------
-    estimator : LeNet5Classifier or MiniVGGClassifier
-        A fitted one.
+    estimator : ImageClassifier, LeNet5Classifier or MiniVGGClassifier
+        A fitted one, of any network that ``torch.export`` takes.
     path : str or path-like
         The file to write; one that exists is replaced, as a whole or not at all.
     input_dtype : {"uint8", "float32"}, default="uint8"
@@ -68,7 +68,7 @@ def export_onnx(
         For parameters out of range; for ``layout="images"`` where rows were fitted
         that fill no image; and where the estimator itself refuses to predict.
     RuntimeError
-        If onnxruntime cannot load the graph, or its probabilities differ from the
+        If onnxruntime cannot compute the graph, or its probabilities differ from the
         estimator's by more than 1e-5. No file is left.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
@@ -287,7 +287,13 @@ def _compare(
     except Exception as error:  # its own classes have no common base
         raise RuntimeError(f"onnxruntime cannot load the graph: {error}") from error
     for n in (len(pixels), 1):
-        of_graph, computed = session.run(None, {"pixels": pixels[:n]})
+        try:
+            of_graph, computed = session.run(None, {"pixels": pixels[:n]})
+        except Exception as error:
+            raise RuntimeError(
+                f"onnxruntime cannot compute the graph for {n} images: {error}; a "
+                "forward that calls len(x) fixes their number, and x.shape[0] does not"
+            ) from error
         difference = np.abs(computed - probabilities[:n]).max()
         # NaN is not at most the tolerance.
         if not difference <= _TOLERANCE or (of_graph != labels[:n]).any():

@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from msgspec import Meta, Struct
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ._unwrap import wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
+from .estimators.sklearn_compat import warn_user
 from .estimators.state import (
+    LAYERS_CHANGED,
     State,
     Text,
     decode_items,
@@ -26,11 +29,15 @@ from .estimators.state import (
     get_state,
     set_state,
 )
+from .estimators.validation import check_module
 from .models import MODELS
 from .storage import Container, bounded, read_container, write_container
 from .training.device import resolve_device
 
-_CLASSES = {model.cls.__name__: model.cls for model in MODELS.values()}
+_CLASSES = {
+    cls.__name__: cls
+    for cls in (*(model.cls for model in MODELS.values()), ImageClassifier)
+}
 _FORMAT = "2"  # of model files, as `inspect_model` returns it
 
 Preparation = Literal["clothing", "resize"] | None
@@ -41,7 +48,7 @@ _Plain = bool | int | float | Text | None
 class _Model(Struct, forbid_unknown_fields=True, rename={"class_": "class"}):
     """The JSON of a model file."""
 
-    class_: Literal["LeNet5Classifier", "MiniVGGClassifier"]
+    class_: Literal["LeNet5Classifier", "MiniVGGClassifier", "ImageClassifier"]
     params: dict[str, Any]
     state: State
     versions: dict[str, Annotated[str, Meta(max_length=100)]]
@@ -64,12 +71,14 @@ def save_model(
     which no prediction needs. The state of the optimizer is left out, so that
     ``partial_fit`` and ``warm_start`` continue from the weights with a new optimizer.
     Saved twice, a classifier gives the same bytes: the date in the file is that of the
-    fit.
+    fit. Of a network of your own, the file holds the weights and the name of the class,
+    not its code.
 
     Parameters
     ----------
-    estimator : LeNet5Classifier or MiniVGGClassifier
-        A fitted one.
+    estimator : ImageClassifier, LeNet5Classifier or MiniVGGClassifier
+        A fitted one, or one of a subclass that only names its ``module``, which is
+        saved as an ``ImageClassifier``.
     path : str or path-like
         The file to write; one that exists is replaced, as a whole or not at all.
     metadata : mapping of str to str, number, bool or None, optional
@@ -91,8 +100,9 @@ def save_model(
     ------
     TypeError
         For another kind of estimator; for labels other than numbers, booleans and
-        strings; for a network whose layers were changed; and with
-        ``on_unstorable="raise"`` for parameters that only a pickle could hold.
+        strings; for a network whose layers were changed, or whose ``module__...``
+        only a pickle could hold; and with ``on_unstorable="raise"`` for any such
+        parameters.
     ValueError
         For parameters out of range, for weights that are not finite, and for
         `metadata` beyond its bounds.
@@ -117,8 +127,8 @@ def save_model(
     >>> bool((load_model(path).predict(X) == net.predict(X)).all())
     True
     """
-    # Of a subclass, a file could not hold the code.
-    if type(estimator) not in _CLASSES.values():
+    cls = _class_in_file(type(estimator))
+    if cls is None:
         raise wrong_estimator("save_model", estimator)
     if on_unstorable not in ("warn", "raise"):
         raise ValueError(
@@ -128,6 +138,7 @@ def save_model(
     estimator._check_params()
     # A folder here means nothing on another machine, and no prediction needs teachers.
     given = estimator.get_params() | {"memory": None, "teacher": None}
+    given.pop("module", None)  # which the state names
     params, left_out = encode_items(given)
     # iterator_train__num_workers means nothing without its iterator_train.
     orphans = {key for key in params if key.partition("__")[0] in left_out}
@@ -139,7 +150,7 @@ def save_model(
             'on_unstorable="warn" to leave it out of the file'
         )
     meta = {
-        "class": type(estimator).__name__,
+        "class": cls.__name__,
         "params": {key: params[key] for key in sorted(params.keys() - orphans)},
         "state": msgspec.to_builtins(state),
         "versions": {"fmnist_sklearn": __version__, "torch": str(torch.__version__)},
@@ -147,9 +158,12 @@ def save_model(
         "metadata": dict(metadata or {}),
     }
     try:
-        _build(msgspec.convert(meta, _Model), arrays)
+        module = estimator.module if cls is ImageClassifier else None
+        again = _build(msgspec.convert(meta, _Model), arrays, module)
     except Exception as error:
         raise ValueError(f"load_model could not read it: {bounded(error)}") from error
+    if repr(again.module_) != repr(estimator.module_):
+        raise TypeError(LAYERS_CHANGED)
     write_container(path, arrays, meta, kind="model")
     if left_out:
         warnings.warn(
@@ -160,8 +174,22 @@ def save_model(
         )
 
 
+def _class_in_file(cls: type) -> type[ImageClassifier] | None:
+    """Return the class that a file names for one of its kind; None for other kinds.
+
+    A file could not hold the code of a subclass that does more than name its network.
+    """
+    own = {name for name in vars(cls) if not name.endswith(("__", "_request"))}
+    if own == {"module"} and cls.__bases__ == (ImageClassifier,):
+        return ImageClassifier
+    return cls if cls in _CLASSES.values() else None
+
+
 def load_model(
-    path: str | os.PathLike[str], *, device: str | torch.device | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    module: type[nn.Module] | None = None,
 ) -> ImageClassifier:
     """Read a classifier that ``save_model`` wrote; nothing in the file is executed.
 
@@ -171,10 +199,13 @@ def load_model(
         The file.
     device : str, torch.device or None, default=None
         Replaces the parameter ``device`` of the file.
+    module : class of torch.nn.Module or None, default=None
+        The class of a network of your own. A file only names it, and nothing is
+        imported by that name. It is called with the ``module__...`` in the file.
 
     Returns
     -------
-    LeNet5Classifier or MiniVGGClassifier
+    ImageClassifier, LeNet5Classifier or MiniVGGClassifier
         Fitted, on the device that its parameter ``device`` means on this machine, or
         on the CPU where this machine has no such device.
 
@@ -184,7 +215,13 @@ def load_model(
         If the file cannot be read; ``FileNotFoundError`` where it is missing.
     ValueError
         If the file is not one of ours, is damaged, or holds unknown or invalid
-        content; if this machine does not have `device`.
+        content; if this machine does not have `device`; if `module` is missing, is
+        given for a network of this package, or does not have the weights in the file.
+
+    Warns
+    -----
+    UserWarning
+        If `module` has another name than the class in the file.
 
     Examples
     --------
@@ -197,30 +234,52 @@ def load_model(
     >>> load_model(path, device="cpu").device_
     device(type='cpu')
     """
-    return load_model_and_preparation(path, device=device)[0]
+    return load_model_and_preparation(path, device=device, module=module)[0]
 
 
 def load_model_and_preparation(
-    path: str | os.PathLike[str], *, device: str | torch.device | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    module: type[nn.Module] | None = None,
 ) -> tuple[ImageClassifier, Preparation]:
     """Read a classifier, and how pictures are prepared for it, if the file states it.
 
     Parameters
     ----------
-    path, device
+    path, device, module
         As for ``load_model``.
 
     Returns
     -------
-    estimator : LeNet5Classifier or MiniVGGClassifier
+    estimator : ImageClassifier, LeNet5Classifier or MiniVGGClassifier
     preparation : {"clothing", "resize"} or None
     """
     if device is not None:
         resolve_device(device)
-    with _opened(path) as (container, model):
+    container, model = _read(path)
+    _check_given_module(path, model, module)
+    with _faults_of(path):
         if device is not None:
             model.params["device"] = device
-        return _build(model, container.arrays), model.preparation
+        return _build(model, container.arrays, module), model.preparation
+
+
+def _check_given_module(path: Any, model: _Model, module: Any) -> None:
+    """Raise an error if a class is missing or superfluous, warn if it seems wrong."""
+    network = model.state.network
+    name = bounded(network.module) if network else "of this package"
+    if (module is None) == (model.class_ == "ImageClassifier"):
+        raise ValueError(
+            f"{path} holds an {model.class_} with a network {name}, got "
+            f"module={module!r}; pass load_model(path, module=...) the class of a "
+            "network of your own, which is never imported from a file, and of no other"
+        )
+    if module is not None:
+        given = (key.partition("__") for key in model.params)
+        check_module(module, [key for part, _, key in given if part == "module"])
+    if network and name.rpartition(".")[2] != module.__name__:
+        warn_user(f"{path} was saved with the class {name}, not {module.__name__}")
 
 
 @dataclass(frozen=True)
@@ -229,6 +288,7 @@ class ModelSummary:
 
     path: str
     model: str  # the class
+    module: str | None  # that of the network, if it is one of your own
     n_parameters: int  # learnable ones
     image_shape: tuple[int, int, int]  # channels, height, width
     classes: list[Any]
@@ -283,9 +343,10 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     Returns
     -------
     summary : ModelSummary
-        With ``model`` (the class), ``n_parameters``, ``image_shape``, ``classes``,
-        ``n_epochs``, ``best_epoch``, ``accuracy`` (of the validation part in that
-        epoch), ``fit_time``, ``fit_ended``, ``preparation``, ``versions``, ``size``,
+        With ``model`` (the class), ``module`` (that of a network of your own, else
+        None), ``n_parameters``, ``image_shape``, ``classes``, ``n_epochs``,
+        ``best_epoch``, ``accuracy`` (of the validation part in that epoch),
+        ``fit_time``, ``fit_ended``, ``preparation``, ``versions``, ``size``,
         ``sha256``, ``metadata`` and ``params``. ``print`` shows them.
 
     Raises
@@ -309,14 +370,19 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     n_parameters  61,750
     ...
     """
-    with _opened(path) as (container, model):
+    container, model = _read(path)
+    with _faults_of(path):
         state, fitted = model.state, msgspec.to_builtins(model.state.fitted)
+        network = state.network
         best = fitted.get("best_epoch_")
         row = decode_items(state.history[best - 1]) if best else {}
         return ModelSummary(
             path=os.fspath(path),
             model=model.class_,
-            n_parameters=sum(
+            module=network.module if network else None,
+            n_parameters=network.n_parameters
+            if network
+            else sum(
                 array.size
                 for name, array in container.arrays.items()
                 if name.endswith((".weight", ".bias")) and name not in state.frozen
@@ -337,24 +403,30 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
         )
 
 
-@contextmanager
-def _opened(path: Any) -> Iterator[tuple[Container, _Model]]:
-    """Read a model file, and report any error meanwhile as one of the file.
-
-    Its content can raise errors of any kind.
-    """
+def _read(path: Any) -> tuple[Container, _Model]:
     container = read_container(path, kind="model")
+    with _faults_of(path):
+        return container, msgspec.convert(container.meta, _Model)
+
+
+@contextmanager
+def _faults_of(path: Any) -> Iterator[None]:
+    """Report an error of any kind, which its content can raise, as one of the file."""
     try:
-        yield container, msgspec.convert(container.meta, _Model)
+        yield
     except Exception as error:
         raise ValueError(f"{path} holds no valid model: {bounded(error)}") from None
 
 
-def _build(model: _Model, arrays: dict[str, np.ndarray]) -> ImageClassifier:
+def _build(
+    model: _Model, arrays: dict[str, np.ndarray], module: Any = None
+) -> ImageClassifier:
     """Make a fitted estimator of the content of a file."""
     params = decode_items(model.params)
     if params.get("memory") is not None:
         raise ValueError("it sets memory, and so a folder that fit would write to")
+    if model.class_ == "ImageClassifier":
+        params["module"] = module
     estimator = _CLASSES[model.class_](**params)
     estimator._check_params()
     set_state(estimator, model.state, arrays)

@@ -1,4 +1,4 @@
-"""The two classifiers, which keep scikit-learn's contract and are skorch nets."""
+"""The classifiers, which keep scikit-learn's contract and are skorch nets."""
 
 from .base import ImageClassifier
 from .classifiers import LeNet5Classifier, MiniVGGClassifier

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import joblib
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -28,6 +30,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from ..modules import Dropout
+from ..storage import FitCache
 from ..training.augment import make_augment
 from ..training.batches import (
     ImageDataset,
@@ -41,11 +44,12 @@ from ..training.loop import Training
 from ..training.net import Seeds, TrainingNet
 from .memory import fit_with_cache
 from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
-from .teachers import check_teachers, start_teaching
+from .teachers import Teacher, check_teachers, start_teaching
 from .validation import (
     CONSTRAINTS,
     Rows,
     check_image_shape,
+    check_module,
     check_nested_names,
     check_sample_weight,
     check_values,
@@ -114,13 +118,216 @@ class Snapshot:
 
 
 class ImageClassifier(CallbackSupportMixin, TrainingNet):
-    """A skorch net that keeps scikit-learn's contract; base of the public classes.
+    """Any network for small images, as a scikit-learn classifier.
 
-    A subclass names its ``module`` and writes its constructor out, keyword-only, with
-    ``**skorch__params`` for the double-underscore names, and passes ``locals()`` to
-    ``_store``. A subclass of that may write all parameters out again, or name only its
-    own and pass ``**kwargs`` on: its constructor then takes what the one above takes.
+    ``ImageClassifier(module=ResNet20, module__width=16)`` trains a network of your own
+    with early stopping, the best weights kept. It is a ``skorch.NeuralNetClassifier``
+    and passes for one. See :doc:`/own_network`.
+
+    Parameters
+    ----------
+    module : class of torch.nn.Module
+        The network. Its constructor receives ``n_classes`` and ``image_shape``, if it
+        takes arguments of these names, and what ``module__...`` gives. Its ``forward``
+        maps scaled images, float32 of shape (n, C, H, W), to logits of shape
+        (n, n_classes). A subclass may name it instead: ``module = ResNet20``.
+    lr : float, default=1e-3
+        Learning rate; with a schedule, the highest one.
+    batch_size : int or "auto", default="auto"
+        Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
+        of the rows trained on, at least 16 and at most 64.
+    max_epochs : int, default=20
+        Number of epochs to train for, unless early stopping ends the training before.
+    patience : int, "auto" or None, default="auto"
+        Stop after this number of epochs in a row without a lower validation loss.
+        "auto" is 10 for a constant learning rate. It is None, which never stops, with
+        a schedule (which would be cut off) or without a validation part.
+    load_best : bool, default=True
+        Whether the weights of the epoch with the lowest validation loss are kept.
+        False keeps those of the last epoch: at the end of a schedule these are often
+        more accurate but less well calibrated, hence a higher validation loss.
+    validation_fraction : float, default=0.1
+        Share of the rows set aside to validate on; 0 trains on every row.
+    shuffle : bool, default=True
+        Whether the validation part is a stratified random one; False takes the
+        leading rows. Mini-batches are in random order either way.
+    optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
+        Called with the parameters and ``lr``, and with ``optimizer__betas=...`` and
+        the like.
+    weight_decay : float, default=0.0
+        Weight decay, by the optimizer's own rule, of the weights of convolutions and
+        dense layers; biases and batch normalisation are excluded.
+        ``optimizer__weight_decay`` instead decays all parameters alike.
+    lr_schedule : {"one_cycle", "cosine"}, callable or None, default=None
+        How the learning rate changes from batch to batch, over ``max_epochs``:
+        ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
+        function ``(optimizer, total_steps, **kwargs)`` that returns a scheduler;
+        ``lr_schedule__pct_start=...`` and the like are passed to it.
+    augment : mapping, callable or None, default=None
+        Random changes of the training images: a mapping from "flip" (probability of
+        a left-right flip), "shift" (pixels each way), "rotate" (degrees each way),
+        "erase" (largest side, in pixels, of a blackened square) and "mixup" (alpha of
+        Beta(alpha, alpha), from which the proportion is drawn in which images of a
+        batch are blended, and with them their losses) to their strength, such as
+        ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
+        shape (n, C, H, W) and a ``torch.Generator``.
+    label_smoothing : float, default=0.05
+        Share of each label spread over all classes in the training loss.
+    ema_decay : float or None, default=0.999
+        Decay per batch of an exponential moving average of the weights; less in the
+        first steps. The averaged weights are then validated, kept and used to
+        predict. None averages nothing.
+    teacher : classifier, list of them or None, default=None
+        Fitted classifiers with ``predict_proba`` over the same classes, whose
+        probabilities the network learns in addition to the labels (knowledge
+        distillation). One of this package predicts the images as they are augmented;
+        any other predicts each row once, as in ``X``. Wrap it in
+        ``sklearn.frozen.FrozenEstimator`` for searches and cross-validation, whose
+        ``clone`` returns unfitted copies otherwise. See :ref:`distillation`.
+    distillation_weight : float, default=0.9
+        Share of the teachers in the training loss, from 0 to 1; the labels have the
+        rest.
+    distillation_temperature : float, default=2.0
+        Divisor of the logits of network and teachers before they are compared; the
+        higher, the more the unlikely classes count.
+    predict_flip : bool, default=False
+        Whether predictions average the logits of each image and of its left-right
+        mirror image (test-time augmentation); takes twice as long. It may be set
+        after ``fit``, which validates without it.
+    pixel_scaling : {"standardize", "symmetric"}, default="standardize"
+        "standardize": subtract the mean of the training part and divide by its
+        standard deviation, for each channel. "symmetric": the pixels' range (0..255,
+        or 0..1) to [-1, 1].
+    image_shape : tuple of int or None, default=None
+        (channels, height, width) that rows are read as. None: the shape of ``X`` where
+        that has three or four dimensions, else a grey square.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the training loss, as in scikit-learn.
+    device : str or torch.device, default="auto"
+        Where to compute; "auto" is CUDA where available, else the CPU.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the training. "auto" is float32 for this network. Predictions are
+        made in float32.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, split, order of the rows, augmentation and dropout. Global
+        random states are neither read nor changed.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the weights of the last call.
+    callbacks : list or None, default=None
+        Further skorch callbacks.
+    train_split : callable or None, default=None
+        A splitter of skorch's, called as ``train_split(dataset, y)``. None: by
+        ``validation_fraction`` and ``shuffle``.
+    iterator_train, iterator_valid : callable or None, default=None
+        Iterators over batches, as in skorch: ``torch.utils.data.DataLoader``, say.
+        None cuts batches from the data in memory, which is faster.
+    memory : str, path-like, joblib.Memory, FitCache or None, default=None
+        A folder that caches fits: an earlier one of the same data, parameters and
+        ``random_state`` is loaded instead of trained again, so that a search that was
+        killed continues where it stopped. See :ref:`memory`.
+    verbose : int, default=0
+        Whether to print a line for each epoch.
+    **skorch__params
+        Double-underscore parameters of skorch, for ``module``, ``criterion``,
+        ``optimizer``, ``iterator_train``, ``iterator_valid``, ``callbacks`` and
+        ``lr_schedule``: ``module__width=...``. The more specific name wins:
+        ``optimizer__lr`` over ``lr``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    n_features_in_ : int
+        Number of pixels of an image, over all channels.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where ``X`` was a data frame with names.
+    image_shape_ : tuple of int
+        (channels, height, width) of an image.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        Epoch, counted from 1, whose weights are kept.
+    n_parameters_ : int
+        Learnable parameters of the network.
+    fit_time_ : float
+        Seconds that the training itself took.
+    device_ : torch.device
+        Where the network is.
+    precision_ : str
+        "float32" or "bfloat16": the arithmetic of the training.
+    steps_ : str
+        "captured" where the steps of the last training were recorded once and replayed
+        by the GPU, else "eager"; see :doc:`/gpu`.
+    module_ : torch.nn.Module
+        The network, behind the scaling of the pixels; ``module_.network`` is yours.
+    history_ : skorch.history.History
+        A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``
+        and ``dur`` (seconds). The training loss is the one minimised: of augmented
+        images and smoothed labels, with the teachers' share. The validation loss is
+        plain cross-entropy.
+
+    See Also
+    --------
+    LeNet5Classifier : A small network with defaults of its own.
+    MiniVGGClassifier : A larger one.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from fmnist_sklearn import ImageClassifier, load_fashion_mnist_sample
+    >>> class Perceptron(nn.Sequential):
+    ...     def __init__(self, n_classes, image_shape, width=64):
+    ...         n_pixels = image_shape[0] * image_shape[1] * image_shape[2]
+    ...         super().__init__(
+    ...             nn.Flatten(),
+    ...             nn.Linear(n_pixels, width),
+    ...             nn.ReLU(),
+    ...             nn.Linear(width, n_classes),
+    ...         )
+    >>> X, y = load_fashion_mnist_sample(return_X_y=True)
+    >>> net = ImageClassifier(module=Perceptron, module__width=32, max_epochs=1,
+    ...                       patience=None, random_state=0)
+    >>> net.fit(X, y).n_parameters_
+    25450
     """
+
+    def __init__(
+        self,
+        *,
+        module: type[nn.Module] | None = None,
+        lr: float = 1e-3,
+        batch_size: int | Literal["auto"] = "auto",
+        max_epochs: int = 20,
+        patience: int | Literal["auto"] | None = "auto",
+        load_best: bool = True,
+        validation_fraction: float = 0.1,
+        shuffle: bool = True,
+        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
+        weight_decay: float = 0.0,
+        lr_schedule: Literal["one_cycle", "cosine"] | Callable | None = None,
+        augment: Mapping[str, float] | Callable | None = None,
+        label_smoothing: float = 0.05,
+        ema_decay: float | None = 0.999,
+        teacher: Teacher | Sequence[Teacher] | None = None,
+        distillation_weight: float = 0.9,
+        distillation_temperature: float = 2.0,
+        predict_flip: bool = False,
+        pixel_scaling: Literal["standardize", "symmetric"] = "standardize",
+        image_shape: tuple[int, int, int] | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        device: str | torch.device = "auto",
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | Literal["disable"] | None = None,
+        train_split: Callable | None = None,
+        iterator_train: Callable | None = None,
+        iterator_valid: Callable | None = None,
+        memory: str | os.PathLike[str] | joblib.Memory | FitCache | None = None,
+        verbose: int = 0,
+        **skorch__params: Any,
+    ) -> None:
+        self._store(locals())
 
     image_shape_: Any  # (channels, height, width)
 
@@ -132,8 +339,17 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     # Parameters -----------------------------------------------------------------
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make a constructor with ``**kwargs`` show all parameters it passes on."""
+        """Make a constructor with ``**kwargs`` show all parameters it passes on.
+
+        A class that names its module has no parameter of this name.
+        """
         super().__init_subclass__(**kwargs)
+        if "module" in vars(cls) and cls.__init__ is ImageClassifier.__init__:
+
+            def __init__(self: Any, **kwargs: Any) -> None:
+                super(cls, self).__init__(**kwargs)
+
+            cls.__init__ = __init__  # type: ignore[method-assign]
         if "__init__" in vars(cls):
             init: Any = cls.__init__
             init.__signature__ = whole_signature(cls)
@@ -163,6 +379,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _store(self, arguments: dict[str, Any]) -> None:
         """Set a constructor's arguments as attributes, and nothing else."""
+        arguments = dict(arguments)
+        named = type(self).module
+        if named is not None and arguments.pop("module") is not None:
+            raise TypeError(
+                f"{type(self).__name__}() got an unexpected keyword argument 'module': "
+                f"its network is a {named.__name__}"
+            )
         nested = arguments["skorch__params"]
         for name in nested:
             if not is_nested(name):
@@ -244,6 +467,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _check_params(self) -> None:
         check_values(self)
+        check_module(self.module, self.get_params_for("module"))
         check_nested_names(self, self._nested)
         if self.augment is not None:
             make_augment(self.augment)
@@ -520,7 +744,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _warn_if_large(self) -> None:
         _, height, width = self.image_shape_
-        if self.n_parameters_ > 50_000_000:
+        if self._has_known_module and self.n_parameters_ > 50_000_000:
             warn_user(
                 f"for images of {height} x {width} pixels the network has "
                 f"{self.n_parameters_:,} parameters, nearly all in its first dense "
@@ -571,7 +795,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         """Return the parameters that a network, once trained, cannot change."""
         arguments = self._module_arguments()
         named = {f"module__{name}": value for name, value in arguments.items()}
-        return {**named, "pixel_scaling": self.pixel_scaling}
+        kind = {} if self._has_known_module else {"module": self.module}
+        return {**kind, **named, "pixel_scaling": self.pixel_scaling}
 
     def _check_unchanged(self) -> None:
         """Refuse parameters that would need another network than the trained one."""
@@ -580,7 +805,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         values: dict[str, tuple[Any, Any]] = {
             name: (built.get(name), now.get(name))
             for name in sorted(built.keys() | now.keys())
-            if name != "module__dropout"  # applied to the trained network
+            # The parameter dropout is applied to the trained network.
+            if name != "module__dropout" or not hasattr(self, "dropout")
         }
         if self.image_shape is not None:
             values["image_shape"] = self.image_shape_, self.image_shape
@@ -606,8 +832,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         self.initialize_criterion()
         built_with = self.__dict__.get("_built_with", {})
         self._built_with = self._building_parameters()
-        dropout = self._built_with["module__dropout"]
-        if built_with.get("module__dropout") != dropout:
+        dropout = self._built_with.get("module__dropout")
+        if hasattr(self, "dropout") and built_with.get("module__dropout") != dropout:
             for layer in _dropouts_of(self.module_):
                 layer.p = dropout
         self._renew_optimizer()
@@ -771,6 +997,10 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     def embed(self, X: Any) -> np.ndarray:
         """Return the activations of the last hidden layer for each image.
 
+        These are the inputs of the ``nn.Linear`` layer that is called last. Where the
+        class of the network has a method ``embed``, they are what it returns for scaled
+        images.
+
         Parameters
         ----------
         X : array-like of shape (n, C * H * W), (n, H, W) or (n, C, H, W)
@@ -779,7 +1009,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         Returns
         -------
         ndarray of shape (n, n_units), float32
-            The inputs of the last dense layer: 84 or 512 values by default.
+            84 values by default for LeNet-5, and 512 for MiniVGG.
+
+        Raises
+        ------
+        ValueError
+            If the network has neither such a layer nor such a method, or if that does
+            not return a tensor of shape (n, n_units).
 
         Examples
         --------
@@ -790,15 +1026,33 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         (5, 84)
         """
         check_is_fitted(self)
-        batches: list[Tensor] = []
-
-        def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            batches.append(inputs[0].detach())
-
         twin = self._twin_with_own_network(predict_flip=False)
-        twin.module_.head.out.register_forward_pre_hook(keep)
-        twin._predict_scores(X, lambda logits: logits)
-        return torch.cat(batches).float().cpu().numpy()
+        network = getattr(twin.module_, "network", twin.module_)
+        latest: Any = None
+
+        def note(layer: Any, inputs: tuple[Any, ...]) -> None:
+            nonlocal latest
+            latest = network.embed(*inputs) if layer is network else inputs[0]
+
+        if hasattr(type(network), "embed"):
+            network.register_forward_pre_hook(note)
+        else:
+            for layer in network.modules():
+                if isinstance(layer, nn.Linear):
+                    layer.register_forward_pre_hook(note)
+        batches: list[Tensor] = []
+        with own_settings():
+            for logits in twin.forward_iter(X):
+                shape = getattr(latest, "shape", ())
+                if len(shape) != 2 or len(latest) != len(logits):
+                    raise ValueError(
+                        f"module={type(network).__name__} must end in an nn.Linear "
+                        "layer or have a method embed(images) that returns a tensor of "
+                        f"shape (n, n_units) = ({len(logits)}, n_units), got "
+                        f"{type(latest).__name__} of shape {tuple(shape)}"
+                    )
+                batches.append(_all_finite(latest))
+            return torch.cat(batches).float().cpu().numpy()
 
     @_as_accuracy
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -840,14 +1094,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     logits = torch.empty(shape, dtype=outputs.dtype, device=device)
                 logits[n : n + len(outputs)] = outputs.detach()
                 n += len(outputs)
-            logits = logits[:n]
-            if not torch.isfinite(logits).all():
-                raise ValueError(
-                    "the network's outputs are not finite numbers: X holds values far "
-                    "beyond those that it was trained on, or its weights are not "
-                    "finite"
-                )
-            return link(logits).cpu().numpy()
+            return link(_all_finite(logits[:n])).cpu().numpy()
 
     def _twin_with_own_network(self, **attributes: Any) -> Self:
         """Return an estimator like this one, whose network may be changed."""
@@ -996,6 +1243,16 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             super().load_params(*args, **kwargs)
         finally:
             self.device = device
+
+
+def _all_finite(outputs: Tensor) -> Tensor:
+    """Return outputs of a network, or raise an error for NaN or infinity."""
+    if not torch.isfinite(outputs).all():
+        raise ValueError(
+            "the network's outputs are not finite numbers: X holds values far beyond "
+            "those that it was trained on, or its weights are not finite"
+        )
+    return outputs
 
 
 def _dropouts_of(module: nn.Module) -> list[Dropout]:

@@ -1,29 +1,14 @@
-"""The two public classifiers: their constructors, defaults and documentation."""
+"""The classifiers of the two networks: their defaults and their documentation."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any
 
-import joblib
-import numpy as np
 import torch
-from torch.optim import Optimizer
 
 from ..modules import LeNet5, MiniVGG
-from ..storage import FitCache
 from .base import ImageClassifier
-
-
-class Teacher(Protocol):
-    """A fitted classifier of any library."""
-
-    classes_: Any
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, of shape (n, n_classes)."""
-        ...
+from .validation import WITH_DROPOUT
 
 
 class LeNet5Classifier(ImageClassifier):
@@ -56,8 +41,6 @@ class LeNet5Classifier(ImageClassifier):
     shuffle : bool, default=True
         Whether the validation part is a stratified random one; False takes the
         leading rows. Mini-batches are in random order either way.
-    dropout : float, default=0.5
-        Probability of dropping a unit after a dense hidden layer.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
         Called with the parameters and ``lr``, and with ``optimizer__betas=...`` and
         the like.
@@ -135,6 +118,8 @@ class LeNet5Classifier(ImageClassifier):
         :ref:`memory`.
     verbose : int, default=0
         Whether to print a line for each epoch.
+    dropout : float, default=0.5
+        Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
         ``optimizer``, ``iterator_train``, ``iterator_valid``, ``callbacks`` and
@@ -199,44 +184,18 @@ class LeNet5Classifier(ImageClassifier):
     """
 
     module = LeNet5
+    _parameter_constraints = WITH_DROPOUT
 
     def __init__(
         self,
         *,
         lr: float = 2e-3,
-        batch_size: int | Literal["auto"] = "auto",
         max_epochs: int = 28,
-        patience: int | Literal["auto"] | None = "auto",
-        load_best: bool = True,
-        validation_fraction: float = 0.1,
-        shuffle: bool = True,
         dropout: float = 0.5,
-        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
-        weight_decay: float = 0.0,
-        lr_schedule: Literal["one_cycle", "cosine"] | Callable | None = None,
-        augment: Mapping[str, float] | Callable | None = None,
-        label_smoothing: float = 0.05,
-        ema_decay: float | None = 0.999,
-        teacher: Teacher | Sequence[Teacher] | None = None,
-        distillation_weight: float = 0.9,
-        distillation_temperature: float = 2.0,
-        predict_flip: bool = False,
-        pixel_scaling: Literal["standardize", "symmetric"] = "standardize",
-        image_shape: tuple[int, int, int] | None = None,
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        device: str | torch.device = "auto",
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
-        random_state: int | np.random.RandomState | None = None,
-        warm_start: bool = False,
-        callbacks: Sequence[Any] | Literal["disable"] | None = None,
-        train_split: Callable | None = None,
-        iterator_train: Callable | None = None,
-        iterator_valid: Callable | None = None,
-        memory: str | os.PathLike[str] | joblib.Memory | FitCache | None = None,
-        verbose: int = 0,
-        **skorch__params: Any,
+        **kwargs: Any,
     ) -> None:
-        self._store(locals())
+        super().__init__(lr=lr, max_epochs=max_epochs, **kwargs)
+        self.dropout = dropout
 
 
 class MiniVGGClassifier(ImageClassifier):
@@ -269,8 +228,6 @@ class MiniVGGClassifier(ImageClassifier):
     shuffle : bool, default=True
         Whether the validation part is a stratified random one; False takes the
         leading rows. Mini-batches are in random order either way.
-    dropout : float, default=0.0
-        Probability of dropping a unit after a dense hidden layer.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
         Called with the parameters and ``lr``, and with ``optimizer__betas=...`` and
         the like.
@@ -348,6 +305,8 @@ class MiniVGGClassifier(ImageClassifier):
         :ref:`memory`.
     verbose : int, default=0
         Whether to print a line for each epoch.
+    dropout : float, default=0.0
+        Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
         ``optimizer``, ``iterator_train``, ``iterator_valid``, ``callbacks`` and
@@ -408,6 +367,7 @@ class MiniVGGClassifier(ImageClassifier):
     """
 
     module = MiniVGG
+    _parameter_constraints = WITH_DROPOUT
     _bfloat16_pays = True
     _memory_format = torch.channels_last
 
@@ -415,36 +375,9 @@ class MiniVGGClassifier(ImageClassifier):
         self,
         *,
         lr: float = 1e-3,
-        batch_size: int | Literal["auto"] = "auto",
         max_epochs: int = 12,
-        patience: int | Literal["auto"] | None = "auto",
-        load_best: bool = True,
-        validation_fraction: float = 0.1,
-        shuffle: bool = True,
         dropout: float = 0.0,
-        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
-        weight_decay: float = 0.0,
-        lr_schedule: Literal["one_cycle", "cosine"] | Callable | None = None,
-        augment: Mapping[str, float] | Callable | None = None,
-        label_smoothing: float = 0.05,
-        ema_decay: float | None = 0.999,
-        teacher: Teacher | Sequence[Teacher] | None = None,
-        distillation_weight: float = 0.9,
-        distillation_temperature: float = 2.0,
-        predict_flip: bool = False,
-        pixel_scaling: Literal["standardize", "symmetric"] = "standardize",
-        image_shape: tuple[int, int, int] | None = None,
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        device: str | torch.device = "auto",
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
-        random_state: int | np.random.RandomState | None = None,
-        warm_start: bool = False,
-        callbacks: Sequence[Any] | Literal["disable"] | None = None,
-        train_split: Callable | None = None,
-        iterator_train: Callable | None = None,
-        iterator_valid: Callable | None = None,
-        memory: str | os.PathLike[str] | joblib.Memory | FitCache | None = None,
-        verbose: int = 0,
-        **skorch__params: Any,
+        **kwargs: Any,
     ) -> None:
-        self._store(locals())
+        super().__init__(lr=lr, max_epochs=max_epochs, **kwargs)
+        self.dropout = dropout

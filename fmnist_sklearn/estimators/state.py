@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -19,7 +21,7 @@ from skorch.history import History
 from torch import nn
 
 from ..modules import Dropout, LeNet5
-from ..training.net import Seeds, build_module
+from ..training.net import Seeds, build_any_module, build_module
 
 # Far more than small images need. Within these bounds, no small file describes a
 # network that takes all the memory or time of the machine.
@@ -39,7 +41,13 @@ Date = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")]
 Text = Annotated[str, Meta(max_length=10_000)]
 # Without a length, NumPy would give all strings that of the longest.
 Dtype = Annotated[str, Meta(pattern=r"^[<>|=]?([biuf][1248]|U[1-9][0-9]{0,7}|O)$")]
-BuiltWith = Annotated[str, Meta(pattern="^(module__[a-z_]{1,50}|pixel_scaling)$")]
+BuiltWith = Annotated[str, Meta(pattern=r"^(module__\w{1,50}|pixel_scaling)$")]
+
+
+LAYERS_CHANGED = (
+    "the network's layers were changed since it was built, and arrays cannot hold "
+    "layers: keep it with pickle or joblib"
+)
 
 
 class Architecture(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -49,6 +57,13 @@ class Architecture(Struct, forbid_unknown_fields=True, omit_defaults=True):
     dropout: Annotated[float, Meta(ge=0, lt=1)]
     hidden_units: Width | Widths
     widths: Widths | None = None  # of MiniVGG
+
+
+class ImportPath(Struct, forbid_unknown_fields=True):
+    """The class of a user's network, as text. Nothing imports it."""
+
+    module: Text  # as "resnet.ResNet20"
+    n_parameters: Annotated[int, Meta(ge=0)]  # learnable ones
 
 
 class Labels(Struct, forbid_unknown_fields=True):
@@ -77,10 +92,11 @@ class Generator(Struct, forbid_unknown_fields=True):
     cached_gaussian: float
 
 
-class State(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class State(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """All that a fit left behind and is not an array."""
 
-    module: Architecture
+    module: Architecture | None = None  # of LeNet5 or MiniVGG
+    network: ImportPath | None = None  # of any other, built with built_with
     frozen: list[str]
     classes: Labels
     image_shape: tuple[Width, Width, Width]
@@ -136,8 +152,10 @@ def get_state(
     fitted = {
         k: encode(vars(net)[k]) for k in Fitted.__struct_fields__ if k in vars(net)
     }
+    own = not net._has_known_module
     state = State(
-        module=architecture_of(net),
+        module=None if own else architecture_of(net),
+        network=_import_path_of(net) if own else None,
         frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
         classes=encode_labels(net.classes_),
         image_shape=net.image_shape_,
@@ -148,7 +166,13 @@ def get_state(
         rng=Generator(*rng),
     )
     if hasattr(net, "_built_with"):
-        state.built_with, _ = encode_items(net._built_with)
+        built_with = {k: v for k, v in net._built_with.items() if k != "module"}
+        state.built_with, unstorable = encode_items(built_with)
+        if own and unstorable:
+            raise UnstorableError(
+                f"{', '.join(sorted(unstorable))} cannot be stored, and without it the "
+                "network cannot be built again: keep it with pickle or joblib"
+            )
     if hasattr(net, "feature_names_in_"):
         state.feature_names = net.feature_names_in_.tolist()
     if optimizer:
@@ -176,9 +200,12 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         Of any kind, if they do not fit each other or are not those of a network; the
         estimator is unchanged then.
     """
+    if (state.module is None) == net._has_known_module:
+        raise ValueError("its network is of another kind than its class")
     weights = {name: array for name, array in arrays.items() if "/" not in name}
     others = {name: arrays[name] for name in arrays.keys() - weights.keys()}
-    classes = _read_labels(state.classes, state.module.n_classes)
+    n_classes = state.module.n_classes if state.module else len(state.classes.labels)
+    classes = _read_labels(state.classes, n_classes)
     n_columns, names = state.fitted.n_features_in_, state.feature_names
     # Rows may be shorter than an image, which is padded.
     fits = n_columns <= math.prod(state.image_shape)
@@ -198,7 +225,8 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         "initialized_": True,
     }
     if state.built_with is not None:
-        attributes["_built_with"] = decode_items(state.built_with)
+        kind = {} if net._has_known_module else {"module": net.module}
+        attributes["_built_with"] = kind | decode_items(state.built_with)
     if names is not None:
         attributes["feature_names_in_"] = np.array(names, dtype=object)
     if state.optimizer is not None:
@@ -246,10 +274,7 @@ def architecture_of(net: Any) -> Architecture:
     again = build_module(net.module, _arguments(architecture, net.image_shape_))
     names = module.state_dict().keys()
     if repr(again) != repr(module) or again.state_dict().keys() != names:
-        raise UnstorableError(
-            "the network's layers were changed since it was built, and arrays cannot "
-            "hold layers: keep it with pickle or joblib"
-        )
+        raise UnstorableError(LAYERS_CHANGED)
     return architecture
 
 
@@ -261,25 +286,62 @@ def _build(
     cls: type[nn.Module], state: State, arrays: dict[str, np.ndarray]
 ) -> nn.Module:
     """Build a network around arrays, if they are exactly its weights, and sound."""
-    largest = _largest_layer(state.image_shape, state.module.widths or [6])
+    widths = state.module.widths if state.module else []
+    largest = _largest_layer(state.image_shape, widths or [6])
     if largest > MAX_VALUES:
         raise ValueError(
             f"its network computes {largest:,} values for one image of shape "
             f"{state.image_shape} in one layer, expected at most {MAX_VALUES:,}"
         )
-    # On the "meta" device, where layers of any size take no memory.
-    module = build_module(cls, _arguments(state.module, state.image_shape))
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if state.module is None:
+        module = _build_any(cls, state, tensors)
+    else:
+        # On the "meta" device, where layers of any size take no memory.
+        module = build_module(cls, _arguments(state.module, state.image_shape))
+    _check_arrays(module, tensors)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    # A user's network may hold one weight in two places.
+    module.load_state_dict(tensors, assign=state.module is not None)
+    return module.eval()
+
+
+def _build_any(
+    cls: type[nn.Module], state: State, tensors: dict[str, torch.Tensor]
+) -> nn.Module:
+    """Build a user's network, of a class that the caller handed in."""
+    data = {
+        "module__image_shape": tuple(state.image_shape),
+        "module__n_classes": len(state.classes.labels),
+    }
+    arguments = {
+        name.removeprefix("module__"): data.get(name, value)
+        for name, value in decode_items(state.built_with or {}).items()
+        if name.startswith("module__")
+    }
+    build = partial(build_any_module, cls, arguments, *data.values(), seed=0)
+    # First without memory, which arguments in the file may ask for without end. A
+    # constructor that computes with the numbers of tensors cannot do that.
+    with suppress(NotImplementedError, RuntimeError):
+        _check_arrays(build(device="meta"), tensors)
+    return build()
+
+
+def _check_arrays(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     expected = {(n, t.shape, t.dtype) for n, t in module.state_dict().items()}
     found = {(n, t.shape, t.dtype) for n, t in tensors.items()}
     if expected != found:
         names = sorted({name for name, *_ in expected ^ found})
         raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} holds NaN or infinity")
-    module.load_state_dict(tensors, assign=True)
-    return module.eval()
+
+
+def _import_path_of(net: Any) -> ImportPath:
+    cls = type(getattr(net.module_, "network", net.module_))
+    if cls is not net.module:
+        raise UnstorableError(LAYERS_CHANGED)
+    return ImportPath(f"{cls.__module__}.{cls.__qualname__}", net.n_parameters_)
 
 
 def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:

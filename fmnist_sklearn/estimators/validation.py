@@ -58,7 +58,6 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "load_best": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="left")],
     "shuffle": ["boolean"],
-    "dropout": [Interval(Real, 0, 1, closed="left")],
     "optimizer": [callable],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
     "lr_schedule": [StrOptions(set(SCHEDULES)), callable, None],
@@ -83,6 +82,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "memory": [str, os.PathLike, joblib.Memory, FitCache, None],
     "verbose": ["verbose"],
 }
+# Of the two classes whose networks have layers of dropout.
+WITH_DROPOUT = {**CONSTRAINTS, "dropout": [Interval(Real, 0, 1, closed="left")]}
 
 
 def is_nested(name: str) -> bool:
@@ -129,6 +130,43 @@ def check_values(net: TrainingNet) -> None:
     validate_parameter_constraints(constraints, params, caller_name=type(net).__name__)
 
 
+def check_module(module: Any, given: Iterable[str]) -> None:
+    """Check that ``module`` is a class that can be called with what it receives.
+
+    Parameters
+    ----------
+    module : object
+        The parameter.
+    given : iterable of str
+        Names of the arguments that ``module__...`` gives.
+
+    Raises
+    ------
+    ValueError
+        If it is not a class of torch.nn.Module, or needs other arguments.
+    """
+    if not (isinstance(module, type) and issubclass(module, torch.nn.Module)):
+        got = f"{module!r:.200}"
+        if isinstance(module, torch.nn.Module):
+            name = type(module).__name__
+            got = f"a {name}; pass module={name}, and its arguments as module__..."
+        raise ValueError(f"module must be a class of torch.nn.Module, got {got}")
+    known = {"n_classes", "image_shape", "dropout", *given}
+    missing = [
+        p.name
+        for p in inspect.signature(module).parameters.values()
+        if p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and p.name not in known
+    ]
+    if missing:
+        raise ValueError(
+            f"module={module.__name__} needs the argument {missing[0]!r}, which only "
+            f"module__{missing[0]}=... gives; n_classes and image_shape are passed to "
+            "constructors that take them"
+        )
+
+
 def check_nested_names(net: TrainingNet, names: Iterable[str]) -> None:
     """Check that double-underscore names belong to a part of the net.
 
@@ -165,19 +203,23 @@ def whole_signature(cls: Any) -> inspect.Signature:
     """Return a constructor's signature, including what its ``**kwargs`` pass on."""
     own = inspect.signature(vars(cls)["__init__"]).parameters
     above = inspect.signature(super(cls, cls).__init__).parameters
+    if cls.module is not None:  # named by the class
+        above = {name: p for name, p in above.items() if name != "module"}
     # **skorch__params are parameters themselves; other **kwargs go to the class above.
     passes_on = any(
         p.kind is p.VAR_KEYWORD and p.name != "skorch__params" for p in own.values()
     )
     if not passes_on or "skorch__params" not in above:
         return inspect.Signature(list(own.values()))
-    parameters = [p for p in own.values() if p.kind is not p.VAR_KEYWORD]
-    parameters += [
-        p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY)
-        for p in list(above.values())[1:]
-        if p.name not in own
-    ]
-    return inspect.Signature(parameters)
+    inherited = {
+        name: p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY)
+        for name, p in list(above.items())[1:]
+    }
+    named = {name: p for name, p in own.items() if p.kind is not p.VAR_KEYWORD}
+    positional = {n: p for n, p in named.items() if p.kind is not p.KEYWORD_ONLY}
+    # In the order of the class above; new names come last.
+    parameters = (positional | inherited | named).values()
+    return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
 
 
 # What other libraries call our parameters, where the names are not alike.

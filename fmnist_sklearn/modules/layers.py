@@ -38,15 +38,50 @@ class PixelScaling(nn.Module):
         return (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
 
-class Dropout(nn.Module):
+class ScaledNetwork(nn.Module):
+    """A network of any class, behind the scaling of its pixels.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps scaled images to logits of shape (N, n_classes).
+    image_shape : tuple of int
+        Channels, height and width of an image.
+    n_classes : int
+        Number of logits.
+    """
+
+    def __init__(
+        self, network: nn.Module, image_shape: ImageShape, n_classes: int
+    ) -> None:
+        super().__init__()
+        self.image_shape, self.n_classes = tuple(image_shape), n_classes
+        self.scaling = PixelScaling(image_shape[0])
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits of raw images (N, C, H, W), and check their shape."""
+        logits = self.network(self.scaling(x))
+        expected = (x.shape[0], self.n_classes)  # len(x) would be fixed in an export
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            got = f"an object of class {type(logits).__name__}"
+            if isinstance(logits, Tensor):
+                got = f"a tensor of shape {tuple(logits.shape)}"
+            raise ValueError(
+                f"module={type(self.network).__name__} must return a tensor of logits "
+                f"of shape (n, n_classes) = {expected}, got {got}"
+            )
+        return logits
+
+
+class Dropout(nn.Dropout):
     """Dropout that draws from a generator of its own, where it is given one.
 
     ``torch.nn.Dropout`` draws from the global generator, which all threads share.
     """
 
     def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
+        super().__init__(p)
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -138,6 +138,35 @@ def repeatable_cudnn() -> Iterator[None]:
     cudnn.deterministic, cudnn.benchmark = before
 
 
+@_set_while_used
+@contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    """Restore PyTorch's global random states in the end."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        yield
+
+
+_seeding = threading.Lock()
+
+
+@contextmanager
+def seeded(seed: int, *, alone: bool = False) -> Iterator[None]:
+    """Have PyTorch's global generators draw from a seed, and restore them in the end.
+
+    For code that can draw from no other generator. All threads share these: with
+    ``alone``, no other thread sets a seed meanwhile.
+    """
+    with _global_generators_kept(), ExitStack() as stack:
+        stack.enter_context(_seeding)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
+        if not alone:
+            stack.close()
+        yield
+
+
 # Parameters of mallopt, from glibc's malloc.h, and the largest block that glibc takes
 # from its heap at all.
 _M_TRIM_THRESHOLD = -1

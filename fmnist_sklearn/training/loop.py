@@ -16,7 +16,13 @@ from torch import Tensor
 
 from ..modules import Dropout
 from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
-from .device import freed_memory_kept, own_stream, record_stream, repeatable_cudnn
+from .device import (
+    freed_memory_kept,
+    own_stream,
+    record_stream,
+    repeatable_cudnn,
+    seeded,
+)
 
 _extra_callbacks: ContextVar[tuple[Callback, ...]] = ContextVar(
     "extra_callbacks", default=()
@@ -261,13 +267,18 @@ class Training:
 
 @contextmanager
 def own_dropout(net: Any) -> Iterator[torch.Generator]:
-    """Have a net's dropout draw from a generator of this run, which is returned."""
-    generator = torch.Generator(net.device_).manual_seed(net._seeds.dropout)
+    """Have a net's dropout draw from a generator of this run, which is returned.
+
+    What else a user's network draws comes from PyTorch's global generators.
+    """
+    seed = net._seeds.dropout
+    generator = torch.Generator(net.device_).manual_seed(seed)
     layers = [m for m in net.module_.modules() if isinstance(m, Dropout)]
     for layer in layers:
         layer.generator = generator
     try:
-        yield generator
+        with nullcontext() if net._has_known_module else seeded(seed):
+            yield generator
     finally:
         for layer in layers:
             layer.generator = None

@@ -24,7 +24,14 @@ from skorch.utils import is_dataset
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 
-from ..modules import reset_parameters
+from ..modules import (
+    Dropout,
+    LeNet5,
+    MiniVGG,
+    PixelScaling,
+    ScaledNetwork,
+    reset_parameters,
+)
 from ..modules.fast import fused_forward
 from .augment import make_augment, mixup_strength
 from .batches import (
@@ -37,11 +44,12 @@ from .batches import (
     is_resident,
 )
 from .callbacks import EarlyStopping, EpochLog, LRSchedule, WeightAverage
-from .device import evaluation_batch_size, freed_memory_kept
+from .device import evaluation_batch_size, freed_memory_kept, seeded
 from .loop import Training
 
 DEFAULT_PATIENCE = 10
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _FUSED_OPTIMIZERS = (optim.Adam, optim.AdamW, optim.SGD, optim.Adagrad)
 
 
@@ -70,12 +78,12 @@ class Seeds:
 
 
 def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
-    """Build a network without memory for its weights, in float32.
+    """Build one of the two networks without memory for its weights, in float32.
 
     Parameters
     ----------
     cls : class
-        LeNet5, MiniVGG or a subclass.
+        LeNet5 or MiniVGG.
     kwargs : dict
         Its arguments.
 
@@ -98,6 +106,53 @@ def import_compiler() -> None:
     """
     with ThreadPoolExecutor(1) as thread:
         thread.submit(torch.compiler.disable).result()
+
+
+def build_any_module(
+    cls: type[nn.Module],
+    kwargs: dict[str, Any],
+    image_shape: tuple[int, int, int],
+    n_classes: int,
+    seed: int,
+    device: str = "cpu",
+) -> Any:
+    """Build a network of any class, with the weights that its constructor draws.
+
+    Parameters
+    ----------
+    cls : class of torch.nn.Module
+        Of the network.
+    kwargs : dict
+        Its arguments.
+    image_shape : tuple of int
+        Channels, height and width of an image.
+    n_classes : int
+        Number of logits.
+    seed : int
+        Of the weights.
+    device : {"cpu", "meta"}, default="cpu"
+        Where; on "meta", its weights have no memory.
+
+    Returns
+    -------
+    torch.nn.Module
+        In float32: a ``ScaledNetwork``, unless its class scales the pixels
+        itself. Its ``nn.Dropout`` layers can draw from a generator of their own.
+    """
+    # With a seed for all threads, since constructors take no generator.
+    with seeded(seed, alone=True), torch.device(device):
+        module = cls(**kwargs)
+        if not isinstance(getattr(module, "scaling", None), PixelScaling):
+            module = ScaledNetwork(module, image_shape, n_classes)
+        module.float()
+        if any(map(nn.parameter.is_lazy, module.parameters())):
+            with torch.no_grad():  # of which a first forward makes the weights
+                module.eval()(torch.zeros(2, *image_shape))
+    for parent in list(module.modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is nn.Dropout:
+                setattr(parent, name, Dropout(layer.p))
+    return module.train()
 
 
 class TrainingNet(NeuralNetClassifier):
@@ -273,17 +328,29 @@ class TrainingNet(NeuralNetClassifier):
 
     def initialize_module(self) -> Any:
         """Build the network without touching the global random state."""
-        module = build_module(self.module, self._module_arguments())
-        module.to_empty(device="cpu")
-        reset_parameters(
-            module, torch.Generator("cpu").manual_seed(self._seeds.weights)
-        )
+        arguments, seed = self._module_arguments(), self._seeds.weights
+        if self._has_known_module:
+            module = build_module(self.module, arguments)
+            module.to_empty(device="cpu")
+            reset_parameters(module, torch.Generator("cpu").manual_seed(seed))
+        else:
+            module = build_any_module(
+                self.module, arguments, self.image_shape_, len(self.classes_), seed
+            )
         self.module_: Any = module
         return self.place_module()
 
+    @property
+    def _has_known_module(self) -> bool:
+        """Whether the network is one of this package's two."""
+        return self.module in (LeNet5, MiniVGG)
+
     def _module_arguments(self) -> dict[str, Any]:
         """Return the network's arguments: those of the data, then the user's own."""
-        data = {"image_shape": self.image_shape_, "n_classes": len(self.classes_)}
+        data: dict[str, Any] = {
+            "image_shape": self.image_shape_,
+            "n_classes": len(self.classes_),
+        }
         given = self.get_params_for("module")
         for name, value in data.items():
             if name in given and not np.array_equal(given[name], value):
@@ -291,7 +358,10 @@ class TrainingNet(NeuralNetClassifier):
                     f"module__{name}={given[name]!r} does not fit the data, which have "
                     f"{name} = {value!r}"
                 )
-        return {**data, "dropout": self.dropout, **given}
+        if hasattr(self, "dropout"):
+            data["dropout"] = self.dropout
+        accepted = inspect.signature(self.module).parameters
+        return {name: data[name] for name in data if name in accepted} | given
 
     def place_module(self) -> Any:
         """Move the network to the device, in the memory format that suits it."""
@@ -423,6 +493,8 @@ class TrainingNet(NeuralNetClassifier):
                 f"takes {', '.join(sorted(known))}; pass {prefix}="
                 "torch.utils.data.DataLoader to use the parameters of that"
             )
+        if training and 1 == len(dataset) % kwargs["batch_size"] < len(dataset):
+            kwargs.setdefault("drop_last", self._needs_two_rows())
         block_size = 1
         captures = training and self.device_.type in self._captures_on
         if captures and not callable(self.augment):
@@ -437,6 +509,15 @@ class TrainingNet(NeuralNetClassifier):
             block_size=block_size,
             **kwargs,
         )
+
+    def _needs_two_rows(self) -> bool:
+        """Whether training on a single row may fail, as batch normalisation does.
+
+        It does not in this package's networks, which have no such dense layers.
+        """
+        if self._has_known_module:
+            return False
+        return any(isinstance(layer, _BATCH_NORMS) for layer in self.module_.modules())
 
     # Steps ----------------------------------------------------------------------
 

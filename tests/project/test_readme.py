@@ -8,6 +8,7 @@ import pytest
 
 import fmnist_sklearn
 from fmnist_sklearn import (
+    ImageClassifier,
     LeNet5Classifier,
     MiniVGGClassifier,
     load_fashion_mnist_sample,
@@ -64,10 +65,10 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
     # The defaults' epochs on all the images are the reader's to wait for.
     n_rows = 1200 if "1000:" in "".join(python_blocks(page)) else 300
     monkeypatch.setattr(fmnist_sklearn, "load_fashion_mnist_sample", load_part(n_rows))
-    for classifier in (LeNet5Classifier, MiniVGGClassifier):
+    for classifier in (ImageClassifier, LeNet5Classifier, MiniVGGClassifier):
         defaults = classifier.__init__.__kwdefaults__
         monkeypatch.setitem(defaults, "max_epochs", 1)
-        monkeypatch.setitem(defaults, "patience", None)
+    monkeypatch.setitem(ImageClassifier.__init__.__kwdefaults__, "patience", None)
     namespace = {"__name__": "snippets"}
     for number, block in enumerate(python_blocks(page), start=1):
         if ANY_SCHEDULER in block:

@@ -1,7 +1,12 @@
-"""Estimators that train nothing, for tests of what reads estimators."""
+"""Estimators that train nothing, and networks that are not this package's own."""
+
+import math
 
 import numpy as np
+import torch.nn.functional as F
 from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import nn
+from torchvision.models import mobilenet_v3_small
 
 
 class Net(ClassifierMixin, BaseEstimator):
@@ -23,3 +28,69 @@ class Net(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.full(len(X), self.classes_[0])
+
+
+class Perceptron(nn.Sequential):
+    """Two dense layers."""
+
+    def __init__(self, n_classes, image_shape, width=32, dropout=0.1):
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(math.prod(image_shape), width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, n_classes),
+        )
+
+
+class Block(nn.Module):
+    """Two convolutions, and what comes in added to what comes out."""
+
+    def __init__(self, n_in, n_out, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(n_out)
+        self.shortcut = nn.Identity()
+        if stride > 1 or n_in != n_out:
+            self.shortcut = nn.Conv2d(n_in, n_out, 1, stride, bias=False)
+
+    def forward(self, x):
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    """He, Zhang, Ren and Sun's, of nine blocks."""
+
+    def __init__(self, n_classes, image_shape, width=16):
+        super().__init__()
+        self.stem = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.blocks = nn.Sequential()
+        n_in = width
+        for stage in range(3):
+            for number in range(3):
+                n_out, stride = width * 2**stage, 2 if stage and not number else 1
+                self.blocks.append(Block(n_in, n_out, stride))
+                n_in = n_out
+        self.out = nn.Linear(n_in, n_classes)
+
+    def forward(self, x):
+        x = self.blocks(F.relu(self.norm(self.stem(x))))
+        return self.out(x.mean((2, 3)))
+
+
+class GreyMobileNet(nn.Module):
+    """torchvision's MobileNetV3-small, for images of any number of channels."""
+
+    def __init__(self, n_classes, image_shape):
+        super().__init__()
+        self.network = mobilenet_v3_small(weights=None, num_classes=n_classes)
+        self.network.features[0][0] = nn.Conv2d(
+            image_shape[0], 16, 3, stride=2, padding=1, bias=False
+        )
+
+    def forward(self, x):
+        return self.network(x)
