@@ -467,7 +467,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _check_params(self) -> None:
         check_values(self)
-        check_module(self.module, self.get_params_for("module"))
+        dropout = {"dropout"} if hasattr(self, "dropout") else set()
+        check_module(self.module, dropout | self.get_params_for("module").keys())
         check_nested_names(self, self._nested)
         if self.augment is not None:
             make_augment(self.augment)

@@ -138,7 +138,7 @@ def check_module(module: Any, given: Iterable[str]) -> None:
     module : object
         The parameter.
     given : iterable of str
-        Names of the arguments that ``module__...`` gives.
+        Names of the arguments that parameters give.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def check_module(module: Any, given: Iterable[str]) -> None:
             name = type(module).__name__
             got = f"a {name}; pass module={name}, and its arguments as module__..."
         raise ValueError(f"module must be a class of torch.nn.Module, got {got}")
-    known = {"n_classes", "image_shape", "dropout", *given}
+    known = {"n_classes", "image_shape", *given}
     missing = [
         p.name
         for p in inspect.signature(module).parameters.values()

@@ -8,6 +8,7 @@ place: the rows of the batches, and a table of learning rates and the like.
 
 from __future__ import annotations
 
+import random
 import threading
 import warnings
 from collections import deque
@@ -17,6 +18,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ from ..modules import Dropout
 from ..modules.fast import calls_forward_only
 from .batches import Batch, BatchIterator, EpochTotals, resolve_subset
 from .callbacks import LRSchedule, WeightAverage
-from .device import sent, state_tensors
+from .device import seeded, sent, state_tensors
 
 # Recording ------------------------------------------------------------------------
 
@@ -149,13 +151,11 @@ def _reasons_of_network(net: Any, methods: Iterable[str]) -> Iterator[str]:
         if not _is_known(getattr(type(net), name)):
             yield f"{name} is overridden"
     for layer in net.module_.modules():
-        kind = type(layer)
-        if not _is_known(kind.forward):
-            yield f"a layer is a {kind.__name__}"
         if not calls_forward_only(layer):
-            yield f"a {kind.__name__} has hooks or another forward"
-        if isinstance(layer, nn.modules.dropout._DropoutNd):
-            yield f"a {kind.__name__} draws from PyTorch's global generator"
+            yield f"a {type(layer).__name__} has hooks or another forward"
+        is_other = not isinstance(layer, Dropout)
+        if is_other and isinstance(layer, nn.modules.dropout._DropoutNd):
+            yield f"a {type(layer).__name__} draws from PyTorch's global generator"
     for name, parameter in net.module_.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             yield f"{name} has hooks"
@@ -276,7 +276,7 @@ class Capture:
         drawn = self.generator.get_state()
         try:
             self.close()
-            self._record()
+            self.eager_because = self._record()
             self._recorded_for = self._what_python_reads()
         except Exception as error:
             self.eager_because = "recording failed"
@@ -291,7 +291,8 @@ class Capture:
                 if isinstance(layer, Dropout) and layer.generator is self.generator:
                     layer.generator = generator
 
-    def _record(self) -> None:
+    def _record(self) -> str | None:
+        """Record the steps; return why a replay would not do the same, if so."""
         batches, size = self.batches, self.batches.batch_size
         n_full, rest = divmod(len(batches.dataset), size)
         self._n_steps = n_steps = min(batches.block_size, max(n_full, 1))
@@ -312,12 +313,26 @@ class Capture:
         self._sums = torch.zeros(3, dtype=torch.float32, device=self.net.device_)
         self._programs: dict[tuple[int, int], Callable[[], None]] = {}
         self._recorder = GraphRecorder(self.generator)
-        with self._nothing_learned():
+        # No tensor of these steps gets the id of one that was there before.
+        there = [(*vars(each).values(), *each.buffers()) for each in self._layers()]
+        before = self._attributes()
+        device, seed = self.net.device_, self.net._seeds.dropout
+        with seeded(seed, alone=True), self._nothing_learned():
+            drawn = _random_states(device)
             # PyTorch sets up much at first use, which may not be recorded.
             for _, n_rows in (shapes[0], *shapes):
                 self._steps(1, n_rows)
+            has_drawn = drawn != _random_states(device)
+        del there
+        # Of other code than PyTorch's and this package's, anything may depend on these.
+        others = [k for k in map(type, self._layers()) if not _is_known(k.forward)]
+        if others and has_drawn:
+            return "the network draws from a global random generator"
+        if others and before != self._attributes():
+            return "the network changes attributes of its layers"
         for shape in shapes:
             self._programs[shape] = self._recorder.record(partial(self._steps, *shape))
+        return None
 
     def _replay_epoch(self) -> EpochTotals:
         batches = self.batches
@@ -381,11 +396,7 @@ class Capture:
 
         Callbacks may freeze layers, replace them or set other numbers between epochs.
         """
-        net, plain = self.net, (bool, int, float, str, tuple, type(None))
-        layers = [
-            (id(layer), {k: v for k, v in vars(layer).items() if type(v) in plain})
-            for layer in (*net.module_.modules(), net.criterion_)
-        ]
+        net = self.net
         in_table = {"params", "lr"}  # the table of `Updates` and not the program
         if _cycles_momentum(self.run.schedule):
             in_table.add("betas")
@@ -394,7 +405,30 @@ class Capture:
             for group in net.optimizer_.param_groups
         ]
         places = [(t.data_ptr(), t.requires_grad) for t in self._tensors()]
-        return layers, groups, places
+        return self._attributes(), groups, places
+
+    def _layers(self) -> list[nn.Module]:
+        return [*self.net.module_.modules(), self.net.criterion_]
+
+    def _attributes(self) -> list[Any]:
+        """Return the plain values that layers hold, and the ids of their tensors."""
+        plain = (bool, int, float, str, tuple, type(None))
+        return [
+            (id(layer), name, id(value) if isinstance(value, Tensor) else value)
+            for layer in self._layers()
+            for name, value in (*vars(layer).items(), *layer.named_buffers("", False))
+            if isinstance(value, Tensor) or type(value) in plain
+        ]
+
+
+def _random_states(device: torch.device) -> list[Any]:
+    """Return the states of the generators that all code shares, to compare."""
+    _, key, *position = np.random.get_state(legacy=True)
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    drawn = [state.numpy().tobytes() for state in states]
+    return [random.getstate(), key.tobytes(), position, *drawn]
 
 
 class Updates:

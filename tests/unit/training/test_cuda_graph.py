@@ -24,6 +24,8 @@ from fmnist_sklearn import (
 from fmnist_sklearn.training import cuda_graph
 from fmnist_sklearn.training.net import TrainingNet
 
+from ..toys import Perceptron
+
 
 class Called:
     """Records nothing: the steps are called again."""
@@ -255,8 +257,32 @@ class OwnNetwork(LeNet5):
         return super().forward(x)
 
 
-class OwnModule(LeNet5Classifier):
-    module = OwnNetwork
+class Draws(OwnNetwork):
+    def forward(self, x):
+        return torch.nn.functional.dropout(super().forward(x), 0.1, self.training)
+
+
+class Counts(OwnNetwork):
+    n_calls = 0
+
+    def forward(self, x):
+        self.n_calls += 1
+        return super().forward(x)
+
+
+class Replaces(OwnNetwork):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        logits = super().forward(x)
+        self.mean = 0.9 * self.mean + 0.1 * logits.mean().detach()
+        return logits
+
+
+def of(network):
+    return type("Own", (LeNet5Classifier,), {"module": network})
 
 
 class OwnLoss(torch.nn.CrossEntropyLoss):
@@ -286,7 +312,9 @@ SGD = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}
         (overriding("train_step"), {}, "train_step is overridden"),
         (overriding("run_single_epoch"), {}, "run_single_epoch is overridden"),
         (overriding("infer"), {}, "infer is overridden"),
-        (OwnModule, {}, "a layer is a OwnNetwork"),
+        (of(Draws), {}, "the network draws from a global random generator"),
+        (of(Counts), {}, "the network changes attributes of its layers"),
+        (of(Replaces), {}, "the network changes attributes of its layers"),
         (OwnCriterion, {}, "the criterion is a OwnLoss"),
         (
             LeNet5Classifier,
@@ -312,7 +340,13 @@ def test_steps_are_eager_and_say_why(X, y, quick, called, capsys, cls, params, r
     net = cls(**settings).fit(X[:100], y[:100])
     assert net.steps_ == "eager"
     assert f"training steps: eager ({reason})" in capsys.readouterr().out
-    assert not called
+    assert not any(recorder.functions for recorder in called)
+
+
+@pytest.mark.parametrize("network", [OwnNetwork, Perceptron])
+def test_captured_steps_of_other_networks(X, y, quick, called, network):
+    cls = of(network)
+    check_equal(*in_both_ways(cls, X, y, **quick | {"lr": 2**-7}))
 
 
 @pytest.mark.parametrize("augment", [None, {"shift": 1}, {"shift": 1, "mixup": 0.4}])
