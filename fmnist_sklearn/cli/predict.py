@@ -229,12 +229,14 @@ class _Run:
                 raise ValueError(f"line {reader.line_num}: {error}") from None
 
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            reader = csv.reader(file, skipinitialspace=True)
             lines: Iterator[list[str]]
             lines = (cells for cells in reader if cells not in ([], [""]))
             first = next(lines, [])
             if names := _name_pixels(first, n_pixels):
                 columns, n_cells = list(names), len(first)
+                if len(columns) == n_cells and _is_number(first[0]):
+                    print_notice(f"note: {path}: line 1, 0, 1, 2, ..., names columns")
             else:
                 columns, n_cells = list(range(n_pixels)), n_pixels
                 lines = itertools.chain([first], lines)
