@@ -17,13 +17,13 @@ class Model:
     cls: type[ImageClassifier]
     cost: float  # of an epoch on two CPU cores, in epochs of LeNet5
 
-    def make(self, recipe: str, **params: Any) -> ImageClassifier:
+    def make(self, recipe: str | None, **params: Any) -> ImageClassifier:
         """Make an unfitted estimator with the parameters of a recipe.
 
         Parameters
         ----------
-        recipe : str
-            Key of :data:`~fmnist_sklearn.RECIPES`.
+        recipe : str or None
+            Key of :data:`~fmnist_sklearn.RECIPES`; None: the estimator's defaults.
         **params : dict
             Further parameters, which win over the recipe's.
 
@@ -32,7 +32,8 @@ class Model:
         estimator : LeNet5Classifier or MiniVGGClassifier
             Not fitted.
         """
-        return self.cls(**{**RECIPES[recipe][self.cls.__name__], **params})
+        chosen = {} if recipe is None else RECIPES[recipe][self.cls.__name__]
+        return self.cls(**{**chosen, **params})
 
 
 MODELS = {

@@ -99,7 +99,7 @@ def _benchmark(
     """
     from ..benchmark import run_benchmark
 
-    options["data"] = _load_folder(options)
+    options["data"] = _load_folder(options, options.get("seed", 0))
     result = run_benchmark(out=out, **options)
     return _print_result(result, result.paths, out, json)
 
@@ -126,7 +126,7 @@ def _search(
     if not params:
         expected = ", ".join(SEARCHED)
         raise ValueError(f"nothing to try: give values to at least one of {expected}")
-    options["data"] = data = _load_folder(options)
+    options["data"] = data = _load_folder(options, options.get("seed", 0))
     result = run_search(model, params, out=out, **options)
     path = out / "best.safetensors"
     preparation = data.preparation if isinstance(data, Images) else "clothing"
@@ -138,8 +138,8 @@ def _fit(
     model: str,
     *,
     out: Path,
-    recipe: str = "fast",
-    batch_size: int = 64,
+    recipe: str | None = None,
+    seed: int = 0,
     data_home: Path | None = None,
     json: bool = False,
     **options: Any,
@@ -147,8 +147,8 @@ def _fit(
     """Train one network and save it.
 
     fmnist-sklearn fit lenet5 --out net.safetensors
-    fmnist-sklearn fit minivgg --recipe accurate --out best.safetensors
-    fmnist-sklearn fit lenet5 --data photos --recipe accurate --out net.safetensors
+    fmnist-sklearn fit minivgg --recipe fast --out fast.safetensors
+    fmnist-sklearn fit lenet5 --data photos --max-epochs 100 --out net.safetensors
     fmnist-sklearn fit minivgg --data photos --test others --out net.safetensors
     """
     from ..benchmark import Images, RunProgress, Work, load_data, with_class_names
@@ -157,10 +157,9 @@ def _fit(
     from ..storage import check_writable
 
     check_writable(out)  # an error before hours of training rather than after
-    estimator = find_model(model).make(
-        recipe, batch_size=batch_size, random_state=options.get("seed", 0)
-    )
-    images = _load_folder(options)
+    images = _load_folder(options, seed)
+    # The other options are parameters of the estimator.
+    estimator = find_model(model).make(recipe, random_state=seed, **options)
     if not isinstance(images, Images):
         # Trained on the names of the classes, the network predicts names.
         images = with_class_names(load_data(images, data_home))
@@ -179,15 +178,16 @@ def _fit(
         "epochs": estimator.n_iter_,
         "files": [str(out)],
     }
+    how = "read from --memory, trained" if estimator.from_memory_ else "trained"
     text = (
-        f"{model}, trained on {images.n_train:,} images in {estimator.fit_time_:.1f} "
-        f"s: accuracy {accuracy:.4f} on {images.n_test:,} test images. Saved as "
-        f"{printable(out)}"
+        f"{model}, {how} on {images.n_train:,} images ({estimator.n_iter_} epochs, "
+        f"{estimator.fit_time_:.1f} s): accuracy {accuracy:.4f} on {images.n_test:,} "
+        f"test images. Saved as {printable(out)}"
     )
     return _print_facts(facts, text, json)
 
 
-def _load_folder(options: dict[str, Any]) -> Any:
+def _load_folder(options: dict[str, Any], seed: int) -> Any:
     """Return the choice of Fashion-MNIST, or the images of a folder of pictures.
 
     The options that are only for folders are removed from `options`.
@@ -198,7 +198,7 @@ def _load_folder(options: dict[str, Any]) -> Any:
     if isinstance(data, Path):
         from ..benchmark import load_pictures
 
-        return load_pictures(data, seed=options.get("seed", 0), **folder_options)
+        return load_pictures(data, seed=seed, **folder_options)
     if names:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
         raise ValueError(
@@ -527,8 +527,12 @@ first steps:
     command = add_command(_fit)
     command.add("model", MODEL, "lenet5 or minivgg")
     command.add("--out", FILE, "file to save the network in", required=True)
-    _add_training(command)
-    command.add("--batch-size", COUNT, "images in a training step (default: 64)")
+    own = "without it, the defaults of LeNet5Classifier or MiniVGGClassifier"
+    _add_training(command, default_recipe=own)
+    command.add("--lr", RATE, f"learning rate ({_OWN_HELP})")
+    command.add("--batch-size", COUNT, f"images in a training step ({_OWN_HELP})")
+    command.add("--max-epochs", COUNT, f"epochs, at most ({_OWN_HELP})")
+    command.add("--memory", DIR, "cache of finished fits; an equal fit is not repeated")
     _add_json(command)
 
     command = add_command(_predict)
@@ -584,6 +588,7 @@ first steps:
 _MODEL_FILE_HELP = "file of the saved network"
 _DATA_HOME_HELP = "cache of the full data (default: scikit-learn's)"
 _MEMORY_HELP = "cache of finished fits; a run that was stopped repeats none of them"
+_OWN_HELP = "default: the recipe's, or the network's own"
 _N_JOBS_HELP = "number of fits at a time; -1: one for each core (default: 1)"
 _PREPARE_HELP = (
     "clothing: cut out one item on a plain background, light on dark; resize: the "
@@ -597,13 +602,14 @@ def _add_json(command: Parser) -> None:
     )
 
 
-def _add_training(command: Parser) -> None:
+def _add_training(command: Parser, default_recipe: str = "default: fast") -> None:
     """Add the arguments of every training: recipe, seed and data."""
     command.add(
         "--recipe",
         _choice("fast", "accurate", "published"),
-        "fast (default): few epochs; accurate: many epochs on randomly changed images; "
-        "published: as in the published experiment",
+        "parameters that go together; fast: few epochs, for tens of thousands of "
+        "images; accurate: many epochs on randomly changed images; published: as in "
+        f"the published experiment ({default_recipe})",
     )
     command.add("--seed", SEED, "seed of all random numbers (default: 0)")
     data = command.add_argument_group("data")

@@ -564,7 +564,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     message = f"In X_val, y_val, sample_weight_val: {error}"
                     raise type(error)(message) from error
             self._train(rows, train, valid, self.max_epochs, before)
-        self._warn_if_cut_short()
+        self._warn_if_weak(rows)
         return self
 
     def partial_fit(
@@ -753,18 +753,31 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 "such as 64 x 64, or the layer narrower (module__hidden_units)"
             )
 
-    def _warn_if_cut_short(self) -> None:
-        losses = [row["valid_loss"] for row in self.history_ if "valid_loss" in row]
-        if self.lr_schedule is not None or not losses or not self._patience():
+    def _warn_if_weak(self, rows: Rows) -> None:
+        """Warn of too few epochs, and of a result near chance."""
+        epochs = [row for row in self.history_ if "valid_loss" in row]
+        if not epochs:
             return
-        *earlier, last = losses
+        *earlier, last = [row["valid_loss"] for row in epochs]
+        is_open = self.lr_schedule is None and self._patience()
         # Averaged weights improve a little for very long.
-        if last < 0.99 * min(earlier, default=float("inf")):
+        if is_open and last < 0.99 * min(earlier, default=float("inf")):
             warn_user(
                 f"the validation loss was still falling when max_epochs="
                 f"{self.max_epochs} was reached; more epochs may fit better",
                 ConvergenceWarning,
             )
+        elif rows.weights is None and self.class_weight is None:
+            _, counts = np.unique(rows.labels, return_counts=True)
+            chance = counts.max() / counts.sum()
+            accuracy = self.history_[self.best_epoch_ - 1].get("valid_acc", 1.0)
+            if accuracy - chance < 0.2 * (1 - chance):
+                warn_user(
+                    f"the validation accuracy of {accuracy:.2f} is near chance: the "
+                    f"most frequent class has {chance:.2f} of the rows. Train longer, "
+                    "with another lr, or check the labels",
+                    ConvergenceWarning,
+                )
 
     def initialize(self) -> Self:
         """Build network, loss, optimizer and callbacks, as skorch does.

@@ -635,7 +635,7 @@ def test_pickle_opens_in_another_process(lenet5, X, two_processes):
 def test_convergence_warning_only_where_epochs_ran_out(X, y, quick, settings):
     net = LeNet5Classifier(**quick | settings)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*still falling")
         net.fit(X, y)
     assert net.n_iter_ == 2 or net.best_epoch_ < net.n_iter_ < 30
     assert (net.validation_scores_ is None) == (net.validation_fraction == 0)
@@ -644,7 +644,18 @@ def test_convergence_warning_only_where_epochs_ran_out(X, y, quick, settings):
 def test_convergence_warning_is_left_out_where_little_was_to_gain(X, y, quick):
     net = MiniVGGClassifier(**quick | SMALL_VGG | {"lr": 1e-5})
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*still falling")
         net.fit(X, y)
     first, last = net.history_[:, "valid_loss"]
     assert 0.99 * first < last < first
+
+
+@pytest.mark.parametrize("schedule", [None, "one_cycle"])
+def test_fit_warns_of_a_result_near_chance(X, y, quick, schedule):
+    net = LeNet5Classifier(**quick | {"patience": None, "lr_schedule": schedule})
+    shuffled = np.random.default_rng(0).permutation(y)
+    with pytest.warns(ConvergenceWarning, match=r"accuracy of 0\.\d\d is near chance"):
+        net.fit(X, shuffled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.set_params(class_weight="balanced").fit(X, shuffled)  # may lower it

@@ -17,7 +17,14 @@ import pytest
 from PIL import Image
 
 import fmnist_sklearn
-from fmnist_sklearn import datasets, load_fashion_mnist_sample, models, save_model
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    datasets,
+    load_fashion_mnist_sample,
+    load_model,
+    models,
+    save_model,
+)
 from fmnist_sklearn.benchmark import data as benchmark_data
 from fmnist_sklearn.cli import main, make_parser
 from fmnist_sklearn.cli.output import (
@@ -54,7 +61,7 @@ def quick(monkeypatch):
 def fitted(tmp_path_factory):
     """What ``fit`` prints, and its file: a network that names clear images."""
     path = tmp_path_factory.mktemp("model") / "lenet5.safetensors"
-    argv = ["fit", "LeNet5Classifier", "--data", "sample", "--seed", "0"]
+    argv = ["fit", "LeNet5Classifier", "--data", "sample", "--recipe", "fast"]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main([*argv, "--out", str(path)]) == 0
     return printed.getvalue(), str(path)
@@ -106,8 +113,8 @@ def parsed(capsys, *argv):
 def test_fit_prints_its_accuracy_and_predict_names_pictures(fitted, tmp_path, capsys):
     printed, path = fitted
     match = re.fullmatch(
-        r"LeNet5, trained on 6,000 images in \d+\.\d s: accuracy (0\.\d{4}) on 1,000 "
-        rf"test images. Saved as {path}\n",
+        r"LeNet5, trained on 6,000 images \(5 epochs, \d+\.\d s\): accuracy "
+        rf"(0\.\d{{4}}) on 1,000 test images. Saved as {path}\n",
         printed,
     )
     assert float(match[1]) > 0.8
@@ -206,7 +213,8 @@ def photos(tmp_path_factory):
 
 def test_fit_of_a_folder_predicts_its_classes(quick, photos, tmp_path, capsys):
     path = str(tmp_path / "net")
-    argv = ["fit", "lenet5", "--data", str(photos), "--batch-size", "8"]
+    argv = ["fit", "lenet5", "--data", str(photos), "--recipe", "fast"]
+    argv += ["--batch-size", "8"]
     found = parsed(capsys, *argv, "--out", path)
     assert (found["n_train"], found["n_test"]) == (48, 12)
     assert (found["model"], found["epochs"], found["files"]) == ("LeNet5", 2, [path])
@@ -224,6 +232,31 @@ def test_fit_of_a_folder_predicts_its_classes(quick, photos, tmp_path, capsys):
     found = parsed(capsys, *argv, "--out", path)
     assert (found["n_train"], found["n_test"]) == (60, 60)
     assert parsed(capsys, "show", path)["image_shape"] == [1, 28, 28]
+
+
+def test_fit_without_a_recipe_is_that_of_python(photos, tmp_path, capsys):
+    """On few pictures, for which the epochs of the recipes are not meant."""
+    path = str(tmp_path / "net")
+    images = benchmark_data.load_pictures(photos)
+    argv = ["fit", "lenet5", "--data", str(photos), "--out", path]
+    found = parsed(capsys, *argv)
+    net = LeNet5Classifier(random_state=0).fit(images.X_train, images.y_train)
+    assert (found["epochs"], load_model(path).get_params()) == (
+        net.n_iter_,
+        net.get_params(),
+    )
+    assert found["test_accuracy"] == net.score(images.X_test, images.y_test)
+
+    argv += ["--lr", "0.0001", "--batch-size", "20", "--max-epochs", "1", "--seed", "1"]
+    argv += ["--memory", str(tmp_path / "kept")]
+    assert main(argv) == 0
+    assert "warning: the validation loss was still falling" in capsys.readouterr().err
+    given = {"lr": 1e-4, "batch_size": 20, "max_epochs": 1, "random_state": 1}
+    assert load_model(path).get_params() == LeNet5Classifier(**given).get_params()
+    assert main(argv) == 0
+    printed, warned = capsys.readouterr()
+    assert printed.startswith("LeNet5, read from --memory, trained on 48 images (1 ep")
+    assert "still falling when max_epochs=1" in warned
 
 
 def test_benchmark_and_search_of_a_folder(quick, photos, tmp_path, capsys):

@@ -171,7 +171,7 @@ def test_lr_schedule_with_a_trained_optimizer_gives_no_warning(
         **quick, optimizer=optimizer, lr_schedule=policy, warm_start=True
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*lr_scheduler")
         net.fit(*rows).fit(*rows)
         pickle.loads(pickle.dumps(net)).fit(*rows)
 
