@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -367,6 +368,57 @@ def test_set_callbacks_and_a_fit_that_fails(X, y, quick, callback, lr, scoring, 
         net.predict(X)
     if lr > 1:
         assert net.set_params(lr=0.01).fit(X, y).n_iter_ == 2
+
+
+class RaiseInHook:
+    """Counts the calls of each hook, and raises in one of them."""
+
+    def __init__(self, hook, number):
+        self.place, self.counts = (hook, number), Counter()
+
+    def called(self, hook):
+        self.counts[hook] += 1
+        if (hook, self.counts[hook]) == self.place:
+            raise ZeroDivisionError(f"in {hook}")
+
+    def setup(self, estimator, context):
+        self.called("setup")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.called("on_fit_task_begin")
+
+    def on_fit_task_end(self, estimator, context):
+        self.called("on_fit_task_end")
+
+    def teardown(self, estimator, context):
+        self.called("teardown")
+
+
+@pytest.mark.parametrize(
+    ("hook", "number", "is_fitted"),
+    [
+        ("setup", 1, False),
+        ("on_fit_task_begin", 1, False),  # of the fit
+        ("on_fit_task_begin", 2, False),  # of the first epoch
+        ("on_fit_task_end", 1, False),
+        ("on_fit_task_end", 3, True),  # of the fit
+        ("teardown", 1, True),
+    ],
+)
+def test_set_callbacks_and_a_hook_that_raises(
+    X, y, quick, callback, hook, number, is_fitted
+):
+    threads, (X, y) = non_daemons(), (X[:80], y[:80])
+    raising, after = RaiseInHook(hook, number), RaiseInHook(None, None)
+    net = LeNet5Classifier(**quick | {"max_epochs": 2}, patience=None)
+    net.set_callbacks(callback.ProgressBar(), raising, after)
+    with pytest.raises(ZeroDivisionError, match=f"in {hook}"):
+        net.fit(X, y)
+    assert non_daemons() == threads
+    assert raising.counts["setup"] == raising.counts["teardown"] == 1
+    assert after.counts["setup"] == after.counts["teardown"]
+    assert net.__sklearn_is_fitted__() is is_fitted
+    assert net.fit(X, y).n_iter_ == 2
 
 
 # skorch's callbacks
