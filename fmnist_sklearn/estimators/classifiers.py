@@ -117,7 +117,10 @@ class LeNet5Classifier(ImageClassifier):
         killed continues where it stopped. It needs a ``random_state``. See
         :ref:`memory`.
     verbose : int, default=0
-        Whether to print a line for each epoch.
+        Whether to print a line for each epoch, with the time left; on a terminal and in
+        Jupyter, where ipywidgets is installed, above a progress bar, except in
+        searches. The logger "fmnist_sklearn" receives these lines in any case, at
+        level INFO.
     dropout : float, default=0.5
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
@@ -164,6 +167,8 @@ class LeNet5Classifier(ImageClassifier):
     See Also
     --------
     MiniVGGClassifier : The larger and more accurate network.
+    RECIPES : Values chosen together, "fast", "accurate" and "published", as in
+        ``LeNet5Classifier(**RECIPES["fast"]["LeNet5Classifier"])``.
 
     References
     ----------
@@ -304,7 +309,10 @@ class MiniVGGClassifier(ImageClassifier):
         killed continues where it stopped. It needs a ``random_state``. See
         :ref:`memory`.
     verbose : int, default=0
-        Whether to print a line for each epoch.
+        Whether to print a line for each epoch, with the time left; on a terminal and in
+        Jupyter, where ipywidgets is installed, above a progress bar, except in
+        searches. The logger "fmnist_sklearn" receives these lines in any case, at
+        level INFO.
     dropout : float, default=0.0
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
@@ -351,6 +359,8 @@ class MiniVGGClassifier(ImageClassifier):
     See Also
     --------
     LeNet5Classifier : The smaller and faster network.
+    RECIPES : Values chosen together, "fast", "accurate" and "published", as in
+        ``MiniVGGClassifier(**RECIPES["fast"]["MiniVGGClassifier"])``.
 
     References
     ----------

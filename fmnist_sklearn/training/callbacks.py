@@ -1,16 +1,24 @@
-"""skorch callbacks of the estimators: early stopping, schedules, weight averaging."""
+"""skorch callbacks: early stopping, schedules, weight averaging, a line an epoch."""
 
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from traceback import walk_stack
 from typing import Any, NamedTuple
 
 import torch
 from skorch.callbacks import Callback, PrintLog
+from skorch.callbacks.logging import filter_log_keys
 from torch import Tensor, nn
+
+_logger = logging.getLogger("fmnist_sklearn")
 
 
 def copy_state(module: nn.Module) -> dict[str, Tensor]:
@@ -238,17 +246,67 @@ class WeightAverage(_CallbackOfOneRun):
             average.copy_(kept)
 
 
-class EpochLog(PrintLog):
-    """skorch's table of epochs; without a usable stdout the training goes on.
+class EpochLog(_CallbackOfOneRun, PrintLog):
+    """Report each epoch in a line, as "epoch 3 of 28: train_loss 0.61, ..., 0:40 left".
 
-    ``sys.stdout`` is None in services and programs without a console, and a pipe or
-    file behind it may be closed.
+    If ``verbose``, it is printed, with a bar below it where a person watches a single
+    fit. The logger "fmnist_sklearn" and a `sink` other than print take it in any case.
+    A stdout that is missing or closed does not end the training.
+
+    Parameters
+    ----------
+    keys_ignored, sink, floatfmt
+        As in skorch's class. Its other parameters are those of a table, and ignored.
     """
 
-    def on_epoch_end(self, net, **kwargs):
-        """Print the epoch if ``verbose``; another `sink` than print takes all."""
+    bar_: Any = None
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Note the time, and show the bar."""
+        n_epochs = net._training.n_epochs
+        self.n_before_, self.started_ = len(net.history), time.perf_counter()
+        self.n_all_ = self.n_before_ + n_epochs
+        self.bar_ = None
+        if net.verbose and self.sink is print and _is_watched():
+            from rich.progress import Progress
+
+            # Slower than rich's default, as each refresh takes time from the training.
+            bar = Progress(refresh_per_second=2, transient=True)
+            self.bar_ = net._training.at_end.enter_context(bar)
+            self.task_ = self.bar_.add_task(type(net).__name__, total=n_epochs)
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Print and log the epoch."""
+        row = net.history[-1]
+        n_done = row["epoch"] - self.n_before_
+        # Without what marks the best values, which skorch colours.
+        shown = {key: row[key] for key in filter_log_keys(row, self.keys_ignored_)}
+        shown.pop("dur", None)
+        values = [f"{key} {self.format_row(shown, key, None)}" for key in shown]
+        pace = (time.perf_counter() - self.started_) / n_done
+        minutes, seconds = divmod(round(pace * (self.n_all_ - row["epoch"])), 60)
+        values.append(f"{minutes}:{seconds:02} left")
+        line = f"epoch {row['epoch']} of {self.n_all_}: {', '.join(values)}"
+        _logger.info(line)
+        if self.bar_ is not None:
+            self.bar_.update(self.task_, completed=n_done)
         if self.sink is not print:
-            super().on_epoch_end(net, **kwargs)
-        elif net.verbose and sys.stdout is not None:
+            self.sink(line)
+        elif net.verbose:
             with suppress(OSError, ValueError):  # ValueError: the file is closed
-                super().on_epoch_end(net, **kwargs)
+                print(line, flush=True)
+
+
+def _is_watched() -> bool:
+    """Whether a person sees a single fit: on a terminal or in Jupyter, in no search."""
+    from rich.console import Console
+
+    console = Console()
+    # rich takes FORCE_COLOR for a terminal, and needs ipywidgets in Jupyter.
+    is_terminal = console.is_interactive and getattr(sys.stdout, "isatty", bool)()
+    if not is_terminal and not (console.is_jupyter and find_spec("ipywidgets")):
+        return False
+    callers = (frame.f_globals.get("__name__", "") for frame, _ in walk_stack(None))
+    return threading.current_thread() is threading.main_thread() and not any(
+        name.startswith(("joblib.", "fmnist_sklearn.benchmark")) for name in callers
+    )

@@ -36,7 +36,9 @@ import os
 import pickle
 import re
 import sys
+import threading
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -46,6 +48,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import cross_validate
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EpochScoring, EpochTimer, PrintLog
 from skorch.dataset import Dataset, ValidSplit
@@ -284,20 +287,36 @@ def test_callbacks_disabled_and_of_gradients(X, y, quick):
     torch.testing.assert_close(clipped, weight, atol=1e-8, rtol=0)
 
 
-def test_verbose_prints_a_line_an_epoch(X, y, quick, capsys):
+EPOCH = (
+    r"epoch {} of 2: train_loss \d\.\d{{4}}, valid_loss \d\.\d{{4}}, valid_acc \S+, "
+)
+
+
+def test_verbose_prints_a_line_an_epoch(X, y, quick, capsys, caplog):
     X, y = X[:60], y[:60]
-    net = LeNet5Classifier(**quick).initialize().fit(X, y)
+    net = LeNet5Classifier(**quick).initialize()
+    with caplog.at_level("INFO", "fmnist_sklearn"):
+        net.fit(X, y)
     assert capsys.readouterr().out == ""
     net.set_params(verbose=1).fit(X, y)
-    printed = capsys.readouterr().out
-    assert "train_loss" in printed
-    assert "valid_acc" in printed
-    assert len(printed.splitlines()) == 4  # two of a heading, two epochs
-    lines = []
-    net.set_params(callbacks__print_log__sink=lines.append).fit(X, y)
+    printed = capsys.readouterr().out.splitlines()
+    sunk = []
+    net.set_params(verbose=0, callbacks__print_log__sink=sunk.append).fit(X, y)
     assert isinstance(dict(net.callbacks_)["print_log"], PrintLog)
-    assert len(lines) == 4
     assert capsys.readouterr().out == ""
+    for lines in (printed, sunk, caplog.messages):
+        for number, line in enumerate(lines, start=1):
+            assert re.fullmatch(EPOCH.format(number) + r"0:\d\d left", line)
+        assert len(lines) == 2
+
+    # Of all epochs, where a fit continues; a value of a user's callback too.
+    score = EpochScoring("accuracy", name="mine", lower_is_better=False)
+    net.set_params(warm_start=True, callbacks=[score]).fit(X, y)
+    assert [line.partition(":")[0] for line in sunk[2:]] == [
+        "epoch 3 of 4",
+        "epoch 4 of 4",
+    ]
+    assert ", mine " in sunk[-1]
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
@@ -309,6 +328,43 @@ def test_fit_goes_on_without_a_stdout(X, y, quick, monkeypatch, verbose):
             monkeypatch.setattr(sys, "stdout", stream)
             net = LeNet5Classifier(**quick, verbose=verbose).fit(X[:60], y[:60])
             assert net.n_iter_ == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class FailInEpoch2(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise ZeroDivisionError
+
+
+def test_verbose_on_a_terminal(X, y, quick, monkeypatch):
+    """A bar below the lines, which ends with the fit; none in a search."""
+    monkeypatch.setenv("TERM", "xterm")
+    net = LeNet5Classifier(**quick | {"verbose": 1})
+    failing = clone(net).set_params(callbacks=[FailInEpoch2()])
+    threads = threading.enumerate()
+
+    for fit, written in (
+        (lambda: net.fit(X[:60], y[:60]), Terminal()),
+        (lambda: failing.fit(X[:60], y[:60]), Terminal()),
+        (lambda: cross_validate(net, X[:60], y[:60] % 3, cv=2), Terminal()),
+    ):
+        monkeypatch.setattr(sys, "stdout", written)
+        with suppress(ZeroDivisionError):
+            fit()
+        assert threading.enumerate() == threads
+        shown = written.getvalue()
+        assert "epoch 1 of 2: train_loss" in shown
+        is_single = "cross_validate" not in fit.__code__.co_names
+        assert ("LeNet5Classifier " in shown) is is_single
+        cursor = [shown.count(f"\x1b[?25{how}") for how in "lh"]  # hidden and shown
+        assert cursor == [is_single, is_single]
+        assert is_single or "\x1b" not in shown
+    pickle.dumps(net)
 
 
 # Parameters
