@@ -127,10 +127,10 @@ def load_image_folder(
     and of linked folders too, each folder once; skipped are hidden files and folders,
     and those that systems add, such as ``__MACOSX``. Names of classes are in Unicode's
     form NFC: folders whose names differ only in composed and decomposed accents are one
-    class. Beyond the arrays that are returned, reading takes
-    little memory, regardless of the number and size of the pictures: large JPEG files
-    are decoded at a fraction of their size, and threads wait for each other if their
-    pictures together would take over 400 MB.
+    class. Beyond the arrays that are returned, reading takes little memory, regardless
+    of the number and size of the pictures: large JPEG files are decoded at a fraction
+    of their size, and threads wait for each other if their pictures together would take
+    over 400 MB.
 
     Examples
     --------
