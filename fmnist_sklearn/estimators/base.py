@@ -224,7 +224,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     memory : str, path-like, joblib.Memory, FitCache or None, default=None
         A folder that caches fits: an earlier one of the same data, parameters and
         ``random_state`` is loaded instead of trained again, so that a search that was
-        killed continues where it stopped. See :ref:`memory`.
+        killed continues where it stopped. It needs a ``random_state``. See
+        :ref:`memory`.
     verbose : int, default=0
         Whether to print a line for each epoch, with the time left; on a terminal and in
         Jupyter, where ipywidgets is installed, above a progress bar, except in
@@ -254,6 +255,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         Learnable parameters of the network.
     fit_time_ : float
         Seconds that the training itself took.
+    from_memory_ : bool
+        Whether the fit was read from ``memory`` instead of trained.
     device_ : torch.device
         Where the network is.
     precision_ : str
