@@ -29,7 +29,6 @@ from .estimators.state import (
     get_state,
     set_state,
 )
-from .estimators.validation import check_module
 from .models import MODELS
 from .storage import Container, bounded, read_container, write_container
 from .training.device import resolve_device
@@ -127,8 +126,12 @@ def save_model(
     >>> bool((load_model(path).predict(X) == net.predict(X)).all())
     True
     """
-    cls = _class_in_file(type(estimator))
-    if cls is None:
+    cls: Any = type(estimator)
+    own = {name for name in vars(cls) if not name.endswith(("__", "_request"))}
+    if cls.__base__ is ImageClassifier and own == {"module"}:
+        cls = ImageClassifier
+    # Of any other subclass, a file could not hold the code.
+    if cls not in _CLASSES.values():
         raise wrong_estimator("save_model", estimator)
     if on_unstorable not in ("warn", "raise"):
         raise ValueError(
@@ -172,17 +175,6 @@ def save_model(
             UserWarning,
             stacklevel=2,
         )
-
-
-def _class_in_file(cls: type) -> type[ImageClassifier] | None:
-    """Return the class that a file names for one of its kind; None for other kinds.
-
-    A file could not hold the code of a subclass that does more than name its network.
-    """
-    own = {name for name in vars(cls) if not name.endswith(("__", "_request"))}
-    if own == {"module"} and cls.__bases__ == (ImageClassifier,):
-        return ImageClassifier
-    return cls if cls in _CLASSES.values() else None
 
 
 def load_model(
@@ -257,29 +249,10 @@ def load_model_and_preparation(
     """
     if device is not None:
         resolve_device(device)
-    container, model = _read(path)
-    _check_given_module(path, model, module)
-    with _faults_of(path):
+    with _opened(path) as (container, model):
         if device is not None:
             model.params["device"] = device
         return _build(model, container.arrays, module), model.preparation
-
-
-def _check_given_module(path: Any, model: _Model, module: Any) -> None:
-    """Raise an error if a class is missing or superfluous, warn if it seems wrong."""
-    network = model.state.network
-    name = bounded(network.module) if network else "of this package"
-    if (module is None) == (model.class_ == "ImageClassifier"):
-        raise ValueError(
-            f"{path} holds an {model.class_} with a network {name}, got "
-            f"module={module!r}; pass load_model(path, module=...) the class of a "
-            "network of your own, which is never imported from a file, and of no other"
-        )
-    if module is not None:
-        given = (key.partition("__") for key in model.params)
-        check_module(module, [key for part, _, key in given if part == "module"])
-    if network and name.rpartition(".")[2] != module.__name__:
-        warn_user(f"{path} was saved with the class {name}, not {module.__name__}")
 
 
 @dataclass(frozen=True)
@@ -370,8 +343,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     n_parameters  61,750
     ...
     """
-    container, model = _read(path)
-    with _faults_of(path):
+    with _opened(path) as (container, model):
         state, fitted = model.state, msgspec.to_builtins(model.state.fitted)
         network = state.network
         best = fitted.get("best_epoch_")
@@ -403,19 +375,17 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
         )
 
 
-def _read(path: Any) -> tuple[Container, _Model]:
-    container = read_container(path, kind="model")
-    with _faults_of(path):
-        return container, msgspec.convert(container.meta, _Model)
-
-
 @contextmanager
-def _faults_of(path: Any) -> Iterator[None]:
-    """Report an error of any kind, which its content can raise, as one of the file."""
+def _opened(path: Any) -> Iterator[tuple[Container, _Model]]:
+    """Read a model file, and report any error meanwhile as one of the file.
+
+    Its content can raise errors of any kind.
+    """
+    container = read_container(path, kind="model")
     try:
-        yield
+        yield container, msgspec.convert(container.meta, _Model)
     except Exception as error:
-        raise ValueError(f"{path} holds no valid model: {bounded(error)}") from None
+        raise ValueError(f"{path} cannot be loaded: {bounded(error)}") from None
 
 
 def _build(
@@ -425,9 +395,17 @@ def _build(
     params = decode_items(model.params)
     if params.get("memory") is not None:
         raise ValueError("it sets memory, and so a folder that fit would write to")
-    if model.class_ == "ImageClassifier":
+    network = model.state.network
+    if module is None and network is not None:
+        raise ValueError(
+            f"its network is a {network.module}, which is never imported by the name "
+            "in a file; pass that class, load_model(path, module=...)"
+        )
+    if module is not None:
         params["module"] = module
     estimator = _CLASSES[model.class_](**params)
     estimator._check_params()
+    if network is not None and network.module.split(".")[-1] != module.__name__:
+        warn_user(f"the network was saved as a {network.module}, got module={module!r}")
     set_state(estimator, model.state, arrays)
     return estimator

@@ -473,8 +473,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _check_params(self) -> None:
         check_values(self)
-        dropout = {"dropout"} if hasattr(self, "dropout") else set()
-        check_module(self.module, dropout | self.get_params_for("module").keys())
+        check_module(self.module)
         check_nested_names(self, self._nested)
         if self.augment is not None:
             make_augment(self.augment)
@@ -852,7 +851,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         self.initialize_criterion()
         built_with = self.__dict__.get("_built_with", {})
         self._built_with = self._building_parameters()
-        dropout = self._built_with.get("module__dropout")
+        dropout: Any = self._built_with.get("module__dropout")
         if hasattr(self, "dropout") and built_with.get("module__dropout") != dropout:
             for layer in _dropouts_of(self.module_):
                 layer.p = dropout
@@ -1048,30 +1047,27 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         check_is_fitted(self)
         twin = self._twin_with_own_network(predict_flip=False)
         network = getattr(twin.module_, "network", twin.module_)
-        latest: Any = None
+        layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        found: list[Any] = [None]  # in a batch
 
-        def note(layer: Any, inputs: tuple[Any, ...]) -> None:
-            nonlocal latest
-            latest = network.embed(*inputs) if layer is network else inputs[0]
+        def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+            found.append(network.embed(*inputs) if has_method else inputs[0])
 
-        if hasattr(type(network), "embed"):
-            network.register_forward_pre_hook(note)
-        else:
-            for layer in network.modules():
-                if isinstance(layer, nn.Linear):
-                    layer.register_forward_pre_hook(note)
+        has_method = hasattr(type(network), "embed")
+        for layer in [network] if has_method else layers:
+            layer.register_forward_pre_hook(note)
         batches: list[Tensor] = []
         with own_settings():
             for logits in twin.forward_iter(X):
-                shape = getattr(latest, "shape", ())
-                if len(shape) != 2 or len(latest) != len(logits):
+                shape = tuple(getattr(found[-1], "shape", ()))
+                if len(shape) != 2 or shape[0] != len(logits):
                     raise ValueError(
                         f"module={type(network).__name__} must end in an nn.Linear "
                         "layer or have a method embed(images) that returns a tensor of "
-                        f"shape (n, n_units) = ({len(logits)}, n_units), got "
-                        f"{type(latest).__name__} of shape {tuple(shape)}"
+                        f"shape (n, n_units) = ({len(logits)}, n_units), got {shape}"
                     )
-                batches.append(_all_finite(latest))
+                batches.append(_all_finite(found[-1]))
+                found = [None]
             return torch.cat(batches).float().cpu().numpy()
 
     @_as_accuracy

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import joblib
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._version import __version__
 from ..storage import FitCache, fit_key
@@ -30,6 +34,7 @@ from .state import (
 # What does not change the weights, or goes into the key by its effect.
 _NOT_IN_KEY = {
     "memory",
+    "module",
     "teacher",
     "verbose",
     "warm_start",  # a fit that continues another is not cached at all
@@ -38,8 +43,9 @@ _NOT_IN_KEY = {
     "precision",
     "random_state",
 }
-# What a subclass may define itself: no training depends on it.
+# What a subclass may define itself: no training depends on it, or it is in the key.
 _NOT_OF_TRAINING = {
+    "module",
     "predict",
     "predict_proba",
     "predict_log_proba",
@@ -140,6 +146,8 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
         "seeds": [seeds.weights, seeds.split, seeds.order, seeds.dropout],
         "data": msgspec.to_builtins(_data_of(net)),
         "params": _params_by_value(net),
+        "network": _import_path(net.module),
+        "code": _code_of(net.module_),
         "teachers": [
             _teacher_by_value(network, f"teacher_{number}/", arrays)
             for number, network in enumerate(networks)
@@ -167,10 +175,15 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
     _refuse_user_code(network)
     for name, value in network.module_.state_dict().items():
         arrays[prefix + name] = value.numpy(force=True)
+    if network._has_known_module:
+        built_with = msgspec.to_builtins(architecture_of(network))
+    else:
+        built_with = _by_value({**network._built_with, "module": None})
     return [
-        msgspec.to_builtins(architecture_of(network)),
+        built_with,
         list(network.image_shape_),
-        network.module.__name__,
+        _import_path(network.module),
+        _code_of(network.module_),
         network.precision_,
         bool(network.predict_flip),
     ]
@@ -209,6 +222,71 @@ def _params_by_value(net: Any) -> dict[str, Any]:
     return params
 
 
+# The versions of these are in the key, or no fit depends on their code.
+_KNOWN_PACKAGES = {"torch", __name__.partition(".")[0], *sys.stdlib_module_names}
+
+
+def _import_path(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _code_of(network: nn.Module) -> dict[str, str]:
+    """Return the SHA-256 of each file that defines a network, by the module's name.
+
+    These are the files of its layers' classes, and those that they import from; of
+    installed packages, only the former.
+
+    Raises
+    ------
+    UnstorableError
+        If a class is not in a file, or a file was changed since it was imported.
+    """
+    classes = {cls for layer in network.modules() for cls in type(layer).__mro__}
+    of_layers = {cls.__module__ for cls in classes}
+    files: dict[str, str] = {}
+    todo = [*of_layers]
+    while todo:
+        name = todo.pop()
+        if name in files or name.partition(".")[0] in _KNOWN_PACKAGES:
+            continue
+        module = sys.modules.get(name)
+        path = Path(getattr(module, "__file__", None) or "")
+        is_installed = {"site-packages", "dist-packages"} & {*path.parts}
+        if path.suffix == ".py" and path.is_file():
+            source = path.read_bytes()
+            files[name] = sha256(source).hexdigest()
+        elif name in of_layers:
+            files[name] = ""
+        if files.get(name) and not is_installed:
+            held = vars(module).values()
+            _check_is_as_in_file(held, source, str(path))
+            origins = [getattr(v, "__module__", None) for v in held]
+            origins += [v.__name__ for v in held if isinstance(v, ModuleType)]
+            todo += [origin for origin in origins if isinstance(origin, str)]
+    for cls in classes:
+        if not files.get(cls.__module__, "known") or not _is_found(cls):
+            raise UnstorableError(
+                f"the code of {cls.__qualname__} cannot be identified, because no file "
+                f"has it under this name (module {cls.__module__!r}); so the network "
+                "is trained again"
+            )
+    return files
+
+
+def _check_is_as_in_file(values: Iterable[Any], source: bytes, path: str) -> None:
+    """Raise an error if functions or methods are not those that a file has now."""
+    written: list[Any] = [compile(source, path, "exec", dont_inherit=True)]
+    for code in written:  # which grows meanwhile
+        written += [value for value in code.co_consts if isinstance(value, CodeType)]
+    owners = [vars(v).values() for v in values if isinstance(v, type)]
+    for function in chain(values, *owners):
+        code = getattr(function, "__code__", None)
+        if getattr(code, "co_filename", None) == path and code not in written:
+            raise UnstorableError(
+                f"{path} was changed since it was imported; restart Python"
+            )
+
+
 def _by_value(value: Any) -> Any:
     """Turn a value into JSON that is equal for equal values only."""
     if isinstance(value, Tensor):
@@ -220,11 +298,15 @@ def _by_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {"dict": [[_by_value(k), _by_value(v)] for k, v in value.items()]}
     # Classes and functions of PyTorch's own, by their full names.
-    module, name = (str(getattr(value, a, "")) for a in ("__module__", "__qualname__"))
-    is_found = getattr(sys.modules.get(module), name, None) is value
-    if is_found and module.partition(".")[0] == "torch":
-        return {"torch": f"{module}.{name}"}
+    if _is_found(value) and value.__module__.partition(".")[0] == "torch":
+        return {"torch": _import_path(value)}
     return encode(value)
+
+
+def _is_found(value: Any) -> bool:
+    """Whether a class or function is what its module has under its name."""
+    module, name = (str(getattr(value, a, "")) for a in ("__module__", "__qualname__"))
+    return bool(name) and getattr(sys.modules.get(module), name, None) is value
 
 
 def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:

@@ -312,16 +312,14 @@ def _build_any(
     cls: type[nn.Module], state: State, tensors: dict[str, torch.Tensor]
 ) -> nn.Module:
     """Build a user's network, of a class that the caller handed in."""
-    data = {
-        "module__image_shape": tuple(state.image_shape),
-        "module__n_classes": len(state.classes.labels),
-    }
+    shape, n_classes = state.image_shape, len(state.classes.labels)
+    data = {"module__image_shape": shape, "module__n_classes": n_classes}
     arguments = {
         name.removeprefix("module__"): data.get(name, value)
         for name, value in decode_items(state.built_with or {}).items()
         if name.startswith("module__")
     }
-    build = partial(build_any_module, cls, arguments, *data.values(), seed=0)
+    build = partial(build_any_module, cls, arguments, shape, n_classes, 0)
     # First without memory, which arguments in the file may ask for without end. A
     # constructor that computes with the numbers of tensors cannot do that.
     with suppress(NotImplementedError, RuntimeError):
@@ -477,7 +475,7 @@ def encode(value: Any) -> Any:
     ----------
     value : object
         None, booleans, numbers and strings, NumPy's among them; lists, tuples and
-        mappings of these; devices, and classes of ``torch.optim``.
+        mappings of these; devices, and classes of ``torch.optim`` and ``torch.nn``.
 
     Returns
     -------
@@ -512,8 +510,9 @@ def encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {"dict": [[encode(k), encode(v)] for k, v in value.items()]}
     name = getattr(value, "__name__", None)
-    if isinstance(name, str) and value is _find_optimizer(name):
-        return {"optimizer": name}
+    for kind in _NAMED if isinstance(name, str) else ():
+        if value is _find_class(kind, name):
+            return {kind: name}
     raise UnstorableError(f"cannot store an object of class {type(value).__name__}")
 
 
@@ -548,8 +547,8 @@ def decode(value: Any) -> Any:
             return {decode(key): decode(item) for key, item in content}
         if kind == "float":
             return float(content)
-        if kind == "optimizer" and (optimizer := _find_optimizer(content)):
-            return optimizer
+        if kind in _NAMED and (found := _find_class(kind, content)):
+            return found
     raise ValueError(f"{value!r} is not an encoded value")
 
 
@@ -558,8 +557,15 @@ def decode_items(items: Mapping[str, Any]) -> dict[str, Any]:
     return {name: decode(value) for name, value in items.items()}
 
 
-def _find_optimizer(name: Any) -> type[torch.optim.Optimizer] | None:
-    """Look a class up among the names of torch.optim; nothing is imported."""
-    found = vars(torch.optim).get(name) if isinstance(name, str) else None
-    is_optimizer = isinstance(found, type) and issubclass(found, torch.optim.Optimizer)
-    return found if is_optimizer else None
+# Classes that JSON names, by their kind: where they are, and what they are.
+_NAMED: dict[str, tuple[Any, type]] = {
+    "optimizer": (torch.optim, torch.optim.Optimizer),
+    "layer": (nn, nn.Module),
+}
+
+
+def _find_class(kind: str, name: Any) -> type | None:
+    """Look a class up among the names of a module of PyTorch; nothing is imported."""
+    module, base = _NAMED[kind]
+    found = vars(module).get(name) if isinstance(name, str) else None
+    return found if isinstance(found, type) and issubclass(found, base) else None

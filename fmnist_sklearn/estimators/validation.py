@@ -130,20 +130,13 @@ def check_values(net: TrainingNet) -> None:
     validate_parameter_constraints(constraints, params, caller_name=type(net).__name__)
 
 
-def check_module(module: Any, given: Iterable[str]) -> None:
-    """Check that ``module`` is a class that can be called with what it receives.
-
-    Parameters
-    ----------
-    module : object
-        The parameter.
-    given : iterable of str
-        Names of the arguments that parameters give.
+def check_module(module: Any) -> None:
+    """Check that the parameter ``module`` is a class of networks.
 
     Raises
     ------
     ValueError
-        If it is not a class of torch.nn.Module, or needs other arguments.
+        If it is anything else.
     """
     if not (isinstance(module, type) and issubclass(module, torch.nn.Module)):
         got = f"{module!r:.200}"
@@ -151,20 +144,6 @@ def check_module(module: Any, given: Iterable[str]) -> None:
             name = type(module).__name__
             got = f"a {name}; pass module={name}, and its arguments as module__..."
         raise ValueError(f"module must be a class of torch.nn.Module, got {got}")
-    known = {"n_classes", "image_shape", *given}
-    missing = [
-        p.name
-        for p in inspect.signature(module).parameters.values()
-        if p.default is p.empty
-        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        and p.name not in known
-    ]
-    if missing:
-        raise ValueError(
-            f"module={module.__name__} needs the argument {missing[0]!r}, which only "
-            f"module__{missing[0]}=... gives; n_classes and image_shape are passed to "
-            "constructors that take them"
-        )
 
 
 def check_nested_names(net: TrainingNet, names: Iterable[str]) -> None:
@@ -202,9 +181,9 @@ def keyword_names(function: Callable[..., Any]) -> set[str]:
 def whole_signature(cls: Any) -> inspect.Signature:
     """Return a constructor's signature, including what its ``**kwargs`` pass on."""
     own = inspect.signature(vars(cls)["__init__"]).parameters
-    above = inspect.signature(super(cls, cls).__init__).parameters
+    above = dict(inspect.signature(super(cls, cls).__init__).parameters)
     if cls.module is not None:  # named by the class
-        above = {name: p for name, p in above.items() if name != "module"}
+        above.pop("module", None)
     # **skorch__params are parameters themselves; other **kwargs go to the class above.
     passes_on = any(
         p.kind is p.VAR_KEYWORD and p.name != "skorch__params" for p in own.values()

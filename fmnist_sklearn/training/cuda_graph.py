@@ -325,7 +325,7 @@ class Capture:
             has_drawn = drawn != _random_states(device)
         del there
         # Of other code than PyTorch's and this package's, anything may depend on these.
-        others = [k for k in map(type, self._layers()) if not _is_known(k.forward)]
+        others = [v for v in self._layers() if not _is_known(type(v).forward)]
         if others and has_drawn:
             return "the network draws from a global random generator"
         if others and before != self._attributes():
@@ -423,12 +423,11 @@ class Capture:
 
 def _random_states(device: torch.device) -> list[Any]:
     """Return the states of the generators that all code shares, to compare."""
-    _, key, *position = np.random.get_state(legacy=True)
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
-    drawn = [state.numpy().tobytes() for state in states]
-    return [random.getstate(), key.tobytes(), position, *drawn]
+    of_torch = [state.tolist() for state in states]
+    return [random.getstate(), repr(np.random.get_state()), of_torch]
 
 
 class Updates:

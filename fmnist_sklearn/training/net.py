@@ -360,8 +360,16 @@ class TrainingNet(NeuralNetClassifier):
                 )
         if hasattr(self, "dropout"):
             data["dropout"] = self.dropout
-        accepted = inspect.signature(self.module).parameters
-        return {name: data[name] for name in data if name in accepted} | given
+        signature = inspect.signature(self.module)
+        arguments = {k: data[k] for k in data if k in signature.parameters} | given
+        try:
+            signature.bind(**arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"module={self.module.__name__} is not called with what it needs: "
+                f"{error}; pass it as module__...=..."
+            ) from error
+        return arguments
 
     def place_module(self) -> Any:
         """Move the network to the device, in the memory format that suits it."""
