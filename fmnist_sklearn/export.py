@@ -177,7 +177,7 @@ def _import_extra() -> tuple[Any, Any]:
     except ImportError as error:
         raise ImportError(
             f"export_onnx needs onnx, onnxscript and onnxruntime ({error}); install "
-            "them with: pip install fmnist-sklearn[onnx]"
+            'them with: pip install "fmnist-sklearn[onnx]"'
         ) from error
     return onnx, onnxruntime
 

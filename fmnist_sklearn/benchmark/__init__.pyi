@@ -4,6 +4,7 @@ from .compare import corrected_t_test as corrected_t_test
 from .compare import mcnemar_test as mcnemar_test
 from .compare import rank_models as rank_models
 from .data import Images as Images
+from .data import load_arrays as load_arrays
 from .data import load_data as load_data
 from .data import load_pictures as load_pictures
 from .data import with_class_names as with_class_names

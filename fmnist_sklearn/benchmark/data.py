@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import column_or_1d
 
 from ..datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
 
@@ -17,6 +20,15 @@ Preparation = Literal["clothing", "resize"]
 
 # X_train, y_train, X_test and y_test
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+# What X, y, X_test and y_test may be called in .npz files, in lower case: as here, in
+# scikit-learn, Keras and MedMNIST, and by NumPy where they have no name.
+_ARRAY_NAMES = (
+    ("x", "images", "data", "x_train", "train_images", "arr_0"),
+    ("y", "labels", "target", "y_train", "train_labels", "arr_1"),
+    ("x_test", "test_images"),
+    ("y_test", "test_labels"),
+)
 
 _TEST_FRACTION = 0.2  # of user-supplied images that come without test images
 
@@ -31,7 +43,8 @@ class Images:
     y_train: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
-    preparation: Preparation = "clothing"  # by which a picture becomes such an image
+    # By which a picture becomes such an image; None: not known.
+    preparation: Preparation | None = "clothing"
 
     @property
     def n_train(self) -> int:
@@ -142,6 +155,67 @@ def load_pictures(
     return Images(name, source, *arrays, preparation=prepare)
 
 
+def load_arrays(
+    path: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
+) -> Images:
+    """Load images that NumPy saved as arrays, and a part of them to test on.
+
+    Parameters
+    ----------
+    path : str or path-like
+        An ``.npz`` file with the arrays ``X`` and ``y``, and possibly ``X_test`` and
+        ``y_test``; the names that scikit-learn, Keras and MedMNIST have for them are
+        known too. Or an ``.npy`` file of images. Nothing is unpickled.
+    labels : str or path-like, default=None
+        An ``.npy`` file of labels, for an ``.npy`` file of images.
+    image_shape : tuple of int, default=None
+        (channels, height, width) of the images. None: as the arrays have it.
+    seed : int, default=0
+        Seed of the split, where there is no ``X_test``.
+
+    Returns
+    -------
+    images : Images
+        With pixels and labels as they are stored.
+
+    Raises
+    ------
+    ValueError
+        If a file does not hold such arrays; as for :func:`run_benchmark`.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            found = {"X": found}
+        stored = {name.lower(): found[name] for name in found}
+        if labels is not None:
+            stored["y"] = np.load(labels, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile, zlib.error, MemoryError) as error:
+        raise ValueError(
+            f"{path} cannot be read as arrays of numbers and texts: {error} Labels "
+            "that are objects are saved by np.savez(path, X=X, y=y.astype(str))."
+        ) from None
+    X, y, X_test, y_test = (
+        next((stored[name] for name in names if name in stored), None)
+        for names in _ARRAY_NAMES
+    )
+    if X is None or y is None:
+        raise ValueError(
+            f"{path} holds {', '.join(found)}; expected images X and labels y in one "
+            ".npz file, or an .npy file of images and with --labels one of labels"
+        )
+    if image_shape is not None:
+        X = X.reshape(-1, *image_shape)
+        X_test = None if X_test is None else X_test.reshape(-1, *image_shape)
+    images = take_arrays(X, y, X_test, y_test, "auto", seed)
+    name, source = os.path.basename(path), os.fspath(path)
+    return replace(images, name=name, source=source, preparation=None)
+
+
 def take_arrays(
     X: Any, y: Any, X_test: Any, y_test: Any, data: Any, seed: int
 ) -> Images | None:
@@ -175,12 +249,12 @@ def take_arrays(
     if data != "auto":
         raise ValueError(f"X and data exclude each other; got X and data={data!r}.")
     check_consistent_length(X, y)
-    X, y = np.asarray(X), np.asarray(y)
+    X, y = np.asarray(X), column_or_1d(y)
     if X_test is None:
         arrays = _keep_for_test(X, y, seed, "X")
     else:
         check_consistent_length(X_test, y_test)
-        arrays = X, y, np.asarray(X_test), np.asarray(y_test)
+        arrays = X, y, np.asarray(X_test), column_or_1d(y_test)
     return Images("your own images", "X and y", *arrays)
 
 

@@ -99,7 +99,7 @@ def _benchmark(
     """
     from ..benchmark import run_benchmark
 
-    options["data"] = _load_folder(options, options.get("seed", 0))
+    options["data"] = _load_images(options, options.get("seed", 0))
     result = run_benchmark(out=out, **options)
     return _print_result(result, result.paths, out, json)
 
@@ -126,7 +126,7 @@ def _search(
     if not params:
         expected = ", ".join(SEARCHED)
         raise ValueError(f"nothing to try: give values to at least one of {expected}")
-    options["data"] = data = _load_folder(options, options.get("seed", 0))
+    options["data"] = data = _load_images(options, options.get("seed", 0))
     result = run_search(model, params, out=out, **options)
     path = out / "best.safetensors"
     preparation = data.preparation if isinstance(data, Images) else "clothing"
@@ -157,7 +157,7 @@ def _fit(
     from ..storage import check_writable
 
     check_writable(out)  # an error before hours of training rather than after
-    images = _load_folder(options, seed)
+    images = _load_images(options, seed)
     # The other options are parameters of the estimator.
     estimator = find_model(model).make(recipe, random_state=seed, **options)
     if not isinstance(images, Images):
@@ -187,24 +187,21 @@ def _fit(
     return _print_facts(facts, text, json)
 
 
-def _load_folder(options: dict[str, Any], seed: int) -> Any:
-    """Return the choice of Fashion-MNIST, or the images of a folder of pictures.
+def _load_images(options: dict[str, Any], seed: int) -> Any:
+    """Return the choice of Fashion-MNIST, or the user's images, from folder or file.
 
-    The options that are only for folders are removed from `options`.
+    The options that are only for the user's images are removed from `options`.
     """
-    data = options.pop("data", "auto")
-    names = [name for name in ("test", "image_shape", "prepare") if name in options]
-    folder_options = {name: options.pop(name) for name in names}
+    data, load = options.pop("data", "auto"), None
+    own = {name: options.pop(name) for name in _OWN_IMAGES if name in options}
     if isinstance(data, Path):
-        from ..benchmark import load_pictures
+        from ..benchmark import load_arrays, load_pictures
 
-        return load_pictures(data, seed=seed, **folder_options)
-    if names:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-        raise ValueError(
-            f"{given}: only with a folder of pictures, --data DIR; got --data {data}"
-        )
-    return data
+        load = load_pictures if data.is_dir() else load_arrays
+    known = inspect.signature(load).parameters if load else {}
+    if wrong := [f"--{name.replace('_', '-')}" for name in own if name not in known]:
+        raise ValueError(f"{', '.join(wrong)}: not available with --data {data}")
+    return load(data, seed=seed, **own) if load else data
 
 
 def _print_result(result: Any, paths: list[Path], out: Path, json: bool) -> int:
@@ -361,10 +358,13 @@ DIR = Kind("DIR", "a folder", Path, complete=shtab.DIRECTORY)
 ADDRESS = Kind("ADDRESS", "an address")
 IMAGE = Kind("IMAGE", "a file", complete=shtab.FILE)
 DATA = Kind(
-    "auto|full|sample|DIR",
-    "auto, full, sample or an existing folder",
+    "auto|full|sample|DIR|FILE",
+    "auto, full, sample, an existing folder, or an .npz or .npy file",
     lambda text: text if text in ("auto", "full", "sample") else Path(text),
-    lambda data: isinstance(data, str) or data.is_dir(),
+    lambda data: (
+        isinstance(data, str) or data.is_dir() or data.suffix in (".npz", ".npy")
+    ),
+    complete=shtab.FILE,
 )
 PREPARATION = _choice("clothing", "resize")
 PIXELS = _choice("uint8", "float32")
@@ -585,6 +585,8 @@ first steps:
 
 # Arguments of several commands --------------------------------------------------------
 
+_OWN_IMAGES = ("test", "labels", "image_shape", "prepare")  # not for Fashion-MNIST
+
 _MODEL_FILE_HELP = "file of the saved network"
 _DATA_HOME_HELP = "cache of the full data (default: scikit-learn's)"
 _MEMORY_HELP = "cache of finished fits; a run that was stopped repeats none of them"
@@ -617,9 +619,11 @@ def _add_training(command: Parser, default_recipe: str = "default: fast") -> Non
         "--data",
         DATA,
         "auto (default): full Fashion-MNIST if present or downloadable, otherwise the "
-        "bundled sample; DIR: a folder of pictures with a sub-folder for each class",
+        "bundled sample; DIR: a folder of pictures with a sub-folder for each class; "
+        "FILE: an .npz file with arrays X and y, or an .npy file of images",
         data,
     )
+    command.add("--labels", FILE, "with an .npy file of images: one of labels", data)
     command.add("--data-home", DIR, _DATA_HOME_HELP, data)
     command.add(
         "--test",
@@ -631,8 +635,8 @@ def _add_training(command: Parser, default_recipe: str = "default: fast") -> Non
     command.add(
         "--image-shape",
         IMAGE_SHAPE,
-        "with --data DIR: channels (1 for grey, 3 for RGB), height and width of the "
-        "images (default: 3x32x32)",
+        "channels (1 for grey, 3 for RGB), height and width of your images (default: "
+        "3x32x32 with DIR, as stored with FILE)",
         data,
     )
     prepare = f"with --data DIR: {_PREPARE_HELP} (default: resize)"

@@ -23,6 +23,17 @@ from .files import atomic_write, open_regular
 VERSION = 2
 _UNSIGNED = "0" * 64  # in the place of the SHA-256 while that is computed
 
+# How pickles begin, those of joblib too, which may be compressed.
+_PICKLES = (
+    b"\x80\x02",
+    b"\x80\x03",
+    b"\x80\x04",
+    b"\x80\x05",
+    b"x^",
+    b"x\x9c",
+    b"\x1f\x8b",
+)
+
 _MAX_MESSAGE = 400  # characters
 
 
@@ -129,6 +140,11 @@ def read_container(path: str | os.PathLike[str], *, kind: str) -> Container:
         length = int.from_bytes(content[:8], "little")
         header = msgspec.json.decode(content[8 : 8 + length], type=_Layout).metadata
     except msgspec.DecodeError:
+        if content.startswith(_PICKLES):
+            raise ValueError(
+                f"{path} is a pickle, which can run any code: open it with joblib.load "
+                "if you trust its source, and save the network with save_model."
+            ) from None
         raise ValueError(
             f"{path} is not a file written by fmnist_sklearn, or is truncated or "
             "damaged in its header."

@@ -106,6 +106,9 @@ def folder(tmp_path, monkeypatch, X, y):
             for number, image in enumerate(X[y == label][:10]):
                 draw(image).save(Path(folder, f"{name}{number}.png"))
     np.save("rows.npy", X[:3])
+    np.savez("own.npz", X=X[:100], y=y[:100])
+    np.save("X.npy", X[:100])
+    np.save("y.npy", y[:100])
     np.savetxt("test.csv", X[:3], fmt="%d", delimiter=",")
     net = LeNet5Classifier(max_epochs=1, patience=None, random_state=0).fit(X, y)
     for name in ("lenet5.safetensors", "shapes.safetensors"):

@@ -275,6 +275,30 @@ def test_benchmark_and_search_of_a_folder(quick, photos, tmp_path, capsys):
     assert shown["preparation"] == "resize"
 
 
+def test_commands_take_arrays(quick, X, y, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", images=X, labels=np.array(CLASS_NAMES)[y])
+    np.save("X.npy", X)
+    np.save("y.npy", y)
+    own = ["--data", "own.npz", "--recipe", "fast"]
+    found = parsed(capsys, "fit", "lenet5", *own, "--out", "net")
+    assert (found["n_train"], found["n_test"]) == (len(y) * 4 // 5, len(y) // 5)
+    shown = parsed(capsys, "show", "net")
+    assert (shown["classes"], shown["preparation"]) == (sorted(CLASS_NAMES), None)
+    argv = ["benchmark", *own, "--models", "lenet5", "--batch-size", "64"]
+    assert parsed(capsys, *argv)["data"]["name"] == "own.npz"
+    argv = ["search", "lenet5", "--data", "X.npy", "--labels", "y.npy", "--cv", "2"]
+    found = parsed(capsys, *argv, "--lr", "0.01", "--max-epochs", "1")
+    assert found["data"]["source"] == "X.npy"
+    for argv, message in (
+        (["--data", "none.npz"], "none.npz: No such file or directory"),
+        (["--data", "own.npz", "--prepare", "resize"], "--prepare: not available"),
+        (["--data", ".", "--labels", "y.npy"], "--labels: not available with --data ."),
+    ):
+        assert main(["fit", "lenet5", *argv, "--out", "net"]) == 1
+        assert message in errors(capsys)
+
+
 # Stored networks and data -------------------------------------------------------------
 
 
@@ -291,7 +315,7 @@ def test_export_calls_export_onnx_or_names_its_extra(model_file, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnx", None)
         assert main(argv) == 1
-    assert "pip install fmnist-sklearn[onnx]" in errors(capsys)
+    assert 'pip install "fmnist-sklearn[onnx]"' in errors(capsys)
     called = []
     monkeypatch.setattr(
         "fmnist_sklearn.export.export_onnx",
@@ -380,14 +404,14 @@ def test_main_reports_errors_in_one_line(model_file, tmp_path, capsys):
     missing, text = str(tmp_path / "missing"), tmp_path / "text.png"
     text.write_text("no picture")
     fit = ["fit", "lenet5", "--data", "sample", "--out", str(tmp_path / "net")]
-    folder_only = "--test, --image-shape: only with a folder of pictures"
+    own_only = "--test, --image-shape: not available with --data sample"
     for argv, name in (
         (["predict", missing, "x.png"], missing),
         (["predict", model_file, missing], missing),
         (["predict", model_file, str(text)], "text.png"),
         (["predict", str(text), "x.png"], "text.png"),
         (["benchmark", "--data", "sample", "--out", str(text)], "png: File exists"),
-        ([*fit, "--test", ".", "--image-shape", "1x28x28"], folder_only),
+        ([*fit, "--test", ".", "--image-shape", "1x28x28"], own_only),
         (["show", missing], "No such file"),
     ):
         assert main(argv) == 1

@@ -314,7 +314,7 @@ def test_export_warns_of_pixels_of_a_small_range(net, path):
 @pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
 def test_export_names_the_extra_that_is_missing(name, lenet5, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    command = re.escape("pip install fmnist-sklearn[onnx]")
+    command = re.escape('pip install "fmnist-sklearn[onnx]"')
     with pytest.raises(ImportError, match=rf"import of {name} halted.*{command}"):
         export_onnx(lenet5, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

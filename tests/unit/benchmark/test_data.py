@@ -1,3 +1,4 @@
+import pickle
 import warnings
 
 import numpy as np
@@ -6,7 +7,7 @@ from PIL import Image
 
 from fmnist_sklearn import load_fashion_mnist_sample
 from fmnist_sklearn.benchmark import data as benchmark_data
-from fmnist_sklearn.benchmark import load_data, load_pictures
+from fmnist_sklearn.benchmark import load_arrays, load_data, load_pictures
 
 
 def test_load_data_without_the_full_data(monkeypatch):
@@ -81,3 +82,82 @@ def test_load_pictures_with_a_folder_to_test_on(folder):
 def test_load_pictures_of_too_small_a_class(folder, counts):
     with pytest.raises(ValueError, match=r"too few to keep a fifth .* test on"):
         load_pictures(folder("photos", **counts), image_shape=(1, 4, 4))
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Ten images of each of three classes, and a function that saves arrays."""
+    X = np.random.default_rng(0).integers(0, 255, (30, 48), dtype=np.uint8)
+    y = np.repeat(["a", "b", "c"], 10)
+    return X, y, lambda **named: np.savez(tmp_path / "own.npz", **named)
+
+
+@pytest.mark.parametrize(
+    ("names", "test_names"),
+    [
+        (("X", "y"), ("X_test", "y_test")),
+        (("images", "labels"), None),
+        (("x_train", "y_train"), ("x_test", "y_test")),  # Keras
+        (("train_images", "train_labels"), ("test_images", "test_labels")),  # MedMNIST
+        (("arr_0", "arr_1"), None),
+    ],
+)
+def test_load_arrays_of_an_npz_file(arrays, tmp_path, names, test_names):
+    X, y, save = arrays
+    named = {names[0]: X, names[1]: y[:, None] if names[0] == "train_images" else y}
+    if test_names:
+        named |= {test_names[0]: X[:5], test_names[1]: y[:5]}
+    save(**named)
+    images = load_arrays(tmp_path / "own.npz", image_shape=(3, 4, 4))
+    assert (images.name, images.preparation) == ("own.npz", None)
+    assert images.source == str(tmp_path / "own.npz")
+    assert images.X_train.shape[1:] == images.X_test.shape[1:] == (3, 4, 4)
+    assert images.y_train.ndim == images.y_test.ndim == 1
+    if test_names:
+        np.testing.assert_array_equal(images.X_test, X[:5].reshape(5, 3, 4, 4))
+        np.testing.assert_array_equal(images.y_train, y)
+    else:
+        assert np.unique(images.y_test, return_counts=True)[1].tolist() == [2, 2, 2]
+
+
+def test_load_arrays_of_npy_files(arrays, tmp_path):
+    X, y, _ = arrays
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    with pytest.raises(ValueError, match=r"X\.npy holds X; expected .* --labels"):
+        load_arrays(tmp_path / "X.npy")
+    images = load_arrays(tmp_path / "X.npy", labels=tmp_path / "y.npy", seed=1)
+    of_images = {image.tobytes(): label for image, label in zip(X, y, strict=True)}
+    for image, label in zip(images.X_train, images.y_train, strict=True):
+        assert of_images[image.tobytes()] == label
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": None}, "holds X; expected images X and labels y"),
+        ({"y": np.array(["a", 1, None] * 10, dtype=object)}, r"y\.astype\(str\)"),
+        ({"y": np.arange(4)}, "inconsistent numbers of samples"),
+        ({"y": np.eye(30)}, "should be a 1d array"),
+        ({"X_test": np.ones((3, 48))}, "X, y, X_test only"),
+        ({"X": np.ones((30, 47))}, r"into shape \(3,4,4\)"),
+        ({"y": np.arange(30)}, "too few to keep a fifth"),
+    ],
+)
+def test_load_arrays_of_bad_content(arrays, tmp_path, change, message):
+    X, y, save = arrays
+    named = {"X": X, "y": y} | change
+    save(**{name: value for name, value in named.items() if value is not None})
+    with pytest.raises(ValueError, match=message):
+        load_arrays(tmp_path / "own.npz", image_shape=(3, 4, 4))
+
+
+def test_load_arrays_of_damaged_and_other_files(arrays, tmp_path):
+    X, y, save = arrays
+    path = tmp_path / "own.npz"
+    save(X=X, y=y)
+    content = path.read_bytes()
+    for other in (b"", content[:2000], content[:-50], b"text", pickle.dumps([X, y])):
+        path.write_bytes(other)
+        with pytest.raises(ValueError, match=r"own\.npz cannot be read as arrays"):
+            load_arrays(path)
