@@ -36,6 +36,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "matplotlib.sphinxext.plot_directive",
+    "myst_parser",  # CHANGELOG.md
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_design",
@@ -80,13 +81,16 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,
+    # The examples that use a class or function, which its page shows.
+    "backreferences_dir": "api/generated/examples",
+    "doc_module": ("fmnist_sklearn",),
 }
 # Small batches gain little from more threads, and lose much on a busy machine.
 torch.set_num_threads(1)
 
 toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
-html_title = "fmnist_sklearn"
+html_title = f"fmnist_sklearn {release}"
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
@@ -101,7 +105,7 @@ html_theme_options = {
     "pygments_dark_style": "github-dark",
 }
 # Pages that have no neighbours to show at their side.
-html_sidebars = {"index": [], "search": [], "genindex": []}
+html_sidebars = {"index": [], "search": [], "genindex": [], "changelog": []}
 
 
 def code(value):
@@ -242,7 +246,10 @@ def fit_tables(app, doctree):
 
     A column is one of numbers if most of its cells are: some say "not reached".
     """
-    for table in doctree.findall(nodes.tgroup):
+    for table in list(doctree.findall(nodes.tgroup)):
+        head = next(iter(table.findall(nodes.thead)), None)
+        if head is not None and head[0][-1].astext() == "shown by":
+            move_tests_below(table)
         if table["cols"] > 6:
             table.parent["classes"].append("wide" if table["cols"] < 12 else "widest")
         rows = [row for part in table.findall(_is_part) for row in part]
@@ -259,6 +266,29 @@ def fit_tables(app, doctree):
             literal.clear()
             for part in parts:
                 literal += [nodes.Text(part), nodes.raw("", "<wbr>", format="html")]
+
+
+def move_tests_below(table):
+    """Move a last column of tests, which would make every row tall, below its table."""
+    tests = nodes.bullet_list()
+    rows = [row for part in table.findall(_is_part) for row in part]
+    for row in rows:
+        names = [literal.astext() for literal in row.pop().findall(_is_code)]
+        item = nodes.paragraph("", f"{row[0].astext()}: ")
+        for name in names:
+            item += [nodes.literal("", name), nodes.Text(" ")]
+        if names:
+            tests += nodes.list_item("", item)
+    table["cols"] -= 1
+    table.remove(list(table.findall(nodes.colspec))[-1])
+    page, place = table.parent.parent, table.parent.parent.index(table.parent) + 1
+    summary = "<summary>Tests of these rows</summary>"
+    begin = nodes.raw("", f'<details class="tests">{summary}', format="html")
+    page[place:place] = [begin, tests, nodes.raw("", "</details>", format="html")]
+
+
+def _is_code(node):
+    return isinstance(node, nodes.literal)
 
 
 def _is_part(node):

@@ -194,6 +194,27 @@ def recipes_table(records: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _candidates(recipe: str, network: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Split candidates for a recipe into what varies, and what is equal in all."""
+    rows = pd.read_csv(RECIPE_CHOICE, dtype=str, keep_default_na=False)
+    of_both = (rows["recipe"] == recipe) & (rows["network"] == network)
+    rows = rows[of_both].drop(columns=["recipe", "network"])
+    equal = [name for name in rows if rows[name].nunique() == 1]
+    return rows.drop(columns=equal), rows[equal].iloc[0].to_dict()
+
+
+def choice_table(recipe: str, network: str) -> pd.DataFrame:
+    """Tabulate the candidates for a recipe: what varies, and their validation."""
+    return _candidates(recipe, network)[0]
+
+
+def describe_choice(recipe: str, network: str) -> str:
+    """Describe what is equal in all candidates, except for what is 0 or none."""
+    _, equal = _candidates(recipe, network)
+    parts = [f"{name.replace('_', ' ')} {value}" for name, value in equal.items()]
+    return ", ".join(part for part in parts if part.rpartition(" ")[2] not in "0.0")
+
+
 def flip_table(records: pd.DataFrame) -> pd.DataFrame:
     """Compare predictions with and without the mirror image (``predict_flip``)."""
     flipped = records[records["test_accuracy_flip"].notna()]
@@ -281,7 +302,7 @@ def draw_progress(records: pd.DataFrame) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    colours = dict(zip(RECIPE_ORDER, ("C7", "C0", "C1", "C3"), strict=True))
+    colours = dict(zip(RECIPE_ORDER, ("C3", "C0", "C1", "C2"), strict=True))
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for ax, (model, name) in zip(axes, MODEL_NAMES.items(), strict=True):
         target = _PUBLISHED[model, 64][1]
