@@ -33,6 +33,7 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "CLASS_NAMES",
     "RECIPES",
+    "ComparisonDisplay",
     "FiltersDisplay",
     "FitCache",
     "ImageClassifier",

@@ -12,6 +12,7 @@ from .progress import RunProgress as RunProgress
 from .progress import Work as Work
 from .results import BenchmarkResult as BenchmarkResult
 from .results import SearchResult as SearchResult
+from .results import SetsResult as SetsResult
 from .results import describe_hardware as describe_hardware
 from .results import describe_versions as describe_versions
 from .run import run_benchmark as run_benchmark

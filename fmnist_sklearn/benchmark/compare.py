@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-_LEVEL = 0.05  # p values below it are called a difference
+LEVEL = 0.05  # p values below it are called a difference
 _N_NAMED = 4  # rows that a sentence names; of more it gives the number
 
 
@@ -231,7 +231,6 @@ def compare_rows(
     reference: str | int | None,
     *,
     best: int,
-    is_independent: bool = False,
 ) -> pd.DataFrame:
     """Compare rows with one of them.
 
@@ -242,12 +241,10 @@ def compare_rows(
     reference : str, int or None
         Name or position of the row to compare with. None: the best.
     best : int
-        Position of the best row.
-    is_independent : bool, default=False
-        Whether the best row was chosen by other values than those compared.
-        Otherwise, any pair of rows could have been compared with the best as
-        reference, and Holm's correction counts all pairs: of eight equal rows, the
-        best differs from the worst.
+        Position of the best row. Where folds are compared, it is assumed to be the
+        best of their scores: any pair of rows could have been compared, and Holm's
+        correction counts all pairs. (Of eight equal rows, the best differs from the
+        worst.) The best by validation was chosen without the test set.
 
     Returns
     -------
@@ -259,7 +256,7 @@ def compare_rows(
     found = [_compare(row, rows[index]) for row in rows]
     table = pd.DataFrame([difference for difference, _ in found])
     n_pairs = n_tested = int(table["p_value"].notna().sum())
-    if reference is None and not is_independent:
+    if reference is None and rows[best].sizes is not None:
         n_pairs = n_tested * (n_tested + 1) // 2
     return pd.DataFrame(
         {
@@ -327,7 +324,7 @@ def describe_comparison(table: pd.DataFrame) -> str:
     """
     others = table[table["comparison"] != "reference"]
     tested = others[others["p_holm"].notna()]
-    is_clear = tested["p_holm"] < _LEVEL
+    is_clear = tested["p_holm"] < LEVEL
     groups = {
         "not distinguishable from it": tested[~is_clear],
         "worse": tested[is_clear & (tested["difference"] < 0)],
@@ -338,7 +335,8 @@ def describe_comparison(table: pd.DataFrame) -> str:
         f"{label}: {_list_rows(rows)}" for label, rows in groups.items() if len(rows)
     ]
     tests = tested["comparison"].unique().tolist()
-    correction = ", p corrected by Holm" if len(tested) > 1 else ""
+    is_corrected = (tested["p_holm"] != tested["p_value"]).any()
+    correction = ", p corrected by Holm" if is_corrected else ""
     by = f" ({' and '.join(tests)}{correction})" if tests else ""
     return ("; ".join(clauses) or "no other row to compare with") + by
 
@@ -429,6 +427,48 @@ def rank_models(scores: Any) -> Ranks:
         if np.ptp(scores, axis=1).max() == 0
         else (stats.friedmanchisquare(*scores.T).pvalue)
     )
-    q = stats.studentized_range.ppf(1 - _LEVEL, n_models, np.inf) / math.sqrt(2)
+    q = stats.studentized_range.ppf(1 - LEVEL, n_models, np.inf) / math.sqrt(2)
     difference = q * math.sqrt(n_models * (n_models + 1) / (6 * n_sets))
     return Ranks(ranks, float(p_value), float(difference))
+
+
+def compare_ranks(
+    names: Sequence[str], ranks: Ranks, n_sets: int, reference: str | int | None
+) -> pd.DataFrame:
+    """Compare mean ranks, in the columns of :func:`compare_rows`.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The models.
+    ranks : Ranks
+        Of these models.
+    n_sets : int
+        Number of data sets.
+    reference : str, int or None
+        Name or position of the model to compare with. None: the best.
+    """
+    k, means = len(names), ranks.mean_ranks
+    index = means.argmin() if reference is None else _find_row(list(names), reference)
+    difference = means[index] - means
+    text = f"Nemenyi's test, {n_sets} data sets; Friedman's {format_p(ranks.p_value)}"
+    if math.isnan(ranks.p_value):
+        text = "not tested: Friedman's test needs three rows and two data sets"
+    # Nemenyi's test presupposes that Friedman's test found a difference.
+    q = np.abs(difference) / math.sqrt(k * (k + 1) / (12 * n_sets))
+    p_values = np.maximum(stats.studentized_range.sf(q, k, np.inf), ranks.p_value)
+    table = pd.DataFrame(
+        {
+            "model": names,
+            "score": means,
+            "difference": difference,
+            "difference_low": difference - ranks.critical_difference,
+            "difference_high": difference + ranks.critical_difference,
+            "p_value": p_values,
+            "p_holm": p_values,
+            "comparison": text,
+        }
+    )
+    table.loc[index, "difference_low":"p_holm"] = math.nan
+    table.loc[index, "comparison"] = "reference"
+    return table

@@ -6,6 +6,7 @@ import os
 import warnings
 import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
 
@@ -256,6 +257,41 @@ def take_arrays(
         check_consistent_length(X_test, y_test)
         arrays = X, y, np.asarray(X_test), column_or_1d(y_test)
     return Images("your own images", "X and y", *arrays)
+
+
+def take_set(
+    name: str, data: Any, seed: int, data_home: str | os.PathLike[str] | None
+) -> Images:
+    """Return the images of one of several data sets, with its name.
+
+    Parameters
+    ----------
+    name : str
+        Its key in `data` of :func:`run_benchmark`; also the name of a folder.
+    data, seed, data_home
+        As for :func:`run_benchmark`; `data` may also be (X, y) or
+        (X, y, X_test, y_test).
+
+    Raises
+    ------
+    ValueError
+        If `data` is nothing of these, or the name cannot be that of a folder.
+    """
+    if name in ("", "..") or Path(str(name)).name != name:
+        raise ValueError(
+            f"data must have names that can be names of folders; got {name!r}."
+        )
+    if isinstance(data, Images) or data in ("auto", "full", "sample"):
+        return load_data(data, data_home)
+    if not isinstance(data, tuple) or len(data) not in (2, 4):
+        raise ValueError(
+            f"data[{name!r}] must be (X, y), (X, y, X_test, y_test), Images, 'auto', "
+            f"'full' or 'sample'; got {data!r}."
+        )
+    X, y, X_test, y_test = (*data, None, None)[:4]
+    images = take_arrays(X, y, X_test, y_test, "auto", seed)
+    assert images is not None  # X and y are
+    return images
 
 
 def _keep_for_test(X: np.ndarray, y: np.ndarray, seed: int, name: str) -> Arrays:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets import CLASS_NAMES
+from ..displays.comparison import difference_intervals
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
 from ..displays.style import ROW_COLORS, add_legend, without_latex
+from .tables import format_table
 
 if TYPE_CHECKING:
     import jinja2
@@ -72,6 +74,7 @@ def render(
     best: str,
     curves: Mapping[str, EpochRows],
     heat_map: SearchHeatmapDisplay | None,
+    comparison: pd.DataFrame | None = None,
     **page: Any,
 ) -> str:
     """Write ``report.html``.
@@ -89,6 +92,8 @@ def render(
         Name of a row -> its epochs.
     heat_map : SearchHeatmapDisplay or None
         Of a search; it is not drawn, but written as a table.
+    comparison : pandas.DataFrame or None
+        The rows compared with the best.
     **page : dict
         Other values of the template: "title", "notes" (what readers of the table must
         know), "facts" and "commands" (how the run was made), and "judged" (a
@@ -118,6 +123,7 @@ def render(
         best=best,
         rows=rows,
         charts=make_charts(curves),
+        intervals=None if comparison is None else make_intervals(comparison),
         size=SIZE,
         heat_map=heat_map,
         style=style,
@@ -225,6 +231,45 @@ def _make_chart(
         ],
         "x_ticks": [(x(tick), f"{tick:.0f}") for tick in x_ticks],
         "y_ticks": [(y(tick), f"{tick:.{n_digits}f}") for tick in y_ticks],
+    }
+
+
+def make_intervals(comparison: pd.DataFrame) -> dict[str, Any]:
+    """Place the dots and intervals of a comparison, the first 30 of them.
+
+    Parameters
+    ----------
+    comparison : pandas.DataFrame
+        What ``compare`` of a result returns.
+
+    Returns
+    -------
+    intervals : dict
+        Values of the template, with coordinates in the units of ``SIZE``. A row is its
+        name, y, and the x of its value and of the ends of its interval or None.
+        "table" is all of it as texts.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = difference_intervals(comparison)
+    rows = np.transpose([drawn["values"], drawn["lows"], drawn["highs"]])[:30]
+    known = rows[np.isfinite(rows)]
+    ticks = list(MaxNLocator(nbins=6).tick_values(known.min(), known.max()))
+
+    def x(value: float) -> float | None:
+        place = np.interp(value, [ticks[0], ticks[-1]], [20, SIZE["WIDTH"] - 20])
+        return None if math.isnan(place) else round(float(place), 1)
+
+    return {
+        "table": format_table(comparison),
+        "label": drawn["label"],
+        "height": 36 * len(rows) + 40,
+        "ticks": [(x(tick), f"{tick:g}") for tick in ticks],
+        "origin": x(0),
+        "rows": [
+            (name, 36 * i + 30, *map(x, row))
+            for i, (name, row) in enumerate(zip(drawn["names"], rows, strict=False))
+        ],
     }
 
 
@@ -355,7 +400,9 @@ def data_uri(image: Any, shape: tuple[int, int, int]) -> str:
     """
     from PIL import Image
 
-    pixels = np.asarray(image).reshape(shape)
+    # The network lays rows out in a square that holds them, and pads with zeros.
+    row = np.ravel(image)
+    pixels = np.pad(row, (0, math.prod(shape) - len(row))).reshape(shape)
     low, high = pixel_range(pixels)
     pixels = ((pixels - low) / (high - low or 1) * 255).round().astype(np.uint8)
     # Of other numbers of channels than 3, the first is shown.

@@ -24,10 +24,18 @@ import pandas as pd
 import torch
 
 from .._version import __version__
+from ..displays import ComparisonDisplay
 from ..storage import atomic_write, check_writable
+from .compare import (
+    Ranks,
+    Scored,
+    compare_ranks,
+    compare_rows,
+    describe_comparison,
+)
 from .data import Images
 from .report import Judged, benchmark_figures, render
-from .tables import describe_params, table_to_markdown, with_spread
+from .tables import describe_params, format_table, table_to_markdown, with_spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,6 +97,7 @@ class RunResult(ABC):
     judged: list[Judged] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     heat_map: SearchHeatmapDisplay | None = None
+    scored: list[Scored] = field(default_factory=list)
 
     @abstractmethod
     def format_table(self) -> pd.DataFrame:
@@ -100,6 +109,34 @@ class RunResult(ABC):
 
     @abstractmethod
     def _title(self) -> str: ...
+
+    def compare(self, reference: str | int | None = None) -> pd.DataFrame:
+        """Compare the rows with one of them.
+
+        Parameters
+        ----------
+        reference : str or int, default=None
+            Name or position of the row that the others are compared with. None: the
+            best.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            As :func:`~fmnist_sklearn.compare_models` describes it.
+        """
+        best = [row.name for row in self.scored].index(self.best)
+        return compare_rows(self.scored, reference, best=best)
+
+    @property
+    def verdict(self) -> str:
+        """The best row, and which others are not distinguishable from it."""
+        compared = len(self.table) > 1
+        others = f"; {describe_comparison(self.compare())}" if compared else ""
+        return f"{self._lead()}{others}."
+
+    @abstractmethod
+    def _lead(self) -> str:
+        """Name the best row, as the verdict begins."""
 
     def _repr_html_(self) -> str:
         """Return the table and its notes, for notebooks."""
@@ -120,8 +157,11 @@ class RunResult(ABC):
             A complete page.
         """
         notes = (f"{note}\n" for note in self.format_notes())
-        table = table_to_markdown(self.format_table())
-        return "\n".join([f"# {self._title()}\n", table, *notes])
+        page = [f"# {self._title()}\n", table_to_markdown(self.format_table()), *notes]
+        if len(self.table) > 1:
+            differences = table_to_markdown(self.compare())
+            page += ["## Is it better?\n", differences]
+        return "\n".join(page)
 
     def to_html(self) -> str:
         """Return ``report.html``: table, curves, confusions and worst mistakes.
@@ -142,6 +182,7 @@ class RunResult(ABC):
             commands=self.record.get("commands", ()),
             judged=self.judged,
             heat_map=self.heat_map,
+            comparison=self.compare() if len(self.table) > 1 else None,
         )
 
     def _write(
@@ -149,7 +190,13 @@ class RunResult(ABC):
     ) -> list[Path]:
         """Write all files, each whole or not at all: ``<name>.csv`` and others."""
         import matplotlib
+        from matplotlib.figure import Figure
 
+        if len(self.table) > 1:
+            size = (7, 1.2 + 0.3 * len(self.table))
+            figure = Figure(figsize=size, layout="constrained")
+            ComparisonDisplay.from_comparison(self.compare(), ax=figure.subplots())
+            figures = {**figures, "comparison": figure}
         texts = {
             "report.html": self.to_html(),
             f"{name}.csv": self.table.to_csv(index=False, lineterminator="\n"),
@@ -193,7 +240,13 @@ class BenchmarkResult(RunResult):
           ``..._std``, the standard deviation over them;
         - ``training_time_s``: seconds of a fit (``training_time_std``: over folds);
         - ``epochs``, ``best_epoch``: run, and kept; means over folds;
-        - ``n_parameters``, ``lr``, ``batch_size``.
+        - ``n_parameters``, ``lr``, ``batch_size``;
+        - ``difference`` to ``dominated_by``: the comparison with the best row, as
+          :func:`~fmnist_sklearn.compare_models` describes it: of test accuracies, by
+          McNemar's test on the test images (cv="holdout"), or of validation
+          accuracies, over folds.
+
+        What is not known of a model, such as the epochs of an SVC, is nan.
     best : str
         Name of the row with the highest validation accuracy. Test accuracy is not
         used to choose it.
@@ -207,6 +260,10 @@ class BenchmarkResult(RunResult):
     judged : list of Judged
         For each row, confusions and worst mistakes on the test images, as the report
         shows them.
+    scored : list of Scored
+        For each row, the values that are compared.
+    verdict : str
+        A sentence that names the best row, and those not distinguishable from it.
 
     Examples
     --------
@@ -248,8 +305,13 @@ class BenchmarkResult(RunResult):
                 p, error = (row[f"{part}_accuracy{end}"] for end in ("", f"_{spread}"))
                 cells[f"{part} accuracy"] = f"{p:.4f} ± {error:.4f}"
             cells["training time (s)"] = time
-            cells["epochs (kept)"] = f"{row['epochs']:.3g} ({row['best_epoch']:.3g})"
-            cells["parameters"] = f"{row['n_parameters']:,}"
+            epochs, kept = (
+                "" if math.isnan(row[name]) else f"{row[name]:.3g}"
+                for name in ("epochs", "best_epoch")
+            )
+            size = row["n_parameters"]
+            cells["epochs (kept)"] = f"{epochs} ({kept})" if kept else epochs
+            cells["parameters"] = "" if math.isnan(size) else f"{size:,.0f}"
             rows.append(cells)
         return pd.DataFrame(rows)
 
@@ -263,7 +325,7 @@ class BenchmarkResult(RunResult):
         """
         data, cv = self.record["data"], self.record["cv"]
         notes = [
-            f"Best row, by validation accuracy: {self.best}.",
+            self.verdict,
             f"Test accuracy is that on {data['n_test']:,} images kept out of training.",
             "± is the standard error that the number of images gives an accuracy."
             if cv == "holdout"
@@ -313,12 +375,21 @@ class BenchmarkResult(RunResult):
         -------
         paths : list of Path
             ``report.html``, ``results.csv``, ``results.md``, ``results.json``, and
-            ``train_loss``, ``valid_loss`` and ``accuracy`` as SVG and PNG.
+            ``train_loss``, ``valid_loss``, ``accuracy`` and, of several rows,
+            ``comparison`` as SVG and PNG.
         """
-        return self._write(folder, "results", benchmark_figures(self.curves))
+        curves = {name: rows for name, rows in self.curves.items() if rows}
+        figures = benchmark_figures(curves) if curves else {}
+        return self._write(folder, "results", figures)
 
     def _title(self) -> str:
         return f"Benchmark on {_data_title(self.record)}"
+
+    def _lead(self) -> str:
+        part = "test" if self.record["cv"] == "holdout" else "validation"
+        best = self.table.set_index("model")[f"{part}_accuracy"][self.best]
+        lead = f"Best row, by validation accuracy: {self.best}"
+        return f"{lead}, {part} accuracy {best:.4f}"
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -330,7 +401,8 @@ class SearchResult(RunResult):
     search : GridSearchCV, RandomizedSearchCV or HalvingGridSearchCV
         Fitted; its ``best_estimator_`` was trained again on all training images.
     table : pandas.DataFrame
-        Its :func:`~fmnist_sklearn.benchmark_table`.
+        Its :func:`~fmnist_sklearn.benchmark_table`, with the best candidate as
+        reference.
     best : str
         Name of the best candidate.
     record : dict
@@ -345,6 +417,11 @@ class SearchResult(RunResult):
     heat_map : SearchHeatmapDisplay or None
         Accuracy over the first two parameters that vary, mean over the others, not
         yet drawn; None where fewer than two vary.
+    scored : list of Scored
+        For each candidate, the scores that are compared.
+    verdict : str
+        A sentence that names the best candidate, and those not distinguishable from
+        it.
 
     Examples
     --------
@@ -367,9 +444,8 @@ class SearchResult(RunResult):
     def __repr__(self) -> str:
         """Return the number of candidates, and the best of them."""
         record = self.record
-        candidates = len({*row_names(self.table, record["varied"])})
         return (
-            f"<{type(self).__name__} of {candidates} candidates; best: "
+            f"<{type(self).__name__} of {len(self.table)} candidates; best: "
             f"{describe_params(record['best_params'])}, accuracy "
             f"{record['best_accuracy']:.4f}>"
         )
@@ -382,7 +458,7 @@ class SearchResult(RunResult):
         table : pandas.DataFrame
             Of a halving search, the later iterations before the earlier.
         """
-        table = self.table.assign(name=row_names(self.table, self.record["varied"]))
+        table = self.table.assign(name=[row.name for row in self.scored])
         by = [name for name in ("iter", "accuracy") if name in table]
         table = table.sort_values(by, ascending=False, kind="stable")
         seconds = ("training_time_s", "training_time_std")
@@ -406,7 +482,8 @@ class SearchResult(RunResult):
         """
         record = self.record
         return [
-            f"Best: {describe_params(record['best_params'])}. Trained on all "
+            self.verdict,
+            "Trained on all "
             f"{record['data']['n_train']:,} training images, its accuracy on "
             f"{record['data']['n_test']:,} test images is "
             f"{record['test_accuracy']:.4f}.",
@@ -441,17 +518,88 @@ class SearchResult(RunResult):
     def _title(self) -> str:
         return f"Search on {_data_title(self.record)}: {self.record['model']}"
 
+    def _lead(self) -> str:
+        best = describe_params(self.record["best_params"])
+        return f"Best: {best}, accuracy {self.record['best_accuracy']:.4f}"
 
-def row_names(table: pd.DataFrame, varied: Sequence[str]) -> list[str]:
-    """Name a search's rows by model and what varies; of halving, by epochs too."""
-    names = []
-    for row in table.to_dict("records"):
-        params = {name: row[name] for name in varied}
-        if "n_resources" in row:
-            params["max_epochs"] = row["n_resources"]
-        model = str(row["model"])
-        names.append(f"{model} ({describe_params(params)})" if params else model)
-    return names
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SetsResult(RunResult):
+    """What :func:`run_benchmark` returns for several data sets.
+
+    Attributes
+    ----------
+    results : dict of str to BenchmarkResult
+        Name of a data set -> its result.
+    table : pandas.DataFrame
+        A row for each model, with its test accuracy on each data set and its
+        ``mean_rank``, of which 1 is the best.
+    best : str
+        Name of the row with the best mean rank.
+    ranks : Ranks
+        Mean ranks, the p value of Friedman's test, and Nemenyi's critical difference.
+    record : dict
+        The content of ``sets.json``.
+    paths : list of Path
+        The files written.
+    verdict : str
+        A sentence that names the best row, and those not distinguishable from it.
+    """
+
+    results: dict[str, BenchmarkResult]
+    ranks: Ranks
+
+    def __repr__(self) -> str:
+        """Return the number of data sets, and the best row."""
+        return f"<SetsResult of {len(self.results)} data sets; best: {self.best}>"
+
+    def compare(self, reference: str | int | None = None) -> pd.DataFrame:
+        """Compare the mean ranks of the rows with one of them.
+
+        Parameters
+        ----------
+        reference : str or int, default=None
+            As for :meth:`BenchmarkResult.compare`.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            The differences of mean ranks, positive where a row is better; the
+            intervals are those of Nemenyi's critical difference.
+        """
+        n_sets = len(self.results)
+        return compare_ranks(list(self.table["model"]), self.ranks, n_sets, reference)
+
+    def format_table(self) -> pd.DataFrame:
+        """Return the table for readers: one short text a cell."""
+        return format_table(self.table.rename(columns={"mean_rank": "mean rank"}))
+
+    def format_notes(self) -> list[str]:
+        """Return what a reader of the table must know, a sentence or two a line."""
+        return [self.verdict, "Accuracies are those on the test images of each set."]
+
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write all files, each whole or not at all, over those of an earlier run.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where to; created where missing.
+
+        Returns
+        -------
+        paths : list of Path
+            ``report.html``, ``sets.csv``, ``sets.md``, ``sets.json``, and
+            ``comparison``, of the mean ranks, as SVG and PNG.
+        """
+        return self._write(folder, "sets", {})
+
+    def _title(self) -> str:
+        return f"Benchmark on {_data_title(self.record)}"
+
+    def _lead(self) -> str:
+        lead = f"Best row, by mean rank over {len(self.results)} data sets: {self.best}"
+        return f"{lead}, {self.ranks.mean_ranks.min():.2f}"
 
 
 def _data_title(record: Mapping[str, Any]) -> str:

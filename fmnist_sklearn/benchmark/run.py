@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from numbers import Integral, Real
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold
 
@@ -24,17 +27,28 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
+from .._unwrap import last_step
 from ..displays.images import rank_predictions
-from ..estimators.validation import check_values
-from ..models import MODELS, Model, find_model
+from ..estimators import ImageClassifier
+from ..estimators.validation import check_values, flatten_images
+from ..models import MODELS, find_model
 from ..recipes import RECIPES
 from ..storage import FitCache
 from ..training.batches import split_rows
-from .data import Images, load_data, take_arrays
+from .compare import Scored, compare_rows, rank_models
+from .data import Images, load_data, take_arrays, take_set
 from .progress import RunProgress, Work
 from .report import judge_row
-from .results import BenchmarkResult, describe_command, make_record, prepare_folder
+from .results import (
+    BenchmarkResult,
+    SetsResult,
+    describe_command,
+    make_record,
+    prepare_folder,
+)
+from .tables import benchmark_scoring
 
+_VALIDATION_FRACTION = 0.1  # set aside for classifiers that do not do so themselves
 _N_MISTAKES = 12  # kept of each fit
 
 # The results of one fit, or of a test, as results.json holds them: plain values.
@@ -59,14 +73,20 @@ class Trial:
     """A model with its parameters, planned: it becomes a row of the table."""
 
     name: str
-    model: Model
     estimator: Any  # not fitted; its parameters are those of the record
+    cost: float = 1.0  # of an epoch, see Model
+
+    @property
+    def model(self) -> Any:
+        """The last step of a Pipeline; other estimators are their own."""
+        return last_step(self.estimator)
 
 
 @validate_params(
     {
         **COMMON_PARAMETERS,
-        "models": [str, list, tuple, None],
+        "data": [*COMMON_PARAMETERS["data"], Mapping],
+        "models": [str, list, tuple, Mapping, None],
         "lr": [Real, "array-like", None],
         "batch_size": [Integral, "array-like"],
         "cv": [StrOptions({"holdout"}), Interval(Integral, 2, None, closed="left")],
@@ -79,9 +99,9 @@ def run_benchmark(
     *,
     X_test: Any = None,
     y_test: Any = None,
-    data: str | Images = "auto",
+    data: str | Images | Mapping[str, Any] = "auto",
     recipe: str = "fast",
-    models: str | Sequence[str] | None = None,
+    models: str | Sequence[str] | Mapping[str, Any] | None = None,
     lr: float | Sequence[float] | None = None,
     batch_size: int | Sequence[int] = (64, 128),
     cv: int | str = "holdout",
@@ -91,11 +111,12 @@ def run_benchmark(
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
     data_home: str | os.PathLike[str] | None = None,
-) -> BenchmarkResult:
+) -> BenchmarkResult | SetsResult:
     """Train models and compare accuracy and training time.
 
     There is a row, with a curve of its own, for each model, learning rate and batch
-    size. The images are yours, or those of Fashion-MNIST.
+    size, and one for each classifier of yours. The images are yours, or those of
+    Fashion-MNIST.
 
     Parameters
     ----------
@@ -105,16 +126,23 @@ def run_benchmark(
         Their labels, of any kind.
     X_test, y_test : array-like, default=None
         Images to test on, and their labels. None keeps a fifth of each class of `X`.
-    data : {"auto", "full", "sample"} or Images, default="auto"
+    data : {"auto", "full", "sample"}, Images or mapping, default="auto"
         "full": Fashion-MNIST, downloaded if it is not on this machine. "sample":
         the bundled tenth of it. "auto": the full data, otherwise the sample, with a
         warning that explains how to get the full data. Images: what
         ``fmnist_sklearn.benchmark.load_pictures`` returns for a folder of pictures.
+        A mapping from name to one of these, to (X, y) or to (X, y, X_test, y_test)
+        runs all rows on several data sets, and ranks them.
     recipe : str, default="fast"
         Key of :data:`~fmnist_sklearn.RECIPES`: parameters of each model.
-    models : str or list of str, default=None
+    models : str, list of str or mapping, default=None
         "LeNet5" and "MiniVGG", or the names of their classifiers, in any case of
-        letters. None: both.
+        letters. None: both. A mapping from row name to such a name, or to any
+        scikit-learn classifier, whose parameters stay as they are (`recipe`, `lr` and
+        `batch_size` are for the names), except for an open ``random_state``, and
+        the ``memory`` of a network. Classifiers that are not networks get the images
+        as rows of pixels, and with cv="holdout" a tenth of them is set aside for
+        validation.
     lr : float or list of float, default=None
         Learning rates. None: the recipe's.
     batch_size : int or list of int, default=(64, 128)
@@ -134,8 +162,8 @@ def run_benchmark(
     out : str or path-like, default=None
         Folder for ``report.html``, ``results.csv``, ``results.md``, ``results.json``
         and the figures; see :meth:`BenchmarkResult.write`. They are written after
-        every row, so that an interrupted run keeps the finished ones. None: write
-        nothing.
+        every row, so that an interrupted run keeps the finished ones. Each of several
+        data sets has its own folder in it. None: write nothing.
     progress : bool, default=True
         Whether to show the progress on stderr: a bar on a terminal, otherwise a line
         for each row.
@@ -145,8 +173,10 @@ def run_benchmark(
 
     Returns
     -------
-    result : BenchmarkResult
-        Its ``table`` is a DataFrame, its ``best`` the name of the best row.
+    result : BenchmarkResult or SetsResult
+        Its ``table`` is a DataFrame, its ``best`` the name of the best row, its
+        ``verdict`` a sentence on whether it is better than the others. The latter is
+        that of several data sets.
 
     Raises
     ------
@@ -170,22 +200,21 @@ def run_benchmark(
     'LeNet5 (lr=0.01, batch_size=64)'
     >>> result.record["data"]["n_test"]
     360
+
+    Compared with a classifier of scikit-learn:
+
+    >>> from sklearn.svm import SVC
+    >>> models = {"LeNet5": "LeNet5", "SVC": SVC()}
+    >>> result = run_benchmark(
+    ...     X, y, models=models, lr=0.01, batch_size=64, progress=False
+    ... )
+    >>> result.table[["model", "epochs"]]
+                                model  epochs
+    0  LeNet5 (lr=0.01, batch_size=64)    20.0
+    1                              SVC     NaN
     """
     own = take_arrays(X, y, X_test, y_test, data, seed)
     trials = _make_trials(recipe, models, lr, batch_size, seed, memory)
-    if out is not None:
-        prepare_folder(out)
-    n_fits = 1 if cv == "holdout" else int(cv)
-    works = [
-        Work(trial.name, trial.estimator.max_epochs, n_fits, trial.model.cost)
-        for trial in trials
-    ]
-    display = RunProgress(works, enabled=progress)
-    images = own or load_data(data, data_home)
-    display.say(
-        f"{images.n_train:,} training and {images.n_test:,} test images "
-        f"({images.source})"
-    )
     settings = {
         "recipe": recipe,
         "cv": cv,
@@ -194,6 +223,45 @@ def run_benchmark(
         "planned_rows": [trial.name for trial in trials],
         "commands": describe_command(),
     }
+    if out is not None:
+        prepare_folder(out)
+    if not isinstance(data, Mapping):
+        images = own or load_data(data, data_home)
+        return _run_rows(trials, images, settings, out, progress)
+    if not data:
+        raise ValueError("data must have at least one data set; got an empty mapping.")
+    sets = {name: take_set(name, part, seed, data_home) for name, part in data.items()}
+    results = {
+        name: _run_rows(
+            trials, images, settings, None if out is None else Path(out, name), progress
+        )
+        for name, images in sets.items()
+    }
+    result = _rank(results)
+    if out is not None:
+        result.paths.extend(result.write(out))
+    return result
+
+
+def _run_rows(
+    trials: list[Trial],
+    images: Images,
+    settings: dict[str, Any],
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+) -> BenchmarkResult:
+    """Train and test all rows on one data set."""
+    cv, seed, n_jobs = (settings[name] for name in ("cv", "seed", "n_jobs"))
+    n_fits = 1 if cv == "holdout" else int(cv)
+    works = [
+        Work(trial.name, getattr(trial.model, "max_epochs", 1), n_fits, trial.cost)
+        for trial in trials
+    ]
+    display = RunProgress(works, enabled=progress)
+    display.say(
+        f"{images.n_train:,} training and {images.n_test:,} test images "
+        f"({images.source})"
+    )
     if effective_n_jobs(n_jobs) == 1:
         _warm_up(trials, images)
     finished: list[tuple[Trial, Record, list[Record]]] = []
@@ -223,16 +291,24 @@ def _make_trials(
 ) -> list[Trial]:
     models = list(MODELS) if models is None else models
     models = [models] if isinstance(models, str) else models
+    named = models if isinstance(models, Mapping) else {}
+    if not named:
+        named = {find_model(name).name: name for name in models}
     lrs = [None] if lr is None else np.asarray(lr, dtype=float).ravel().tolist()
     sizes = np.ravel(batch_size).tolist()
     trials = {}  # by name: duplicates are trained once
-    for model, rate, size in product(map(find_model, models), lrs, sizes):
-        params = {} if rate is None else {"lr": rate}
-        params |= {"batch_size": size, "random_state": seed}
-        estimator = model.make(recipe, **params, memory=memory)
-        check_values(estimator)
-        name = f"{model.name} (lr={estimator.lr}, batch_size={size})"
-        trials[name] = Trial(name, model, estimator)
+    for label, model in named.items():
+        if not isinstance(model, str):
+            trials[label] = _own_trial(label, model, seed, memory)
+            continue
+        kind = find_model(model)
+        for rate, size in product(lrs, sizes):
+            params = {} if rate is None else {"lr": rate}
+            params |= {"batch_size": size, "random_state": seed}
+            estimator = kind.make(recipe, **params, memory=memory)
+            check_values(estimator)
+            name = f"{label} (lr={estimator.lr}, batch_size={size})"
+            trials[name] = Trial(name, estimator, kind.cost)
     if not trials:
         raise ValueError(
             "models, lr and batch_size must each have at least one value; got "
@@ -241,13 +317,36 @@ def _make_trials(
     return list(trials.values())
 
 
+def _own_trial(name: Any, estimator: Any, seed: int, memory: Any) -> Trial:
+    """Plan the row of a classifier of the caller's."""
+    if not (hasattr(estimator, "get_params") and is_classifier(estimator)):
+        raise ValueError(
+            f"models[{name!r}] must be a classifier, or the name of one of "
+            f"{list(MODELS)}; got {estimator!r}."
+        )
+    estimator = clone(estimator)
+    open_seeds = {
+        key: seed
+        for key, value in estimator.get_params().items()
+        if value is None and key.rpartition("__")[2] == "random_state"
+    }
+    trial = Trial(str(name), estimator.set_params(**open_seeds))
+    if isinstance(trial.model, ImageClassifier):
+        if trial.model.memory is None:
+            trial.model.set_params(memory=memory)
+        check_values(trial.model)
+    return trial
+
+
 def _warm_up(trials: list[Trial], images: Images) -> None:
     """Train each kind of network for a moment.
 
     The first steps of a process load and tune code that later ones reuse; the time of
     the first row should not include that.
     """
-    for estimator in {trial.model: trial.estimator for trial in trials}.values():
+    networks = [t.estimator for t in trials if isinstance(t.estimator, ImageClassifier)]
+    kinds = {(type(net), getattr(net, "module", None)): net for net in networks}
+    for estimator in kinds.values():
         brief = clone(estimator).set_params(max_epochs=1, patience=None, memory=None)
         brief.fit(images.X_train[:512], images.y_train[:512])
 
@@ -259,11 +358,16 @@ def _summarize(
 ) -> BenchmarkResult:
     """Tabulate the trials that are finished, and record all about them."""
     table = pd.DataFrame([row for _, row, _ in finished])
-    best, _, _ = finished[int(table["validation_accuracy"].argmax())]
     all_fits = [fit for _, _, fits in finished for fit in fits]
     devices = {f"{fit['device']} in {fit['precision']}" for fit in all_fits}
+    scored = [_score(row, fits, images, settings["cv"]) for _, row, fits in finished]
+    best_row = int(table["validation_accuracy"].argmax())
+    comparison = compare_rows(scored, None, best=best_row)
+    table = table.join(comparison.loc[:, "difference":])
+    best = finished[best_row][0].name
     findings = {
-        "best": best.name,
+        "best": best,
+        "comparison": comparison.to_dict("records"),
         "rows": [
             {**row, "parameters": trial.estimator.get_params(), "fits": fits}
             for trial, row, fits in finished
@@ -271,11 +375,52 @@ def _summarize(
         "devices": sorted(devices),
     }
     record = make_record(settings, images, findings)
-    result = BenchmarkResult(table=table, best=best.name, record=record)
+    result = BenchmarkResult(table=table, best=best, record=record, scored=scored)
+    record["verdict"] = result.verdict
     for trial, _, fits in finished:
         result.curves[trial.name] = mean_epochs([fit["history"] for fit in fits])
         tested = [fit["judgement"] for fit in fits]
         result.judged.append(judge_row(trial.name, record, tested, images.X_test))
+    return result
+
+
+def _score(row: Record, fits: list[Record], images: Images, cv: int | str) -> Scored:
+    """Return what a row is compared by: its folds, or with one fit its test images."""
+    name, time = row["model"], row["training_time_s"]
+    if cv == "holdout":
+        wrong = fits[0]["judgement"]["wrong"]
+        is_right = ~np.isin(np.arange(images.n_test), wrong)
+        return Scored(name, row["test_accuracy"], time, is_right, "test images")
+    scores = np.array([fit["validation_accuracy"] for fit in fits])
+    sizes = int(cv) - 1, 1
+    return Scored(name, row["validation_accuracy"], time, scores, "folds", sizes)
+
+
+def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
+    """Rank the rows of several data sets by their test accuracy."""
+    first, *_ = results.values()
+    accuracies = {name: r.table["test_accuracy"] for name, r in results.items()}
+    table = pd.DataFrame({"model": first.table["model"], **accuracies})
+    ranks = rank_models(table[list(results)].T)
+    best = table["model"][int(ranks.mean_ranks.argmin())]
+    record: Record = {**first.record, "best": best, **ranks._asdict()}
+    record["data"] = {
+        "name": ", ".join(results),
+        **{
+            key: sum(result.record["data"][key] for result in results.values())
+            for key in ("n_train", "n_test")
+        },
+    }
+    record["rows"] = table.to_dict("records")
+    result = SetsResult(
+        table=table.assign(mean_rank=ranks.mean_ranks),
+        best=best,
+        record=record,
+        results=results,
+        ranks=ranks,
+    )
+    record["comparison"] = result.compare().to_dict("records")
+    record["verdict"] = result.verdict
     return result
 
 
@@ -302,7 +447,7 @@ def train_trials(
     # With one job, joblib runs a fit only when its result is requested. A clone: the
     # fitted one, with its optimizer, is freed once it has been read.
     fits = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(fit_once)(clone(trial.estimator), images, split)
+        delayed(fit_once)(clone(trial.estimator), images, split, seed)
         for trial in trials
         for split in splits
     )
@@ -310,43 +455,62 @@ def train_trials(
         yield list(islice(fits, len(splits)))
 
 
-def fit_once(estimator: Any, images: Images, split: Any = None) -> Record:
+def fit_once(
+    estimator: Any, images: Images, split: Any = None, seed: int = 0
+) -> Record:
     """Fit, validate and test an estimator.
 
     Parameters
     ----------
-    estimator : LeNet5Classifier or MiniVGGClassifier
+    estimator : classifier
         Is fitted.
     images : Images
         What to train and test on.
     split : pair of ndarray of int, default=None
-        Rows to train on, and rows to validate on. None: the validation accuracy is
-        that of the epoch whose weights were kept.
+        Rows to train on, and rows to validate on. None: a network sets some aside,
+        and the validation accuracy is that of the epoch whose weights were kept; for
+        other classifiers a tenth is set aside.
+    seed : int, default=0
+        Of that tenth.
 
     Returns
     -------
     record : dict
         The results, as ``results.json`` has them.
     """
-    X, y = images.X_train, images.y_train
-    if split is None:
-        estimator.fit(X, y)
-        accuracy = estimator.history_[estimator.best_epoch_ - 1]["valid_acc"]
+    X, y, X_test = images.X_train, images.y_train, images.X_test
+    if not isinstance(estimator, ImageClassifier):  # the others take rows of pixels
+        X, X_test = (flatten_images(part, None)[0] for part in (X, X_test))
+    net = last_step(estimator)
+    is_network = isinstance(net, ImageClassifier)
+    sets_aside = split is None and is_network and net.validation_fraction > 0
+    train, valid = split or split_rows(
+        np.unique(y, return_inverse=True)[1],
+        net.validation_fraction if sets_aside else _VALIDATION_FRACTION,
+        net.shuffle if sets_aside else True,
+        seed,
+    )
+    start = perf_counter()
+    estimator.fit(*((X, y) if sets_aside else (X[train], y[train])))
+    duration = perf_counter() - start
+    net = last_step(estimator)
+    if sets_aside:
+        accuracy = net.history_[net.best_epoch_ - 1]["valid_acc"]
     else:
-        train, valid = split
-        estimator.fit(X[train], y[train])
         accuracy = estimator.score(X[valid], y[valid])
-    tested = evaluate(estimator, images.X_test, images.y_test)
+    tested = evaluate(estimator, X_test, images.y_test)
     return {
         "validation_accuracy": float(accuracy),
+        "n_validation": len(valid),
         "test_accuracy": tested["accuracy"],
-        "training_time_s": estimator.fit_time_,
-        "epochs": estimator.n_iter_,
-        "best_epoch": estimator.best_epoch_,
-        "n_parameters": estimator.n_parameters_,
-        "device": str(estimator.device_),
-        "precision": estimator.precision_,
-        "history": epoch_rows(estimator),
+        "training_time_s": net.fit_time_ if is_network else duration,
+        # n_iter_ of others may count something else.
+        "epochs": net.n_iter_ if hasattr(net, "history_") else math.nan,
+        "best_epoch": getattr(net, "best_epoch_", math.nan),
+        "n_parameters": benchmark_scoring()["n_parameters"](net),
+        "device": str(getattr(net, "device_", "cpu")),
+        "precision": getattr(net, "precision_", "float64"),
+        "history": epoch_rows(net) if is_network else [],
         "judgement": tested,
     }
 
@@ -356,7 +520,7 @@ def evaluate(estimator: Any, X: Any, y: Any) -> Record:
 
     Parameters
     ----------
-    estimator : LeNet5Classifier or MiniVGGClassifier
+    estimator : classifier
         Fitted.
     X : array-like
         Test images.
@@ -372,15 +536,21 @@ def evaluate(estimator: Any, X: Any, y: Any) -> Record:
         - ``"mistakes"``: those of the highest loss, the worst first. Each has its
           ``"index"`` among the test images, the labels ``"true"`` and
           ``"predicted"``, the probability of the latter as ``"confidence"``, and
-          ``"loss"``, the cross-entropy in nats;
-        - ``"image_shape"``: channels, height and width.
+          ``"loss"``, the cross-entropy in nats; of networks only;
+        - ``"wrong"``: indices of all images that are predicted wrong;
+        - ``"image_shape"``: channels, height and width; of networks only.
     """
     y = np.asarray(y)
-    probabilities = estimator.predict_proba(X)  # (n, n_classes)
     classes = estimator.classes_
-    predicted = classes[probabilities.argmax(axis=1)]
     labels = np.union1d(classes, y)
-    losses, mistakes = rank_predictions(y, probabilities, classes)
+    mistakes: Any = []
+    shape = getattr(last_step(estimator), "image_shape_", None)
+    if shape is None:
+        predicted = estimator.predict(X)
+    else:
+        probabilities = estimator.predict_proba(X)  # (n, n_classes)
+        predicted = classes[probabilities.argmax(axis=1)]
+        losses, mistakes = rank_predictions(y, probabilities, classes)
     return {
         "accuracy": float(np.mean(predicted == y)),
         "labels": labels.tolist(),
@@ -395,7 +565,8 @@ def evaluate(estimator: Any, X: Any, y: Any) -> Record:
             }
             for i in mistakes[:_N_MISTAKES]
         ],
-        "image_shape": tuple(estimator.image_shape_),
+        "wrong": np.flatnonzero(predicted != y).tolist(),
+        "image_shape": shape and tuple(shape),
     }
 
 
@@ -411,11 +582,8 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
     is_one = len(fits) == 1
     of_fits = {name: [fit[name] for fit in fits] for name in fits[0]}
     row: Record = {"model": trial.name}
-    # The images that a fit keeps for its validation, and those of the test.
-    net = trial.estimator
-    _, targets = np.unique(images.y_train, return_inverse=True)
-    _, valid = split_rows(targets, net.validation_fraction, net.shuffle, seed=0)
-    for part, n in (("validation", len(valid)), ("test", images.n_test)):
+    n_valid = fits[0]["n_validation"]
+    for part, n in (("validation", n_valid), ("test", images.n_test)):
         accuracies = of_fits[f"{part}_accuracy"]
         p = row[f"{part}_accuracy"] = np.mean(accuracies)
         if is_one:
@@ -428,7 +596,9 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
     for name in ("epochs", "best_epoch"):  # integers of one fit
         row[name] = of_fits[name][0] if is_one else np.mean(of_fits[name])
     row["n_parameters"] = of_fits["n_parameters"][0]
-    return row | {"lr": net.lr, "batch_size": net.batch_size}
+    net: Any = trial.model if isinstance(trial.model, ImageClassifier) else None
+    params = {name: getattr(net, name, math.nan) for name in ("lr", "batch_size")}
+    return row | params
 
 
 def epoch_rows(estimator: Any) -> list[dict[str, float]]:

@@ -35,10 +35,14 @@ from .results import (
     describe_command,
     make_record,
     prepare_folder,
-    row_names,
 )
 from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
-from .tables import benchmark_scoring, benchmark_table, describe_params
+from .tables import (
+    benchmark_scoring,
+    benchmark_table,
+    describe_params,
+    scored_rows,
+)
 
 _FACTOR = 3  # of halving, as scikit-learn divides candidates and multiplies epochs
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
@@ -346,10 +350,11 @@ def _summarize(
     search: Any, images: Images, settings: Mapping[str, Any], reports: Reports
 ) -> SearchResult:
     """Tabulate a fitted search, test its best network, and record all about them."""
-    table = benchmark_table(search)
+    table = benchmark_table(search, "best")
     found = search.cv_results_
     varied = searched_parameters(found)
-    names = row_names(table, varied)
+    scored, _ = scored_rows(search)
+    names = [row.name for row in scored]
     best = search.best_estimator_
     tested = evaluate(best, images.X_test, images.y_test)
     findings = {
@@ -373,12 +378,17 @@ def _summarize(
         search=search,
         table=table,
         best=name,
+        scored=scored,
         record=record,
         judged=[judge_row(name, record, [tested], images.X_test)],
         heat_map=SearchHeatmapDisplay(**score_grid(found, y=varied[0], x=varied[1]))
         if len(varied) > 1
         else None,
     )
+    record |= {
+        "verdict": result.verdict,
+        "comparison": result.compare().to_dict("records"),
+    }
     for name, params in zip(names, found["params"], strict=True):
         searched = {key: params[key] for key in search.scoring.names}
         n_epochs = params.get("max_epochs", search.estimator.max_epochs)

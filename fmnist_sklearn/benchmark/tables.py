@@ -214,11 +214,8 @@ def benchmark_table(results: Any, reference: str | int | None = None) -> pd.Data
     parts = _find_parts(results)
     table, varied = _tabulate(parts)
     if reference is not None:
-        rows, best = _scored_rows(parts, table, varied)
-        compared = compare_rows(
-            rows, None if reference == "best" else reference, best=best
-        )
-        varied = {**varied, **compared.iloc[:, 3:]}
+        given = None if reference == "best" else reference
+        varied |= compare_models(results, given).loc[:, "difference":]
     return table.assign(**varied)
 
 
@@ -319,29 +316,27 @@ def compare_models(
         raise ValueError(f"test_size must be between 0 and 1; got {test_size!r}.")
     if hasattr(results, "compare"):
         return results.compare(reference)
-    parts = _find_parts(results, metric, is_any_score=True)
-    rows, best = _scored_rows(parts, *_tabulate(parts), test_size)
+    rows, best = scored_rows(results, metric, test_size)
     return compare_rows(rows, reference, best=best)
 
 
-def _scored_rows(
-    parts: list[_Part],
-    table: pd.DataFrame,
-    varied: Mapping[str, Any],
-    test_size: float | None = None,
+def scored_rows(
+    results: Any, metric: str | None = None, test_size: float | None = None
 ) -> tuple[list[Scored], int]:
     """Return the rows to compare, and the position of the best.
 
-    Of a halving search, the best is one of the last iteration.
+    Parameters
+    ----------
+    results, metric, test_size
+        As for :func:`compare_models`. Of a halving search, the best row is one of the
+        last iteration.
     """
+    parts = _find_parts(results, metric, is_any_score=True)
+    table, varied = _tabulate(parts)
     labels = pd.DataFrame({"model": table["model"], **varied})
-    if "n_resources" in table:
-        labels["n_resources"] = table["n_resources"]
-    names = []
-    for model, *values in labels.itertuples(index=False):
-        params = dict(zip(labels.columns[1:], values, strict=True))
-        params = {key: value for key, value in params.items() if value is not math.nan}
-        names.append(f"{model} ({describe_params(params)})" if params else str(model))
+    names = _row_names(labels)
+    if len(set(names)) < len(names) and "n_resources" in table:
+        names = _row_names(labels.assign(n_resources=table["n_resources"]))
     means = zip(names, table["accuracy"], table["training_time_s"], strict=True)
     rows: list[Scored] = []
     ranked: list[float] = []
@@ -350,7 +345,9 @@ def _scored_rows(
         iterations = np.asarray(part.measured.get("iter", [0] * len(part.params)))
         for values, iteration in zip(part.scores.T, iterations, strict=True):
             name, score, time = next(means)
-            if len(values) < 2:
+            if iteration < iterations.max():
+                unknown = "an earlier iteration"
+            elif len(values) < 2:
                 unknown = "no scores of several folds"
             elif not np.isfinite(values).all():
                 unknown = "a fit failed"
@@ -358,10 +355,19 @@ def _scored_rows(
                 unknown = "folds not recorded, as return_indices=True does"
             else:
                 unknown = "" if sizes else "sizes of the folds unknown, give test_size"
-            folds = part.rows, iteration
-            rows.append(Scored(name, score, time, values, folds, sizes, unknown))
+            rows.append(Scored(name, score, time, values, part.rows, sizes, unknown))
             ranked.append(score if iteration == iterations.max() else math.nan)
     return rows, int(np.argmax(np.nan_to_num(ranked, nan=-math.inf)))
+
+
+def _row_names(labels: pd.DataFrame) -> list[str]:
+    """Name rows by their model and what varies."""
+    names = []
+    for model, *values in labels.itertuples(index=False):
+        pairs = zip(labels.columns[1:], values, strict=True)
+        params = {name: value for name, value in pairs if value is not math.nan}
+        names.append(f"{model} ({describe_params(params)})" if params else str(model))
+    return names
 
 
 def describe_params(params: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fmnist_sklearn import (
     CLASS_NAMES,
+    ComparisonDisplay,
     FiltersDisplay,
     LeNet5,
     LeNet5Classifier,
@@ -36,6 +37,7 @@ from fmnist_sklearn import (
     SearchHeatmapDisplay,
     TrainingCurvesDisplay,
     benchmark_scoring,
+    compare_models,
 )
 from fmnist_sklearn.benchmark.report import benchmark_figures
 from fmnist_sklearn.displays.style import WRONG
@@ -52,6 +54,31 @@ def _agg():
 @pytest.fixture
 def ax():
     return Figure().subplots()
+
+
+# ComparisonDisplay --------------------------------------------------------------------
+
+
+def test_comparison_has_a_dot_and_an_interval_for_each_row(ax):
+    search = GridSearchCV(LogisticRegression(max_iter=500), {"C": [1e-3, 1e-2, 1.0]})
+    table = compare_models(search.fit(*load_iris(return_X_y=True)))
+    display = ComparisonDisplay.from_comparison(table, ax=ax)
+    assert display.ax_ is ax
+    assert display.figure_ is ax.figure
+    order = table["difference"].sort_values(ascending=False).index
+    texts = [label.get_text() for label in ax.get_yticklabels()]
+    assert texts == table["model"][order].tolist()
+    (line, dots) = ax.get_lines()
+    assert line.get_xdata() == [0, 0]
+    assert dots.get_xdata().tolist() == table["difference"][order].tolist()
+    ends = table.loc[order[1:], ["difference_low", "difference_high"]].to_numpy()
+    # The reference has no interval.
+    empty, *lines = ax.collections[0].get_segments()
+    assert len(empty) == 0
+    drawn = [line[:, 0] for line in lines]
+    np.testing.assert_array_equal(drawn, ends)
+    assert "difference to LogisticRegression (C=1.0)" in ax.get_xlabel()
+    ax.figure.savefig(io.BytesIO())
 
 
 # TrainingCurvesDisplay ----------------------------------------------------------------

@@ -26,6 +26,7 @@ def make_fit():
         ]
         return {
             "validation_accuracy": validation_accuracy,
+            "n_validation": 120,
             "test_accuracy": test_accuracy,
             "training_time_s": 2.0,
             "epochs": 2,
@@ -38,6 +39,7 @@ def make_fit():
                 "labels": [0, 1],
                 "confusion": [[1, 0], [0, 1]],
                 "mistakes": [],
+                "wrong": list(range(round(200 * (1 - test_accuracy)))),
                 "image_shape": (1, 28, 28),
             },
             **results,

@@ -24,6 +24,7 @@ from fmnist_sklearn import benchmark_table, compare_models
 from fmnist_sklearn.benchmark import corrected_t_test, mcnemar_test, rank_models
 from fmnist_sklearn.benchmark.compare import (
     Scored,
+    compare_ranks,
     compare_rows,
     describe_comparison,
     holm,
@@ -300,10 +301,8 @@ def test_compare_models_of_a_halving_search_compares_the_last_iteration():
     is_last = search.cv_results_["iter"] == search.n_iterations_ - 1
     reference = table["comparison"].tolist().index("reference")
     assert is_last[reference]
-    texts = table["comparison"].drop(reference)[~np.delete(is_last, reference)]
-    assert (
-        texts == f"not tested: folds other than those of {table['model'][reference]}"
-    ).all()
+    assert (table["comparison"][~is_last] == "not tested: an earlier iteration").all()
+    assert table["p_value"].notna().sum() == is_last.sum() - 1
     assert table["model"].is_unique
 
 
@@ -340,7 +339,7 @@ def scored(name, accuracy, time=1.0, n=1000, **kwargs):
 
 def test_describe_comparison():
     rows = [scored("a", 0.9, 3.0), scored("b", 0.899), scored("c", 0.8, 4.0)]
-    table = compare_rows(rows, None, best=0, is_independent=True)
+    table = compare_rows(rows, None, best=0)
     assert describe_comparison(table) == (
         "not distinguishable from it: b (-0.0010, p = 1); worse: c (-0.1000, p < 0.001)"
         " (McNemar's exact test, 1,000 test images, p corrected by Holm)"
@@ -357,15 +356,43 @@ def test_describe_comparison():
 def test_describe_comparison_names_few_rows_and_reasons():
     rows = [scored(f"row {i}", 0.9 - i / 1000) for i in range(8)]
     rows.append(scored("lost", math.nan, unknown="a fit failed"))
-    text = describe_comparison(compare_rows(rows, None, best=0, is_independent=True))
+    text = describe_comparison(compare_rows(rows, None, best=0))
     assert "row 4 (-0.0040, p = 0.5) and 3 more; not tested: lost (" in text
     assert "lost (a fit failed)" in text
 
 
-def test_compare_rows_counts_all_pairs_where_the_best_was_chosen():
+def test_compare_rows_of_a_test_set_corrects_for_the_rows_only():
+    """The best row was chosen by other images, those of the validation."""
     rows = [scored(f"{i}", 0.9 - i / 100) for i in range(4)]
-    given = compare_rows(rows, "0", best=0)
-    chosen = compare_rows(rows, None, best=0)
-    p_values = given["p_value"].dropna()
-    assert given["p_holm"].dropna().tolist() == holm(p_values).tolist()
-    assert chosen["p_holm"].dropna().tolist() == holm(p_values, 6).tolist()
+    for table in (compare_rows(rows, "0", best=0), compare_rows(rows, None, best=0)):
+        p_values = table["p_value"].dropna()
+        assert table["p_holm"].dropna().tolist() == holm(p_values).tolist()
+
+
+# Several data sets
+
+
+def test_compare_ranks_finds_what_differs_by_the_critical_difference():
+    # The best of three models on 12 sets, the next by chance, the last on all but one.
+    scores = np.array([[3, 2, 1], [2, 3, 1], [3, 1, 2]] * 4)
+    ranks = rank_models(scores)
+    table = compare_ranks(["a", "b", "c"], ranks, 12, None)
+    assert table["comparison"][0] == "reference"
+    assert table["score"].tolist() == pytest.approx([4 / 3, 2, 8 / 3])
+    gaps = -table["difference"]
+    assert (gaps > ranks.critical_difference).tolist() == [False, False, True]
+    assert (table["p_holm"][1:] < 0.05).tolist() == [False, True]
+    assert (table["difference_high"][1:] < 0).tolist() == [False, True]
+    assert table["difference_low"][1] == pytest.approx(gaps[0] - gaps[1] - ranks[2])
+    text = describe_comparison(table)
+    assert text.startswith(
+        "not distinguishable from it: b (-0.6667, p = 0.23); worse: c"
+    )
+    assert text.endswith("(Nemenyi's test, 12 data sets; Friedman's p = 0.0048)")
+    assert compare_ranks(["a", "b", "c"], ranks, 12, "c")["difference"][0] > 0
+    # No difference is found where Friedman's test finds none.
+    few = rank_models(scores[:2])
+    assert (compare_ranks("abc", few, 2, None)["p_holm"].dropna() >= few.p_value).all()
+    two = rank_models(scores[:, :2])
+    reason = "not tested: Friedman's test needs three rows and two data sets"
+    assert compare_ranks("ab", two, 12, None)["comparison"][1] == reason

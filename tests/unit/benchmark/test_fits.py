@@ -10,11 +10,10 @@ from fmnist_sklearn.benchmark.run import (
     table_row,
     train_trials,
 )
-from fmnist_sklearn.models import MODELS
 
 
 def make_trial(estimator):
-    return Trial("LeNet5 (lr=0.01)", MODELS["LeNet5"], estimator)
+    return Trial("LeNet5 (lr=0.01)", estimator)
 
 
 @pytest.fixture

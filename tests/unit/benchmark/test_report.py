@@ -1,5 +1,6 @@
 import base64
 import io
+import math
 from html.parser import HTMLParser
 
 import matplotlib
@@ -18,11 +19,21 @@ from fmnist_sklearn.benchmark.report import (
     data_uri,
     judge_row,
     make_charts,
+    make_intervals,
     render,
 )
 from fmnist_sklearn.benchmark.run import evaluate
 
 EVIL = "</title><script>alert(1)</script>\"'&"
+COMPARISON = pd.DataFrame(
+    {
+        "model": ["one", EVIL, "three"],
+        "difference": [0.0, -0.02, math.nan],
+        "difference_low": [math.nan, -0.05, math.nan],
+        "difference_high": [math.nan, 0.01, math.nan],
+        "comparison": ["reference", "a test", "not tested"],
+    }
+)
 EPOCHS = [
     {"epoch": 1, "train_loss": 2.0, "valid_loss": 1.5, "valid_acc": 0.5},
     {"epoch": 2, "train_loss": 1.0, "valid_loss": 1.2, "valid_acc": 0.7},
@@ -99,6 +110,7 @@ def test_render_escapes_names_of_users(page, tested, X_test):
         heat_map=SearchHeatmapDisplay(
             scores=np.ones((1, 1)), x=EVIL, y=EVIL, x_values=[EVIL], y_values=[EVIL]
         ),
+        comparison=COMPARISON,
     )
     assert EVIL not in html
     assert "<script>alert" not in html
@@ -166,6 +178,28 @@ def test_make_charts_stay_in_their_frames_and_leave_out_what_is_unknown():
         for x, y, _, _ in chart["curves"][0]["points"]:
             assert 0 < x < SIZE["WIDTH"]
             assert 0 < y < SIZE["HEIGHT"]
+
+
+def test_make_intervals():
+    drawn = make_intervals(COMPARISON)
+    assert drawn["label"] == "difference to one, with 95 % intervals"
+    (_, _, *first), (_, _, *second), (_, _, *third) = drawn["rows"]
+    assert first == [drawn["origin"], None, None]
+    assert 20 <= second[1] < second[0] < drawn["origin"] < second[2] <= SIZE["WIDTH"]
+    assert third == [None] * 3
+    assert drawn["ticks"][0][1] == "-0.05"
+    ys = [y for _, y, *_ in drawn["rows"]]
+    assert max(ys) < drawn["height"] - 26
+    many = pd.concat([COMPARISON, *[COMPARISON[1:2]] * 50], ignore_index=True)
+    assert len(make_intervals(many)["rows"]) == 30
+    assert len(make_intervals(many)["table"]) == 53
+
+
+def test_render_shows_the_comparison(page):
+    html = render(**page, comparison=COMPARISON)
+    assert '<h2 id="differences-heading">Is it better?</h2>' in html
+    assert Reader(html).elements.count("svg") == 3 + 2 + 1
+    assert "<td>-0.02</td>" in html
 
 
 def test_benchmark_figures():

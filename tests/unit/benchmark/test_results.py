@@ -81,7 +81,8 @@ def test_benchmark_result_format_table(holdout, folds):
 
 def test_benchmark_result_format_notes(holdout, folds):
     assert holdout.format_notes() == [
-        "Best row, by validation accuracy: LeNet5 (lr=0.01, batch_size=64).",
+        "Best row, by validation accuracy: LeNet5 (lr=0.01, batch_size=64), test "
+        "accuracy 0.9000.",
         "Test accuracy is that on 10,000 images kept out of training.",
         "± is the standard error that the number of images gives an accuracy.",
     ]

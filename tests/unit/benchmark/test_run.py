@@ -1,25 +1,47 @@
+import html
 import json
 import os
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from sklearn.datasets import load_digits, load_wine
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import SVC, SVR
+from sklearn.tree import DecisionTreeClassifier
 
-from fmnist_sklearn import models
+from fmnist_sklearn import LeNet5Classifier, compare_models, models
+from fmnist_sklearn.benchmark import (
+    SetsResult,
+    corrected_t_test,
+    mcnemar_test,
+    rank_models,
+    run_benchmark,
+)
 from fmnist_sklearn.benchmark import run as run_module
-from fmnist_sklearn.benchmark import run_benchmark
+from fmnist_sklearn.cli import main
 from fmnist_sklearn.models import find_model
 from fmnist_sklearn.recipes import RECIPES
+from fmnist_sklearn.training.batches import split_rows
 
 FILES = {
     "report.html",
     "results.csv",
     "results.md",
     "results.json",
-    *(f"{name}.svg" for name in ("train_loss", "valid_loss", "accuracy")),
-    *(f"{name}.png" for name in ("train_loss", "valid_loss", "accuracy")),
+    *(
+        f"{name}.{ending}"
+        for name in ("train_loss", "valid_loss", "accuracy", "comparison")
+        for ending in ("svg", "png")
+    ),
 }
 ROWS = [
     "LeNet5 (lr=0.01, batch_size=64)",
@@ -54,7 +76,7 @@ def fake_fits(monkeypatch):
     def use(*fits):
         given = iter(fits)
 
-        def fit_once(estimator, images, split):
+        def fit_once(estimator, images, split, seed):
             fit = next(given)
             if isinstance(fit, BaseException):
                 raise fit
@@ -72,9 +94,14 @@ def test_run_benchmark_default_rows_and_files(tmp_path):
     assert list(result.table["model"]) == ROWS
     columns = "validation_accuracy validation_accuracy_se test_accuracy"
     columns += " test_accuracy_se training_time_s epochs best_epoch n_parameters lr"
-    assert list(result.table) == ["model", *columns.split(), "batch_size"]
+    compared = "difference difference_low difference_high p_value p_holm comparison"
+    columns += f" batch_size {compared} dominated_by"
+    assert list(result.table) == ["model", *columns.split()]
     assert set(os.listdir(out)) == FILES == {path.name for path in result.paths}
-    pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), result.table)
+    kept = pd.read_csv(
+        out / "results.csv", keep_default_na=False, na_values={"p_value": ""}
+    )
+    assert kept["comparison"].tolist() == result.table["comparison"].tolist()
     assert list(result.table["n_parameters"]) == [61750, 61750, 2167786, 2167786]
     assert (result.table["training_time_s"] > 0).all()
 
@@ -129,8 +156,8 @@ def test_run_benchmark_jobs_change_the_time_only(cv):
     alone, together = run(), run(n_jobs=2)
     # Another number of threads adds up in another order.
     pd.testing.assert_frame_equal(
-        alone.table.filter(regex="^(?!training_time)"),
-        together.table.filter(regex="^(?!training_time)"),
+        alone.table.loc[:, :"batch_size"].filter(regex="^(?!training_time)"),
+        together.table.loc[:, :"batch_size"].filter(regex="^(?!training_time)"),
         atol=0.05,
         rtol=0.1,
     )
@@ -157,9 +184,9 @@ def test_run_benchmark_rows_are_models_by_rates_by_sizes_each_once(fake_fits, ma
     assert repr(result) == (
         f"<BenchmarkResult of 8 rows; best: {rows[1]}, validation accuracy 0.9000>"
     )
-    html = result._repr_html_()
-    assert html.count("<tr") == 1 + 8
-    assert f"<li>Best row, by validation accuracy: {rows[1]}.</li>" in html
+    page = result._repr_html_()
+    assert page.count("<tr") == 1 + 8
+    assert f"<li>Best row, by validation accuracy: {rows[1]}, test accuracy" in page
 
 
 def test_run_benchmark_on_arrays():
@@ -180,6 +207,125 @@ def test_run_benchmark_on_arrays():
     assert "As published" not in result.to_markdown()
     given = run(X[:40].tolist(), list(y[:40]), X_test=X[40:], y_test=y[40:])
     assert given.record["data"]["n_test"] == 20
+
+
+@pytest.mark.parametrize("cv", ["holdout", 2])
+def test_run_benchmark_of_any_classifiers(cv, few_images, tmp_path):
+    images = replace(few_images, X_train=few_images.X_train.reshape(-1, 1, 28, 28))
+    net = LeNet5Classifier(max_epochs=1, lr=0.01, patience=None)
+    models = {
+        "LeNet5": "lenet5",
+        "own": net,
+        "scaled": make_pipeline(MinMaxScaler(clip=True), net),
+        "SVC": make_pipeline(MinMaxScaler(), SVC()),
+        "forest": RandomForestClassifier(5),
+    }
+    run = partial(run_benchmark, data=images, cv=cv, batch_size=64, progress=False)
+    result = run(models=models, out=tmp_path)
+    table = result.table.set_index("model")
+    first = "LeNet5 (lr=0.01, batch_size=64)"
+    assert table.index.tolist() == [first, *list(models)[1:]]
+    others = ["SVC", "forest"]
+    unknown = ["epochs", "best_epoch", "n_parameters", "lr", "batch_size"]
+    assert table.loc[others, unknown].isna().all(axis=None)
+    assert table.loc[[first, "own", "scaled"], unknown].notna().all(axis=None)
+    assert table.loc["own", "lr"] == 0.01
+    assert (table["training_time_s"] > 0).all()
+    assert list(result.curves[first][0]) == list(result.curves["scaled"][0])
+    assert result.curves["SVC"] == []
+    cells = result.format_table().set_index("model").loc["SVC"]
+    assert cells[["epochs (kept)", "parameters"]].tolist() == ["", ""]
+    assert set(os.listdir(tmp_path)) == FILES
+
+    # An open random_state gets the seed; the caller's estimator stays as it is.
+    forest = RandomForestClassifier(5, random_state=0)
+    X, y = images.X_train.reshape(600, -1), images.y_train
+    rows = [fit["validation_accuracy"] for fit in result.record["rows"][4]["fits"]]
+    if cv == "holdout":
+        train, valid = split_rows(y, 0.1, True, 0)
+        assert rows == [forest.fit(X[train], y[train]).score(X[valid], y[valid])]
+        p, n = rows[0], 60
+        assert table.loc["forest", "validation_accuracy_se"] == (p * (1 - p) / n) ** 0.5
+    else:
+        folds = StratifiedKFold(2, shuffle=True, random_state=0)
+        assert rows == cross_val_score(forest, X, y, cv=folds).tolist()
+    assert models["forest"].random_state is None
+    if cv == "holdout":
+        # McNemar's test is that of the predictions.
+        tests = images.X_test, images.y_test
+        right = [tests[1] == forest.predict(tests[0])]
+        fitted = find_model("lenet5").make("fast", batch_size=64, random_state=0)
+        right.append(tests[1] == fitted.fit(images.X_train, y).predict(tests[0]))
+        row = compare_models(result, first).set_index("model").loc["forest"]
+        assert tuple(
+            row[["difference", "difference_low", "difference_high", "p_value"]]
+        ) == (pytest.approx(mcnemar_test(*right)))
+    else:
+        of_rows = [
+            [fit["validation_accuracy"] for fit in row["fits"]]
+            for row in result.record["rows"]
+        ]
+        p = compare_models(result, "own")["p_value"][4]
+        assert (
+            p == corrected_t_test(of_rows[4], of_rows[1], n_train=1, n_test=1).p_value
+        )
+
+
+def test_run_benchmark_verdict_is_in_all_files(fake_fits, make_fit, tmp_path, capsys):
+    fake_fits(make_fit(0.8, 0.7), make_fit(0.9, 0.71), make_fit(0.7, 0.4))
+    argv = ["--models", "lenet5", "--batch-size", "8", "16", "32"]
+    assert main(["benchmark", *argv, "--out", str(tmp_path)]) == 0
+    names = [f"LeNet5 (lr=0.01, batch_size={size})" for size in (8, 16, 32)]
+    verdict = (
+        f"Best row, by validation accuracy: {names[1]}, test accuracy 0.7100; not "
+        f"distinguishable from it: {names[0]} (-0.0100, p = 0.5); worse: {names[2]} "
+        "(-0.3100, p < 0.001) (McNemar's exact test, 200 test images, p corrected by "
+        "Holm)."
+    )
+    assert verdict in capsys.readouterr().out.splitlines()
+    assert f"\n{verdict}\n" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    page = html.unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f"<li>{verdict}</li>" in page
+    record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert record["verdict"] == verdict
+    assert record["comparison"][0]["p_value"] == 0.5
+
+
+def test_run_benchmark_on_several_data_sets(few_images, tmp_path):
+    models = {
+        "tree": DecisionTreeClassifier(),
+        "dummy": DummyClassifier(),
+        "logistic": LogisticRegression(max_iter=50),
+    }
+    digits = load_digits(return_X_y=True)
+    X, y = load_wine(return_X_y=True)
+    data = {"fashion": few_images, "digits": digits, "wine": (X, y, X[::3], y[::3])}
+    result = run_benchmark(data=data, models=models, out=tmp_path, progress=False)
+    assert isinstance(result, SetsResult)
+    assert list(result.table) == ["model", *data, "mean_rank"]
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [
+            *(*data, "report.html", "sets.csv", "sets.json", "sets.md"),
+            *("comparison.svg", "comparison.png"),
+        ]
+    )
+    for name, alone in result.results.items():
+        assert result.table[name].tolist() == alone.table["test_accuracy"].tolist()
+        assert (tmp_path / name / "report.html").exists()
+    ranks = rank_models(result.table[list(data)].T)
+    assert result.table["mean_rank"].tolist() == ranks.mean_ranks.tolist()
+    assert result.best == result.table["model"][ranks.mean_ranks.argmin()]
+    assert result.verdict.startswith(
+        f"Best row, by mean rank over 3 data sets: {result.best}, "
+    )
+    record = json.loads((tmp_path / "sets.json").read_text(encoding="utf-8"))
+    assert record["p_value"] == ranks.p_value
+    assert record["data"]["n_test"] == 200 + 360 + 60
+    assert result.record["verdict"] in (tmp_path / "sets.md").read_text("utf-8")
+    assert "mean rank" in (tmp_path / "report.html").read_text("utf-8")
+    assert compare_models(result).equals(result.compare())
+    assert repr(result) == f"<SetsResult of 3 data sets; best: {result.best}>"
+    assert "<table" in result._repr_html_()
 
 
 def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
@@ -254,6 +400,11 @@ def test_run_benchmark_prints_a_line_a_row_on_stderr(fake_fits, capsys, make_fit
         ({"recipe": "slow"}, "The 'recipe' parameter .*'published'.* Got 'slow'"),
         ({"models": "resnet"}, "models must be among .*'MiniVGG'.*; got 'resnet'"),
         ({"models": []}, r"at least one value; got models=\[\]"),
+        ({"models": {"a": 3}}, r"models\['a'\] must be a classifier, or .*; got 3"),
+        ({"models": {"a": SVR()}}, r"must be a classifier, or .*; got SVR\(\)"),
+        ({"data": {"a": "b"}}, r"data\['a'\] must be \(X, y\), .*; got 'b'"),
+        ({"data": {"a/b": "sample"}}, "can be names of folders; got 'a/b'"),
+        ({"data": {}}, "data must have at least one"),
         ({"lr": [0.1, np.nan]}, "'lr' parameter of run_benchmark must .* Got nan"),
         ({"batch_size": [64, 0]}, "'batch_size' parameter of run_benchmark .* Got 0"),
         ({"batch_size": []}, r"at least one value; got .* batch_size=\[\]"),

@@ -68,7 +68,14 @@ def test_run_search_over_a_grid(trained):
     assert result.table["lr"].tolist() == LRS * 2
     assert result.table["n_parameters"].tolist() == [61_750] * 4
     assert result.table["epochs"].tolist() == [2] * 4
-    assert result.table.equals(benchmark_table(result.search))
+    assert result.table.equals(benchmark_table(result.search, "best"))
+    # Two folds of 60 images show no difference.
+    others = result.compare().drop(result.search.best_index_)
+    assert (others["comparison"] == "corrected t-test, 2 folds").all()
+    assert others["p_holm"].tolist() == [1, 1, 1]
+    assert result.format_notes()[0] == result.verdict == result.record["verdict"]
+    for name in others["model"]:
+        assert name in result.verdict.partition("not distinguishable from it: ")[2]
     assert result.record["test_accuracy"] <= 1
     assert result.record["commands"] == []
     best = result.search.best_params_
@@ -262,10 +269,12 @@ def test_search_command_prints_a_table_and_writes_files(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "LeNet5Classifier (batch_size=32, lr=0.01)" in printed.out
     assert "4 of 4 " in printed.err
-    best = re.search(r"Best: batch_size=(\d+), lr=([\d.]+)\. Trained", printed.out)
+    best = re.search(r"Best: batch_size=(\d+), lr=([\d.]+), accuracy", printed.out)
     assert best is not None
     assert set(os.listdir(out)) == {
         "best.safetensors",
+        "comparison.png",
+        "comparison.svg",
         "heatmap.png",
         "heatmap.svg",
         "report.html",
@@ -277,6 +286,13 @@ def test_search_command_prints_a_table_and_writes_files(tmp_path, capsys):
     assert record["best_params"] == {"batch_size": int(best[1]), "lr": float(best[2])}
     assert len(record["measured"]["split0_test_epochs"]) == 4
     assert "Accuracy over batch_size and lr" in (out / "report.html").read_text()
+    assert record["verdict"] in printed.out
+    assert "accuracy 0." in record["verdict"]
+    assert "not distinguishable from it: " in record["verdict"]
+    for name in ("report.html", "search.md"):
+        text = (out / name).read_text(encoding="utf-8")
+        assert record["verdict"] in text
+        assert "Is it better?" in text
     assert load_model(out / "best.safetensors").lr == float(best[2])
 
     assert main(["fits", str(memory)]) == 0
