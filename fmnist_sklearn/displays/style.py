@@ -20,7 +20,7 @@ COLORS = (*ROW_COLORS, "#b45309", "#7c3aed", "#8a6d00", "#b04ac0")
 WRONG = "#d6486a"
 
 # Of texts with names in them, where a dollar is a dollar.
-AS_IT_IS = {"parse_math": False, "usetex": False}
+AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}
 # What XML, and so SVG, cannot hold: control characters and lone surrogates.
 _NOT_IN_XML = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
