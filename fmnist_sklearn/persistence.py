@@ -24,6 +24,7 @@ from .estimators.state import (
     LAYERS_CHANGED,
     State,
     Text,
+    changed_params,
     decode_items,
     encode_items,
     get_state,
@@ -283,12 +284,7 @@ class ModelSummary:
         Of the parameters, those that are not the defaults.
         """
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
-        defaults = _CLASSES[self.model]().get_params()
-        shown["params"] = {
-            name: getattr(value, "__name__", value)
-            for name, value in self.params.items()
-            if name not in defaults or defaults[name] != value
-        }
+        shown["params"] = changed_params(_CLASSES[self.model], self.params)
         texts = {name: _as_text(value) for name, value in shown.items()}
         return "\n".join(
             f"{k:<12}  {bounded(text)}" for k, text in texts.items() if text

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .._version import __version__
-from ..storage import FitCache, fit_key
+from ..storage import FitCache, bounded, fit_key
 from ..training.batches import resolve_subset
 from ..training.loop import Training
 from .sklearn_compat import warn_user
@@ -25,6 +25,7 @@ from .state import (
     State,
     UnstorableError,
     architecture_of,
+    changed_params,
     encode,
     encode_labels,
     get_state,
@@ -108,7 +109,7 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
             return True
         training.run()
         if not training.was_stopped:
-            _store(net, cache, key)
+            _store(net, cache, key, training)
     return False
 
 
@@ -361,12 +362,22 @@ def _read_back(net: Any, cache: FitCache, key: str) -> bool:
     return True
 
 
-def _store(net: Any, cache: FitCache, key: str) -> None:
+def _store(net: Any, cache: FitCache, key: str, training: Training) -> None:
+    params = changed_params(type(net), net.get_params())
+    params.pop("memory")
+    about = {
+        "model": type(net).__name__,
+        "params": {name: bounded(value) for name, value in params.items()},
+        "accuracy": net.history_[net.best_epoch_ - 1].get("valid_acc"),
+        "n_rows": len(training.train) + len(training.valid or ()),
+        "n_epochs": net.n_iter_,
+        "fit_time": net.fit_time_,
+    }
     try:
         state, arrays, left_out = get_state(net, optimizer=True)
         if left_out:
             raise UnstorableError(f"cannot store {', '.join(sorted(left_out))}")
-        cache.write(key, arrays, msgspec.to_builtins(state))
+        cache.write(key, arrays, msgspec.to_builtins(state), about)
     except (OSError, TypeError, ValueError) as error:
         # Without the name of the file, so that Python shows it once for all fits.
         reason = getattr(error, "strerror", None) or error

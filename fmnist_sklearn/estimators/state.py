@@ -7,6 +7,7 @@ before memory is allocated for it, and nothing in it is executed.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -459,6 +460,16 @@ def _read_optimizer(
         state.setdefault(int(index), {})[name] = torch.from_numpy(others.pop(key))
     groups = decode(values["groups"])
     return decode(values["class"]), {"state": state, "param_groups": groups}
+
+
+def changed_params(cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those parameters of a class that are not its defaults; classes by name."""
+    defaults = inspect.signature(cls).parameters
+    return {
+        name: getattr(value, "__name__", value)
+        for name, value in params.items()
+        if name not in defaults or repr(defaults[name].default) != repr(value)
+    }
 
 
 # Python values as strict JSON, and back -------------------------------------------

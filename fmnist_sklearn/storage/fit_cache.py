@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from safetensors import safe_open
 
 from .container import read_container, write_container
 from .files import clear_temporaries, file_lock
@@ -87,6 +88,42 @@ class FitCache:
                 found.append(CachedFit(path, status.st_size, used))
         return sorted(found, key=lambda entry: entry.last_used)
 
+    def describe(self, entry: CachedFit) -> dict[str, Any]:
+        """Describe a fit, without reading its arrays.
+
+        Parameters
+        ----------
+        entry : CachedFit
+            One of ``entries()``.
+
+        Returns
+        -------
+        dict
+            "model", the class; "params", those that are not its defaults, as texts;
+            "accuracy", on the validation part; "n_rows", of training and validation;
+            "n_epochs"; "fit_time", in seconds. Empty for an entry that is deleted,
+            damaged or of an earlier version.
+        """
+        # safetensors raises errors of its own, without a common class.
+        with suppress(Exception), safe_open(entry.path, "numpy") as file:
+            return json.loads(file.metadata()["meta"])["about"]
+        return {}
+
+    def delete(self, entries: Iterable[CachedFit]) -> int:
+        """Delete some fits.
+
+        Parameters
+        ----------
+        entries : iterable of CachedFit
+            Some of ``entries()``.
+
+        Returns
+        -------
+        int
+            The number of fits that were deleted.
+        """
+        return sum(_remove(entry.path) for entry in entries)
+
     def clear(self) -> int:
         """Delete all fits, and what locks and interrupted writes left.
 
@@ -152,13 +189,18 @@ class FitCache:
             return None
         if meta.pop("key", None) != key:
             raise ValueError(f"{path} holds the fit of another key")
+        meta.pop("about", None)
         # A folder may be read-only, and Windows only follows links.
         with suppress(OSError, NotImplementedError):
             os.utime(path, follow_symlinks=False)
         return arrays, meta
 
     def write(
-        self, key: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
+        self,
+        key: str,
+        arrays: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Store the arrays and the JSON of a fit; delete the oldest if necessary.
 
@@ -170,6 +212,8 @@ class FitCache:
             Of ``fit_key``.
         arrays, meta : mapping
             As for ``write_container``.
+        about : mapping, default=None
+            What ``describe`` returns.
 
         Raises
         ------
@@ -182,7 +226,8 @@ class FitCache:
         path = self._path(key)
         if path.is_symlink():
             path.unlink()
-        write_container(path, arrays, {**meta, "key": key}, kind="fit")
+        meta = {**meta, "key": key, "about": dict(about or {})}
+        write_container(path, arrays, meta, kind="fit")
         self.trim()
 
     @contextmanager

@@ -105,6 +105,7 @@ def folder(tmp_path, monkeypatch, X, y):
             Path(folder).mkdir(parents=True, exist_ok=True)
             for number, image in enumerate(X[y == label][:10]):
                 draw(image).save(Path(folder, f"{name}{number}.png"))
+    Path("fits").mkdir()
     np.save("rows.npy", X[:3])
     np.savez("own.npz", X=X[:100], y=y[:100])
     np.save("X.npy", X[:100])

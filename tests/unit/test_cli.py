@@ -18,6 +18,7 @@ from PIL import Image
 
 import fmnist_sklearn
 from fmnist_sklearn import (
+    FitCache,
     LeNet5Classifier,
     datasets,
     load_fashion_mnist_sample,
@@ -191,8 +192,43 @@ def test_benchmark_as_json_and_its_fits(quick, tmp_path, capsys):
     assert found["best"] == found["rows"][0]["model"]
     assert all(Path(path).is_file() for path in found["files"])
     (fit,) = parsed(capsys, "fits", kept)
-    assert fit["n_bytes"] > 1000
-    assert parsed(capsys, "fits", kept, "--clear") == {"n_deleted": 1}
+    row = found["rows"][0]
+    assert (fit["model"], fit["params"]["batch_size"]) == ("LeNet5Classifier", "512")
+    assert fit["accuracy"] == row["validation_accuracy"]
+    assert (fit["n_rows"], fit["n_epochs"]) == (240, 2)
+    assert fit["fit_time"] == row["training_time_s"]
+
+
+def test_fits_lists_and_deletes_some_or_all(X, y, tmp_path, capsys):
+    X, y = X[:60], y[:60]
+    for params in ({"lr": 0.01}, {"lr": 0.02}, {"validation_fraction": 0}):
+        net = LeNet5Classifier(**params, max_epochs=1, random_state=0, memory=tmp_path)
+        net.fit(X, y)
+    FitCache(tmp_path).write("earlier1", {"weight": X[:1]}, {})  # of an earlier version
+    argv = ["fits", str(tmp_path)]
+    names = [fit["name"] for fit in parsed(capsys, *argv)]
+    assert main(argv) == 0
+    *lines, end = capsys.readouterr().out.splitlines()
+    assert [line[:8] for line in lines] == [name[:8] for name in names]
+    assert re.search(r" 0\.0 MB$", lines[3])
+    first = r"MB  accuracy [01]\.\d{4}      60 rows    1 epochs +\d\.\d s  "
+    first += r"LeNet5Classifier\(lr=0\.01, max_epochs=1, random_state=0\)$"
+    assert re.search(first, lines[0])
+    assert "accuracy   none " in lines[2]
+    assert re.fullmatch(r"4 fits, \d\.\d MB", end)
+
+    for wrong in ([names[0][:5], "x"], [""]):
+        with contextlib.suppress(SystemExit):
+            assert main([*argv, "--delete", *wrong]) == 1
+        assert "expected" in capsys.readouterr().err
+    assert len(parsed(capsys, *argv, "--where", "model=LeNet5Classifier")) == 3
+    assert parsed(capsys, *argv, "--where", "lr=0.3", "--clear") == {"n_deleted": 0}
+    assert main([*argv, "--where", "lr=0.02", "max_epochs=1", "--clear"]) == 0
+    deleted, end = capsys.readouterr().out.splitlines()
+    assert (deleted[:8], end) == (names[1][:8], "1 fits deleted")
+    assert parsed(capsys, *argv, "--delete", names[0][:6], "earl") == {"n_deleted": 2}
+    assert [fit["name"] for fit in parsed(capsys, *argv)] == names[2:3]
+    assert parsed(capsys, *argv, "--clear") == {"n_deleted": 1}
 
 
 @pytest.fixture(scope="module")
