@@ -121,16 +121,13 @@ class SearchHeatmapDisplay:
         if colorbar:
             ax.figure.colorbar(self.im_, ax=ax, label=self.score_name)
         # Each value has a cell of its own, whatever the distances between the values.
-        for axis, name, values, n_characters in (
-            (ax.xaxis, self.x, self.x_values, max(48 // len(self.x_values), 12)),
-            (ax.yaxis, self.y, self.y_values, 30),
+        for axis, values, n_characters in (
+            (ax.xaxis, self.x_values, max(48 // len(self.x_values), 12)),
+            (ax.yaxis, self.y_values, 30),
         ):
             labels = [drawn_text(text, n_characters) for text in tick_labels(values)]
             axis.set_ticks(range(len(labels)), labels=labels, **AS_IT_IS)
-            # Without a dollar to draw, users may set a formula.
-            axis.set_label_text(
-                drawn_text(name), parse_math="$" not in name, usetex=False
-            )
+        ax.set(xlabel=drawn_text(self.x), ylabel=drawn_text(self.y))
         self.text_ = np.full(np.shape(self.scores), None, dtype=object)
         for (row, column), score in np.ndenumerate(self.scores):
             if not annotate or math.isnan(score):

@@ -471,6 +471,9 @@ def displays_of(names):
         (legend,) = figure.legends or [figure.axes[0].get_legend()]
         yield figure, legend.get_texts()
     n = len(names)
+    params = dict.fromkeys(("values", "lows", "highs"), np.zeros(n))
+    comparison = ComparisonDisplay(names=names, **params, label="difference").plot()
+    yield comparison.figure_, comparison.ax_.get_yticklabels()
     params = {"y_values": names, "x_values": [0.1], "x": "lr", "y": "name"}
     heatmap = SearchHeatmapDisplay(scores=np.ones((n, 1)), **params).plot()
     yield heatmap.figure_, heatmap.ax_.yaxis.get_ticklabels()
