@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +17,12 @@ from typing import Any
 from uuid import uuid4
 
 import joblib
+from joblib.parallel import ParallelBackendBase
+
+from .._version import __version__
 
 _WAIT_S = 60  # for the first worker of a cluster
-_POLL_S = 0.2  # between two looks for reports
+_POLL_S = 0.2  # between two looks for reports, and for workers that died
 
 Report = Mapping[str, Any]  # of values that JSON has
 Send = Callable[[Report], None]
@@ -25,15 +32,17 @@ Send = Callable[[Report], None]
 
 
 @contextmanager
-def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+def connected(
+    scheduler: str | None = None, workers: int | None = None
+) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine.
 
     Parameters
     ----------
-    scheduler : str or None
+    scheduler : str, default=None
         Address of a Dask scheduler.
-    workers : int or None
-        Number of processes to start.
+    workers : int, default=None
+        Number of processes to start, of one thread each.
 
     Yields
     ------
@@ -51,7 +60,6 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         yield None
         return
     try:
-        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError(
@@ -63,34 +71,171 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             client.wait_for_workers(1, timeout=_WAIT_S)
             yield client
         return
-    # Together they have as many threads as the machine has cores, like joblib's
-    # workers. The variables are set for their start: later, torch may be loaded.
-    n_threads = max(joblib.cpu_count() // workers, 1)
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), n_threads)
+    is_over = Event()
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": limits}),
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
+        ThreadPoolExecutor(workers) as keepers,
     ):
-        yield client
+        try:
+            for _ in range(workers):
+                keepers.submit(
+                    _keep_worker, cluster.scheduler_address, workers, is_over
+                )
+            with Client(cluster, set_as_default=False) as client:
+                client.wait_for_workers(workers, timeout=_WAIT_S)
+                yield client
+        finally:
+            is_over.set()
 
 
-def running_on(client: Any, data: Sequence[Any]) -> Any:
-    """Run what joblib is given in the block on a cluster.
+def _keep_worker(scheduler: str, n_workers: int, is_over: Event) -> None:
+    """Run a worker of one thread until the search is over, and another if it dies.
+
+    It is not started by Dask, whose workers run the main script again as they start,
+    with the search in it if there is no ``if __name__ == "__main__"``.
+    """
+    command = [sys.executable, "-P", "-m", "dask", "worker", scheduler]
+    options = "--nthreads 1 --no-nanny --no-dashboard --memory-limit 0"
+    # The workers have as many threads for PyTorch together as the machine has cores.
+    # Each imports what this process can import.
+    env = {
+        "OMP_NUM_THREADS": str(max(joblib.cpu_count() // n_workers, 1)),
+        "DASK_LOGGING__DISTRIBUTED": "critical",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    while not is_over.is_set():
+        with subprocess.Popen(
+            [*command, *options.split()],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C does not reach it
+        ) as worker:
+            while worker.poll() is None and not is_over.wait(_POLL_S):
+                pass
+            worker.kill()
+
+
+@contextmanager
+def running_on(client: Any, data: Sequence[Any]) -> Iterator[None]:
+    """Run what joblib is given in the block on a cluster: a task for each call.
 
     Parameters
     ----------
     client : distributed.Client or None
         None: leave joblib as it is.
     data : sequence of arrays
-        Arrays that all tasks take. They are sent once, and to every worker, so that
-        the death of one worker loses none of them.
+        Arrays that many calls take. They are sent to the cluster once, for all calls
+        that take the same objects; other arguments are sent with each call. The death
+        of a worker loses none of them.
+
+    Raises
+    ------
+    ImportError
+        If a worker lacks this package, or has another version of it.
+    ConnectionError
+        By ``joblib.Parallel``, if the scheduler is lost, or if a call has lost its
+        worker too often.
+
+    Examples
+    --------
+    >>> with running_on(client, [X, y]):  # doctest: +SKIP
+    ...     scores = Parallel()(delayed(fit)(X, y, rows) for rows in folds)
     """
     if client is None:
-        return nullcontext()
-    return joblib.parallel_config("dask", client=client, scatter=list(data), n_jobs=-1)
+        yield
+        return
+    _check_versions(client)
+    backend = _Cluster(client, data)
+    try:
+        with joblib.parallel_config(backend, n_jobs=-1):
+            yield
+    finally:
+        for future in backend.futures:
+            future.release()
+
+
+def _check_versions(client: Any) -> None:
+    def find_version() -> str:  # nested: sent by value to workers without the package
+        try:
+            from fmnist_sklearn import __version__
+        except Exception as error:
+            return repr(error)
+        return __version__
+
+    found = {"the scheduler": client.run_on_scheduler(find_version)}
+    found |= client.run(find_version, on_error="ignore")
+    wrong = [f"{who} has {what}" for who, what in found.items() if what != __version__]
+    if wrong:
+        raise ImportError(
+            f"The scheduler and all workers need fmnist_sklearn {__version__}, as this "
+            f"process has it: {'; '.join(wrong)}"
+        )
+
+
+class _Cluster(ParallelBackendBase):
+    """A cluster as a backend of joblib.
+
+    joblib's own runs all calls here if the cluster has one thread, and sends arguments
+    to one worker only, whose death loses them. Here they are part of the tasks, which
+    the scheduler has, and can run again.
+    """
+
+    supports_retrieve_callback = True
+
+    def __init__(self, client: Any, data: Sequence[Any]) -> None:
+        import dask
+
+        super().__init__()
+        self.client, self.data = client, list(data)
+        limit = {"distributed.admin.large-graph-warning-threshold": "1TB"}
+        with dask.config.set(limit):
+            self.futures = [client.submit(lambda a: a, a, pure=False) for a in data]
+        for future in self.futures:
+            future.exception()  # wait: calls that wait for data run in reverse order
+        self.sent = {id(a): f for a, f in zip(data, self.futures, strict=True)}
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return more than the number of threads, for workers that come later."""
+        return 32 + sum(self.client.nthreads().values())
+
+    def submit(self, func: Any, callback: Any = None) -> Any:
+        """Make a batch of calls a task."""
+
+        def refer(value: Any) -> Any:
+            return self.sent.get(id(value), value)
+
+        calls = [
+            (f, [refer(a) for a in args], {k: refer(a) for k, a in kwargs.items()})
+            for f, args, kwargs in func.items
+        ]
+        future = self.client.submit(_call, calls, pure=False)
+        self.futures.append(future)
+        future.add_done_callback(callback)
+        return future
+
+    apply_async = submit  # its name before joblib 1.5
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return the result of a task, and release it: its worker may die."""
+        from distributed import KilledWorker
+
+        try:
+            return out.result()
+        except (KilledWorker, CancelledError) as error:
+            raise ConnectionError(
+                f"The Dask cluster has lost a fit. {error} The fits that ended are "
+                "kept if they have a memory: run the search again."
+            ) from error
+        except ImportError:
+            _check_versions(self.client)  # of workers that came later
+            raise
+        finally:
+            out.release()
+
+
+def _call(calls: Any) -> list[Any]:
+    return [f(*args, **kwargs) for f, args, kwargs in calls]
 
 
 # Reports ----------------------------------------------------------------------------

@@ -139,10 +139,10 @@ def run_search(
     ValueError
         For a parameter out of range, and for a training that diverges.
     OSError
-        If data="full" is not available, `out` cannot be written to, or `scheduler`
-        cannot be reached.
+        If data="full" is not available, `out` cannot be written to, `scheduler`
+        cannot be reached or is lost, or a fit has lost its worker too often.
     ImportError
-        If Dask is needed and not installed.
+        If Dask is needed and not installed, or a worker lacks this package.
 
     Examples
     --------

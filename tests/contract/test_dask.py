@@ -1,8 +1,12 @@
 """Searches on a real Dask cluster of processes on this machine."""
 
-import contextlib
+import json
 import os
+import random
 import signal
+import subprocess
+import sys
+import threading
 import time
 
 import joblib
@@ -13,46 +17,52 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from fmnist_sklearn import FitCache, LeNet5Classifier
-from fmnist_sklearn.benchmark.cluster import connected, following, running_on
+from fmnist_sklearn.benchmark.cluster import (
+    connected,
+    following,
+    running_on,
+)
 from fmnist_sklearn.benchmark.search import ReportingScorer
+from fmnist_sklearn.datasets import load_fashion_mnist_sample
 
-from .killed_search import GRID, N_FITS, images, without_times
+from .killed_search import GRID, N_FITS, without_times
 
+dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore:.*max_epochs")
 
 
 @pytest.fixture(scope="module")
 def client():
     """The client of two workers, a process and a thread each."""
-    with connected(None, 2) as client:
+    with connected(workers=2) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return images()
+    X, y = load_fashion_mnist_sample(return_X_y=True)
+    return X[:600], y[:600]
 
 
-class DieOnce(Callback):
-    """Kill the process in the second epoch, if nobody has been killed before."""
-
-    def __init__(self, path):
-        self.path = path
+class Die(Callback):
+    """Kill the worker that fits, as the kernel does for lack of memory."""
 
     def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == 2:
-            with contextlib.suppress(FileExistsError):
-                self.path.touch(exist_ok=False)
-                os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def search(rows, scoring="accuracy", refit=True, **params):
-    net = LeNet5Classifier(batch_size=16, max_epochs=2, random_state=0, **params)
-    grid = GridSearchCV(net, GRID, cv=2, scoring=scoring, refit=refit)
-    return grid.set_params(error_score="raise").fit(*rows)
+def search(rows, scoring="accuracy", refit=True, grid=GRID, **params):
+    net = LeNet5Classifier(max_epochs=2, random_state=0, **params)
+    search = GridSearchCV(net, grid, cv=2, scoring=scoring, refit=refit)
+    return search.set_params(error_score="raise").fit(*rows)
 
 
-@pytest.mark.filterwarnings("ignore:.*max_epochs")
+def score_process(net, X, y):
+    """Return where a fit runs, as its score."""
+    return os.getpid()
+
+
 def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
     reports = []
     scorer = ReportingScorer(list(GRID))
@@ -70,19 +80,139 @@ def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
 
 
 def test_threads_share_the_cores(client):
-    threads = client.run(torch.get_num_threads).values()
-    assert set(threads) == {max(joblib.cpu_count() // 2, 1)}
+    expected = os.environ.get("OMP_NUM_THREADS", max(joblib.cpu_count() // 2, 1))
+    for worker in client.nthreads():
+        future = client.submit(torch.get_num_threads, workers=worker)
+        assert future.result() == int(expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*max_epochs")
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_killed_worker_costs_no_result(client, rows, tmp_path):
-    expected = search(rows)
-    mark = tmp_path / "killed"
+def test_all_workers_fit_and_the_client_does_not(client, rows):
     with running_on(client, rows):
-        found = search(rows, callbacks=[DieOnce(mark)])
-    assert mark.exists()
-    assert without_times(found.cv_results_) == without_times(expected.cv_results_)
-    assert found.best_params_ == expected.best_params_
-    probabilities = (net.predict_proba(rows[0]) for net in (found, expected))
-    assert np.array_equal(*probabilities)
+        found = search(rows, score_process, refit=False).cv_results_
+    splits = np.concatenate([found[f"split{k}_test_score"] for k in range(2)])
+    assert set(splits) == set(client.run(os.getpid).values())
+
+
+def test_one_worker_of_one_thread_fits(rows):
+    with connected(workers=1) as client, running_on(client, rows):
+        found = search(rows, score_process, refit=False).cv_results_
+        assert set(found["mean_test_score"]) == set(client.run(os.getpid).values())
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+@posix
+def test_a_killed_worker_costs_no_result(client, rows):
+    """With 600 rows: what a task takes is larger than joblib sends with it."""
+
+    def search_on_cluster():
+        with running_on(client, rows):
+            return without_times(search(rows, refit=False).cv_results_)
+
+    began = time.monotonic()
+    expected = search_on_cluster()
+    seconds = time.monotonic() - began
+    draw = random.Random(0)
+
+    def kill_one(pids):
+        time.sleep(draw.uniform(0, seconds))
+        os.kill(draw.choice(pids), signal.SIGKILL)
+
+    for _ in range(3):
+        client.wait_for_workers(2, timeout=60)
+        pids = sorted(client.run(os.getpid, on_error="ignore").values())
+        killer = threading.Thread(target=kill_one, args=[pids])
+        killer.start()
+        found = search_on_cluster()
+        killer.join()
+        assert found == expected
+
+
+@posix
+def test_a_fit_that_kills_its_workers_ends_the_search(rows, tmp_path):
+    candidates = {"callbacks": [None, [Die()]]}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        connected(workers=1) as client,
+        running_on(client, rows),
+        pytest.raises(ConnectionError, match=r"on 2 different workers.* a memory"),
+    ):
+        search(rows, grid=candidates, memory=str(tmp_path))
+    assert len(FitCache(tmp_path).entries()) == 2
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """The process of a scheduler with a worker, and its address."""
+    file = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "dask"]
+    options = ["--no-dashboard", "--scheduler-file", str(file)]
+    with (
+        subprocess.Popen([*command, "scheduler", "--port", "0", *options]) as scheduler,
+        subprocess.Popen([*command, "worker", "--no-nanny", *options]) as worker,
+    ):
+        while not (file.exists() and file.stat().st_size):
+            time.sleep(0.1)
+        yield scheduler, json.loads(file.read_text())["address"]
+        scheduler.kill()
+        worker.kill()
+
+
+def test_a_lost_scheduler_ends_the_search(scheduler, rows, tmp_path):
+    process, address = scheduler
+    scorer = ReportingScorer(list(GRID))
+    with (
+        connected(address) as client,
+        following(lambda report: process.kill(), client) as scorer.report,
+        running_on(client, rows),
+        pytest.raises(ConnectionError, match=r"connection to the scheduler.* a memory"),
+    ):
+        search(rows, scorer, refit="score", memory=str(tmp_path / "memory"))
+    assert FitCache(tmp_path / "memory").entries()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise ImportError('no torch')", r"ImportError\('no torch'\)"),
+        ("__version__ = '0.0.0'", "0.0.0"),
+    ],
+)
+def test_worker_without_the_package_is_named(code, message, tmp_path, monkeypatch):
+    (tmp_path / "fmnist_sklearn.py").write_text(code)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with (
+        connected(workers=1) as client,
+        pytest.raises(
+            ImportError, match=rf"fmnist_sklearn 0.* tcp://\S+ has {message}"
+        ),
+        running_on(client, []),
+    ):
+        pass
+
+
+def test_a_plain_script_needs_no_guard_and_prints_no_warning(tmp_path):
+    script = tmp_path / "tune.py"
+    script.write_text(
+        """
+from fmnist_sklearn import load_fashion_mnist_sample, run_search
+
+X, y = load_fashion_mnist_sample(return_X_y=True)
+found = run_search(
+    "lenet5",
+    {"lr": [0.003, 0.01]},
+    X[:600],
+    y[:600],
+    cv=2,
+    max_epochs=1,
+    workers=2,
+    progress=False,
+)
+print(found.search.best_params_)
+"""
+    )
+    command = [sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "lr" in done.stdout
