@@ -219,13 +219,14 @@ class _Cluster(ParallelBackendBase):
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return the result of a task, and release it: its worker may die."""
         from distributed import KilledWorker
+        from distributed.comm import CommClosedError
 
         try:
             return out.result()
-        except (KilledWorker, CancelledError) as error:
+        except (KilledWorker, CancelledError, CommClosedError) as error:
             raise ConnectionError(
-                f"The Dask cluster has lost a fit. {error} The fits that ended are "
-                "kept if they have a memory: run the search again."
+                f"Lost the Dask scheduler, or the workers of a fit: {error} Fits that "
+                "ended are kept if they have a memory: run the search again."
             ) from error
         except ImportError:
             _check_versions(self.client)  # of workers that came later
