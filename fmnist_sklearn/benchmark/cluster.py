@@ -158,7 +158,7 @@ def running_on(client: Any, data: Sequence[Any]) -> Iterator[None]:
 def _check_versions(client: Any) -> None:
     def find_version() -> str:  # nested: sent by value to workers without the package
         try:
-            from fmnist_sklearn import __version__
+            from fmnist_sklearn._version import __version__
         except Exception as error:
             return repr(error)
         return __version__

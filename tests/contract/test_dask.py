@@ -173,14 +173,19 @@ def test_a_lost_scheduler_ends_the_search(scheduler, rows, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("file", "code", "message"),
     [
-        ("raise ImportError('no torch')", r"ImportError\('no torch'\)"),
-        ("__version__ = '0.0.0'", "0.0.0"),
+        ("__init__.py", "raise ImportError('no torch')", r"ImportError\('no torch'\)"),
+        ("_version.py", "__version__ = '0.0.0'", "0.0.0"),
     ],
 )
-def test_worker_without_the_package_is_named(code, message, tmp_path, monkeypatch):
-    (tmp_path / "fmnist_sklearn.py").write_text(code)
+def test_worker_without_the_package_is_named(
+    file, code, message, tmp_path, monkeypatch
+):
+    package = tmp_path / "fmnist_sklearn"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / file).write_text(code)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with (
         connected(workers=1) as client,
