@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.05  # p values below it are called a difference
+_NUMBERS = ["difference", "difference_low", "difference_high", "p_value"]
 _N_NAMED = 4  # rows that a sentence names; of more it gives the number
 
 
@@ -254,24 +255,16 @@ def compare_rows(
     names = [row.name for row in rows]
     index = best if reference is None else _find_row(names, reference)
     found = [_compare(row, rows[index]) for row in rows]
-    table = pd.DataFrame([difference for difference, _ in found])
+    table = pd.DataFrame({"model": names, "score": [row.score for row in rows]})
+    table["training_time_s"] = [row.time for row in rows]
+    table[_NUMBERS] = [difference for difference, _ in found]
     n_pairs = n_tested = int(table["p_value"].notna().sum())
     if reference is None and rows[best].sizes is not None:
         n_pairs = n_tested * (n_tested + 1) // 2
-    return pd.DataFrame(
-        {
-            "model": names,
-            "score": [row.score for row in rows],
-            "training_time_s": [row.time for row in rows],
-            "difference": table["difference"],
-            "difference_low": table["low"],
-            "difference_high": table["high"],
-            "p_value": table["p_value"],
-            "p_holm": holm(table["p_value"], n_pairs),
-            "comparison": [text for _, text in found],
-            "dominated_by": [_find_dominating(row, rows) for row in rows],
-        }
-    )
+    table["p_holm"] = holm(table["p_value"], n_pairs)
+    table["comparison"] = [text for _, text in found]
+    table["dominated_by"] = [_find_dominating(row, rows) for row in rows]
+    return table
 
 
 def _find_row(names: list[str], reference: str | int) -> int:
@@ -457,18 +450,13 @@ def compare_ranks(
     # Nemenyi's test presupposes that Friedman's test found a difference.
     q = np.abs(difference) / math.sqrt(k * (k + 1) / (12 * n_sets))
     p_values = np.maximum(stats.studentized_range.sf(q, k, np.inf), ranks.p_value)
-    table = pd.DataFrame(
-        {
-            "model": names,
-            "score": means,
-            "difference": difference,
-            "difference_low": difference - ranks.critical_difference,
-            "difference_high": difference + ranks.critical_difference,
-            "p_value": p_values,
-            "p_holm": p_values,
-            "comparison": text,
-        }
+    critical = ranks.critical_difference
+    table = pd.DataFrame({"model": names, "score": means})
+    table[_NUMBERS] = np.transpose(
+        [difference, difference - critical, difference + critical, p_values]
     )
-    table.loc[index, "difference_low":"p_holm"] = math.nan
+    table["p_holm"] = table["p_value"]
+    table["comparison"] = text
+    table.loc[index, [*_NUMBERS[1:], "p_holm"]] = math.nan
     table.loc[index, "comparison"] = "reference"
     return table

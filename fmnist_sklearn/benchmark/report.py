@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets import CLASS_NAMES
-from ..displays.comparison import difference_intervals
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
 from ..displays.style import ROW_COLORS, add_legend, without_latex
-from .tables import format_table
+from .tables import format_comparison
 
 if TYPE_CHECKING:
     import jinja2
@@ -251,8 +250,8 @@ def make_intervals(comparison: pd.DataFrame) -> dict[str, Any]:
     """
     from matplotlib.ticker import MaxNLocator
 
-    drawn = difference_intervals(comparison)
-    rows = np.transpose([drawn["values"], drawn["lows"], drawn["highs"]])[:30]
+    best = comparison.sort_values("difference", ascending=False, kind="stable")[:30]
+    rows = best.loc[:, "difference":"difference_high"].to_numpy()
     known = rows[np.isfinite(rows)]
     ticks = list(MaxNLocator(nbins=6).tick_values(known.min(), known.max()))
 
@@ -261,14 +260,13 @@ def make_intervals(comparison: pd.DataFrame) -> dict[str, Any]:
         return None if math.isnan(place) else round(float(place), 1)
 
     return {
-        "table": format_table(comparison),
-        "label": drawn["label"],
+        "table": format_comparison(comparison),
         "height": 36 * len(rows) + 40,
         "ticks": [(x(tick), f"{tick:g}") for tick in ticks],
         "origin": x(0),
         "rows": [
             (name, 36 * i + 30, *map(x, row))
-            for i, (name, row) in enumerate(zip(drawn["names"], rows, strict=False))
+            for i, (name, row) in enumerate(zip(best["model"], rows, strict=True))
         ],
     }
 

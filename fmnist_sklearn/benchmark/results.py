@@ -35,7 +35,13 @@ from .compare import (
 )
 from .data import Images
 from .report import Judged, benchmark_figures, render
-from .tables import describe_params, format_table, table_to_markdown, with_spread
+from .tables import (
+    describe_params,
+    format_comparison,
+    format_table,
+    table_to_markdown,
+    with_spread,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,6 +144,10 @@ class RunResult(ABC):
     def _lead(self) -> str:
         """Name the best row, as the verdict begins."""
 
+    def _difference_label(self) -> str:
+        """Label the axis of the differences."""
+        return "difference to the best, 95 % intervals"
+
     def _repr_html_(self) -> str:
         """Return the table and its notes, for notebooks."""
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.format_notes())
@@ -159,7 +169,7 @@ class RunResult(ABC):
         notes = (f"{note}\n" for note in self.format_notes())
         page = [f"# {self._title()}\n", table_to_markdown(self.format_table()), *notes]
         if len(self.table) > 1:
-            differences = table_to_markdown(self.compare())
+            differences = table_to_markdown(format_comparison(self.compare()))
             page += ["## Is it better?\n", differences]
         return "\n".join(page)
 
@@ -183,6 +193,7 @@ class RunResult(ABC):
             judged=self.judged,
             heat_map=self.heat_map,
             comparison=self.compare() if len(self.table) > 1 else None,
+            difference_label=self._difference_label(),
         )
 
     def _write(
@@ -193,9 +204,11 @@ class RunResult(ABC):
         from matplotlib.figure import Figure
 
         if len(self.table) > 1:
-            size = (7, 1.2 + 0.3 * len(self.table))
+            size = (8, 1.2 + 0.3 * len(self.table))
             figure = Figure(figsize=size, layout="constrained")
-            ComparisonDisplay.from_comparison(self.compare(), ax=figure.subplots())
+            ComparisonDisplay(
+                comparison=self.compare(), label=self._difference_label()
+            ).plot(figure.subplots())
             figures = {**figures, "comparison": figure}
         texts = {
             "report.html": self.to_html(),
@@ -596,6 +609,10 @@ class SetsResult(RunResult):
 
     def _title(self) -> str:
         return f"Benchmark on {_data_title(self.record)}"
+
+    def _difference_label(self) -> str:
+        critical = self.ranks.critical_difference
+        return f"mean rank, difference to the best; critical difference {critical:.2f}"
 
     def _lead(self) -> str:
         lead = f"Best row, by mean rank over {len(self.results)} data sets: {self.best}"

@@ -359,7 +359,8 @@ def _summarize(
     """Tabulate the trials that are finished, and record all about them."""
     table = pd.DataFrame([row for _, row, _ in finished])
     all_fits = [fit for _, _, fits in finished for fit in fits]
-    devices = {f"{fit['device']} in {fit['precision']}" for fit in all_fits}
+    networks = [fit for fit in all_fits if fit["precision"]]
+    devices = {f"{fit['device']} in {fit['precision']}" for fit in networks}
     scored = [_score(row, fits, images, settings["cv"]) for _, row, fits in finished]
     best_row = int(table["validation_accuracy"].argmax())
     comparison = compare_rows(scored, None, best=best_row)
@@ -372,7 +373,7 @@ def _summarize(
             {**row, "parameters": trial.estimator.get_params(), "fits": fits}
             for trial, row, fits in finished
         ],
-        "devices": sorted(devices),
+        "devices": sorted(devices) or ["cpu"],
     }
     record = make_record(settings, images, findings)
     result = BenchmarkResult(table=table, best=best, record=record, scored=scored)
@@ -404,13 +405,9 @@ def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     ranks = rank_models(table[list(results)].T)
     best = table["model"][int(ranks.mean_ranks.argmin())]
     record: Record = {**first.record, "best": best, **ranks._asdict()}
-    record["data"] = {
-        "name": ", ".join(results),
-        **{
-            key: sum(result.record["data"][key] for result in results.values())
-            for key in ("n_train", "n_test")
-        },
-    }
+    of_sets = pd.DataFrame([result.record["data"] for result in results.values()])
+    totals = of_sets[["n_train", "n_test"]].sum().to_dict()
+    record["data"] = {"name": ", ".join(results), **totals}
     record["rows"] = table.to_dict("records")
     result = SetsResult(
         table=table.assign(mean_rank=ranks.mean_ranks),
@@ -509,7 +506,7 @@ def fit_once(
         "best_epoch": getattr(net, "best_epoch_", math.nan),
         "n_parameters": benchmark_scoring()["n_parameters"](net),
         "device": str(getattr(net, "device_", "cpu")),
-        "precision": getattr(net, "precision_", "float64"),
+        "precision": getattr(net, "precision_", None),
         "history": epoch_rows(net) if is_network else [],
         "judgement": tested,
     }

@@ -77,7 +77,7 @@ def test_comparison_has_a_dot_and_an_interval_for_each_row(ax):
     assert len(empty) == 0
     drawn = [line[:, 0] for line in lines]
     np.testing.assert_array_equal(drawn, ends)
-    assert "difference to LogisticRegression (C=1.0)" in ax.get_xlabel()
+    assert ax.get_xlabel() == display.label
     ax.figure.savefig(io.BytesIO())
 
 

@@ -31,6 +31,7 @@ COMPARISON = pd.DataFrame(
         "difference": [0.0, -0.02, math.nan],
         "difference_low": [math.nan, -0.05, math.nan],
         "difference_high": [math.nan, 0.01, math.nan],
+        "p_holm": [math.nan, 0.25, math.nan],
         "comparison": ["reference", "a test", "not tested"],
     }
 )
@@ -111,6 +112,7 @@ def test_render_escapes_names_of_users(page, tested, X_test):
             scores=np.ones((1, 1)), x=EVIL, y=EVIL, x_values=[EVIL], y_values=[EVIL]
         ),
         comparison=COMPARISON,
+        difference_label=EVIL,
     )
     assert EVIL not in html
     assert "<script>alert" not in html
@@ -182,7 +184,6 @@ def test_make_charts_stay_in_their_frames_and_leave_out_what_is_unknown():
 
 def test_make_intervals():
     drawn = make_intervals(COMPARISON)
-    assert drawn["label"] == "difference to one, with 95 % intervals"
     (_, _, *first), (_, _, *second), (_, _, *third) = drawn["rows"]
     assert first == [drawn["origin"], None, None]
     assert 20 <= second[1] < second[0] < drawn["origin"] < second[2] <= SIZE["WIDTH"]
@@ -196,10 +197,12 @@ def test_make_intervals():
 
 
 def test_render_shows_the_comparison(page):
-    html = render(**page, comparison=COMPARISON)
+    html = render(**page, comparison=COMPARISON, difference_label="a label")
+    assert "<figcaption>a label</figcaption>" in html
     assert '<h2 id="differences-heading">Is it better?</h2>' in html
     assert Reader(html).elements.count("svg") == 3 + 2 + 1
-    assert "<td>-0.02</td>" in html
+    cells = ("-0.02", "-0.05 to 0.01", "0.25", "a test")
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in html
 
 
 def test_benchmark_figures():

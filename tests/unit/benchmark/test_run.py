@@ -322,7 +322,8 @@ def test_run_benchmark_on_several_data_sets(few_images, tmp_path):
     assert record["p_value"] == ranks.p_value
     assert record["data"]["n_test"] == 200 + 360 + 60
     assert result.record["verdict"] in (tmp_path / "sets.md").read_text("utf-8")
-    assert "mean rank" in (tmp_path / "report.html").read_text("utf-8")
+    label = f"to the best; critical difference {ranks.critical_difference:.2f}"
+    assert label in (tmp_path / "report.html").read_text("utf-8")
     assert compare_models(result).equals(result.compare())
     assert repr(result) == f"<SetsResult of 3 data sets; best: {result.best}>"
     assert "<table" in result._repr_html_()
