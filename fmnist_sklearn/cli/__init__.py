@@ -288,61 +288,48 @@ def _fits(
     memory: Path,
     *,
     where: Sequence[tuple[str, str]] = (),
-    delete: Sequence[str] = (),
     clear: bool = False,
     json: bool = False,
 ) -> int:
     """List or delete the fits that --memory keeps in a folder.
 
     fmnist-sklearn fits kept
-    fmnist-sklearn fits kept --where model=LeNet5Classifier lr=0.01
-    fmnist-sklearn fits kept --where lr=0.01 --clear
-    fmnist-sklearn fits kept --delete 3f2a9c1d 77ab01e4
+    fmnist-sklearn fits kept --where model=LeNet5Classifier lr=0.01 lr=0.02
+    fmnist-sklearn fits kept --where lr=0.02 --clear
+    fmnist-sklearn fits kept --where id=3f2a9c1d id=77ab01e4 --clear
     """
     from ..storage import FitCache
 
     if not memory.is_dir():
         raise ValueError(f"no such folder: {memory}")
     cache = FitCache(memory)
-    chosen, facts = [], []
+    chosen, facts, lines = [], [], []
     for entry in cache.entries():
-        name, about = entry.path.name, cache.describe(entry)
-        known = {"model": about.get("model"), **about.get("params", {})}
-        is_named = name.startswith(tuple(delete)) or not delete
-        if is_named and all(known.get(key) == value for key, value in where):
-            used = entry.last_used.isoformat(sep=" ", timespec="seconds")
-            chosen.append(entry)
-            facts.append({"name": name, "n_bytes": entry.n_bytes, "last_used": used})
-            facts[-1] |= about
-    for start in delete:
-        n_found = sum(entry.path.name.startswith(start) for entry in chosen)
-        if n_found != 1:
-            raise ValueError(
-                f"--delete {start}: {n_found} names of fits begin so, expected one; "
-                "nothing was deleted"
+        name, size, about = entry.path.name, entry.n_bytes, cache.describe(entry)
+        known = {"id": name[:8], "model": about.get("model"), **about.get("params", {})}
+        if not all((key, known.get(key)) in where for key, _ in where):
+            continue
+        time = entry.last_used.isoformat(sep=" ", timespec="seconds")
+        line = f"{name[:8]}  {time}  {size / 1e6:5.1f} MB"
+        if about:  # not for fits of earlier versions
+            params = ", ".join(
+                f"{key}={value}" for key, value in about["params"].items()
             )
-    lines = list(map(_describe_fit, facts))
-    if clear or delete:
-        n_deleted = cache.delete(chosen) if where or delete else cache.clear()
+            line += (
+                f"  accuracy {about['accuracy']!s:6.6}  {about['n_rows']:>6,} rows  "
+                f"{about['n_epochs']:>3} epochs  {about['fit_time']:>6.1f} s  "
+                f"{about['model']}({params})"
+            )
+        chosen.append(entry)
+        facts.append({"name": name, "n_bytes": size, "last_used": time, **about})
+        lines.append(printable(line))
+    if clear:
+        n_deleted = cache.delete(chosen) if where else cache.clear()
         lines.append(f"{n_deleted} fits deleted")
         return _print_facts({"n_deleted": n_deleted}, "\n".join(lines), json)
     n_bytes = sum(entry.n_bytes for entry in chosen)
     lines.append(f"{len(chosen)} fits, {n_bytes / 1e6:.1f} MB")
     return _print_facts(facts, "\n".join(lines), json)
-
-
-def _describe_fit(fact: dict[str, Any]) -> str:
-    """Describe a cached fit in a line; of those of earlier versions less is known."""
-    text = f"{fact['name'][:8]}  {fact['last_used']}  {fact['n_bytes'] / 1e6:5.1f} MB"
-    if "model" not in fact:
-        return text
-    accuracy = "  none" if fact["accuracy"] is None else f"{fact['accuracy']:.4f}"
-    params = ", ".join(f"{name}={value}" for name, value in fact["params"].items())
-    return printable(
-        f"{text}  accuracy {accuracy}  {fact['n_rows']:>6,} rows  "
-        f"{fact['n_epochs']:>3} epochs  {fact['fit_time']:>6.1f} s  "
-        f"{fact['model']}({params})"
-    )
 
 
 def _print_facts(facts: Any, text: str, json: bool) -> int:
@@ -402,7 +389,6 @@ DATA = Kind(
     ),
     complete=shtab.FILE,
 )
-NAME = Kind("NAME", "the first characters of a name", str, bool)
 ITEM = Kind(
     "NAME=VALUE",
     "a name and a value, such as lr=0.01",
@@ -621,12 +607,10 @@ first steps:
 
     command = add_command(_fits)
     command.add("memory", DIR, "the folder")
-    where_help = "only those with this model, or with these values of parameters"
+    where_help = "only those with this id, this model or these values of parameters"
     command.add("--where", ITEM, where_help, nargs="+")
-    which = command.add_mutually_exclusive_group()
-    command.add("--delete", NAME, "delete those whose names begin so", which, nargs="+")
     clear_help = "delete all of them, or those that --where selects"
-    which.add_argument("--clear", action="store_true", help=clear_help)
+    command.add_argument("--clear", action="store_true", help=clear_help)
     _add_json(command)
     return parser
 

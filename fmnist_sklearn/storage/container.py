@@ -24,15 +24,7 @@ VERSION = 2
 _UNSIGNED = "0" * 64  # in the place of the SHA-256 while that is computed
 
 # How pickles begin, those of joblib too, which may be compressed.
-_PICKLES = (
-    b"\x80\x02",
-    b"\x80\x03",
-    b"\x80\x04",
-    b"\x80\x05",
-    b"x^",
-    b"x\x9c",
-    b"\x1f\x8b",
-)
+_PICKLES = (b"\x80\x03", b"\x80\x04", b"\x80\x05", b"x^", b"x\x9c", b"\x1f\x8b")
 
 _MAX_MESSAGE = 400  # characters
 
