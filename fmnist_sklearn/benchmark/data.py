@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 import zlib
@@ -256,7 +257,12 @@ def take_arrays(
     else:
         check_consistent_length(X_test, y_test)
         arrays = X, y, np.asarray(X_test), column_or_1d(y_test)
-    return Images("your own images", "X and y", *arrays)
+        sizes = [math.prod(images.shape[1:]) for images in (X, arrays[2])]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"X_test must have the {sizes[0]} values an image of X; got {sizes[1]}."
+            )
+    return Images("your own images", "X and y", *arrays, preparation=None)
 
 
 def take_set(

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Column
 from skorch.callbacks import Callback
 
+from ..displays.style import one_line
 from ..training.loop import extra_callbacks
 
 
@@ -86,10 +87,12 @@ class RunProgress:
     def say(self, message: str) -> None:
         """Print a line that stays, above the bar."""
         if self.enabled:
+            encoding = self.console.encoding
+            text = one_line(message).encode(encoding, "backslashreplace")
             # A terminal that is gone must not end the training.
             with suppress(OSError):
                 self.console.print(
-                    message, markup=False, highlight=False, soft_wrap=True
+                    text.decode(encoding), markup=False, highlight=False, soft_wrap=True
                 )
 
     def show(self, **changes: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from ..datasets import CLASS_NAMES
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
-from ..displays.style import ROW_COLORS, add_legend, without_latex
+from ..displays.style import ROW_COLORS, add_legend, one_line, without_latex
 from .tables import format_comparison
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def _template(name: str) -> jinja2.Template:
 
     environment = jinja2.Environment(
         autoescape=True,
+        # Texts in one line; the templates, which are markup, as they are.
+        finalize=lambda value: value if hasattr(value, "__html__") else one_line(value),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -11,11 +11,13 @@ import re
 import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,9 @@ import torch
 
 from .._version import __version__
 from ..displays import ComparisonDisplay
+from ..estimators.memory import as_cache
+from ..estimators.sklearn_compat import warn_user
+from ..persistence import save_model
 from ..storage import atomic_write, check_writable
 from .compare import (
     Ranks,
@@ -39,6 +44,7 @@ from .tables import (
     describe_params,
     format_comparison,
     format_table,
+    markdown_text,
     table_to_markdown,
     with_spread,
 )
@@ -79,6 +85,7 @@ def make_record(
             "source": images.source,
             "n_train": images.n_train,
             "n_test": images.n_test,
+            "preparation": images.preparation,
         },
         **findings,
         "hardware": describe_hardware(),
@@ -86,10 +93,40 @@ def make_record(
     }
 
 
-def prepare_folder(folder: str | os.PathLike[str]) -> None:
-    """Create a folder, and check before the training that it can be written to."""
+def prepare_folder(folder: str | os.PathLike[str], name: str) -> None:
+    """Create a folder, and check before the training that it takes ``<name>.csv``."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    check_writable(Path(folder, "report.html"))
+    check_writable(Path(folder, f"{name}.csv"))
+
+
+@contextmanager
+def optional(part: str) -> Iterator[None]:
+    """Turn an error into a warning: the other results of hours are kept."""
+    try:
+        yield
+    except Exception as error:
+        warn_user(f"{part} could not be written: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def resumable(memory: Any) -> Iterator[None]:
+    """Add to an interrupt how many fits are kept, and what goes on with them."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        note = "no fits are kept without memory (--memory DIR)"
+        if (cache := as_cache(memory)) is not None:
+            command = "".join(f": {line}" for line in describe_command())
+            note = f"{len(cache.entries())} fits are kept in {os.fspath(cache.path)}"
+            note += f", and the same call goes on from there{command}"
+        interrupt.add_note(note)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of UTF-8, with escapes for bytes of file names that are not."""
+    with atomic_write(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -166,8 +203,9 @@ class RunResult(ABC):
         markdown : str
             A complete page.
         """
-        notes = (f"{note}\n" for note in self.format_notes())
-        page = [f"# {self._title()}\n", table_to_markdown(self.format_table()), *notes]
+        notes = (f"{markdown_text(note)}\n" for note in self.format_notes())
+        title = f"# {markdown_text(self._title())}\n"
+        page = [title, table_to_markdown(self.format_table()), *notes]
         if len(self.table) > 1:
             differences = table_to_markdown(format_comparison(self.compare()))
             page += ["## Is it better?\n", differences]
@@ -196,40 +234,63 @@ class RunResult(ABC):
             difference_label=self._difference_label(),
         )
 
-    def _write(
-        self, folder: str | os.PathLike[str], name: str, figures: Mapping[str, Figure]
-    ) -> list[Path]:
-        """Write all files, each whole or not at all: ``<name>.csv`` and others."""
-        import matplotlib
+    def _draw(self) -> dict[str, Figure]:
+        """Draw the figures of the folder, by the names of their files."""
         from matplotlib.figure import Figure
 
-        if len(self.table) > 1:
-            size = (8, 1.2 + 0.3 * len(self.table))
-            figure = Figure(figsize=size, layout="constrained")
-            ComparisonDisplay(
-                comparison=self.compare(), label=self._difference_label()
-            ).plot(figure.subplots())
-            figures = {**figures, "comparison": figure}
-        texts = {
-            "report.html": self.to_html(),
-            f"{name}.csv": self.table.to_csv(index=False, lineterminator="\n"),
-            f"{name}.md": self.to_markdown(),
-            f"{name}.json": json.dumps(to_jsonable(self.record), indent=1),
-        }
+        if len(self.table) < 2:
+            return {}
+        size = (8, 1.2 + 0.3 * len(self.table))
+        figure = Figure(figsize=size, layout="constrained")
+        display = ComparisonDisplay(
+            comparison=self.compare(), label=self._difference_label()
+        )
+        display.plot(figure.subplots())
+        return {"comparison": figure}
+
+    def _write(
+        self, folder: str | os.PathLike[str], name: str, network: Any = None
+    ) -> list[Path]:
+        """Write ``<name>.csv`` and others, each whole or not at all.
+
+        Networks and results come first, then what shows them.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for file_name, text in texts.items():
-            with atomic_write(folder / file_name, "w", encoding="utf-8") as file:
-                file.write(text)
-        paths = [folder / file_name for file_name in texts]
-        # The same figure gives the same bytes: without a salt, an SVG has random ids.
-        with matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"}):
-            for file_name, figure in figures.items():
-                for ending, metadata in (("svg", {"Date": None}), ("png", None)):
-                    path = folder / f"{file_name}.{ending}"
-                    with atomic_write(path) as file:
-                        figure.savefig(file, format=ending, dpi=150, metadata=metadata)
-                    paths.append(path)
+        paths: list[Path] = []
+        if network is not None:
+            path = folder / "best.safetensors"
+            with optional(path.name):
+                preparation = self.record["data"]["preparation"]
+                save_model(network, path, preparation=preparation)
+                paths.append(path)
+        texts = {
+            f"{name}.csv": partial(self.table.to_csv, index=False, lineterminator="\n"),
+            f"{name}.json": lambda: json.dumps(to_jsonable(self.record), indent=1),
+            f"{name}.md": self.to_markdown,
+            "report.html": self.to_html,
+        }
+        for file_name, make in texts.items():
+            with optional(file_name):
+                write_text(folder / file_name, make())
+                paths.append(folder / file_name)
+        with optional("the figures"):
+            import matplotlib
+
+            # The same figure gives the same bytes: without a salt, an SVG has random
+            # ids. Ticks are created when a figure is drawn, and LaTeX may be missing.
+            settings = {"svg.hashsalt": "fmnist_sklearn", "text.usetex": False}
+            with matplotlib.rc_context(settings):
+                drawn = self._draw().items()
+                for (stem, figure), ending in product(drawn, ("svg", "png")):
+                    path = folder / f"{stem}.{ending}"
+                    metadata: Any = {"Date": None} if ending == "svg" else None
+                    with optional(path.name):
+                        with atomic_write(path) as file:
+                            figure.savefig(
+                                file, format=ending, dpi=150, metadata=metadata
+                            )
+                        paths.append(path)
         return paths
 
 
@@ -253,6 +314,8 @@ class BenchmarkResult(RunResult):
           ``..._std``, the standard deviation over them;
         - ``training_time_s``: seconds of a fit (``training_time_std``: over folds);
         - ``epochs``, ``best_epoch``: run, and kept; means over folds;
+        - ``from_memory``: with a memory, the share of the fits that were read from it;
+          their times are those of the trainings;
         - ``n_parameters``, ``lr``, ``batch_size``;
         - ``difference`` to ``dominated_by``: the comparison with the best row, as
           :func:`~fmnist_sklearn.compare_models` describes it: of test accuracies, by
@@ -313,6 +376,7 @@ class BenchmarkResult(RunResult):
             time = f"{row['training_time_s']:.{digits}f}"
             if "training_time_std" in row:
                 time += f" ± {row['training_time_std']:.{digits}f}"
+            time += describe_origin(row)
             cells = {"model": row["model"]}
             for part in ("validation", "test"):
                 p, error = (row[f"{part}_accuracy{end}"] for end in ("", f"_{spread}"))
@@ -350,8 +414,10 @@ class BenchmarkResult(RunResult):
                 "These are figures of the bundled sample, a tenth of Fashion-MNIST: "
                 "the full data gives much higher ones."
             )
+        failed = self.record["failed"]
+        notes += [f"Failed: {name}: {reason}" for name, reason in failed.items()]
         n_planned, n_rows = len(self.record["planned_rows"]), len(self.table)
-        if n_rows < n_planned:
+        if n_rows + len(failed) < n_planned:
             notes.append(f"Unfinished: {n_rows} of {n_planned} rows.")
         return notes
 
@@ -372,8 +438,8 @@ class BenchmarkResult(RunResult):
                 "Accuracy there is validation accuracy, on the first 20 % of the "
                 "60,000 training images.\n",
             ]
-        facts = _circumstances(self.record).items()
-        how = ["## How\n", *(f"- {term}: {fact}" for term, fact in facts), ""]
+        facts = (f"{k}: {v}" for k, v in _circumstances(self.record).items())
+        how = ["## How\n", *(f"- {markdown_text(fact)}" for fact in facts), ""]
         return "\n".join([super().to_markdown(), *published, *how])
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -387,13 +453,20 @@ class BenchmarkResult(RunResult):
         Returns
         -------
         paths : list of Path
-            ``report.html``, ``results.csv``, ``results.md``, ``results.json``, and
+            ``results.csv``, ``results.json``, ``results.md``, ``report.html``, and
             ``train_loss``, ``valid_loss``, ``accuracy`` and, of several rows,
             ``comparison`` as SVG and PNG.
+
+        Warns
+        -----
+        UserWarning
+            For each file that cannot be made or written; the others are.
         """
+        return self._write(folder, "results")
+
+    def _draw(self) -> dict[str, Figure]:
         curves = {name: rows for name, rows in self.curves.items() if rows}
-        figures = benchmark_figures(curves) if curves else {}
-        return self._write(folder, "results", figures)
+        return (benchmark_figures(curves) if curves else {}) | super()._draw()
 
     def _title(self) -> str:
         return f"Benchmark on {_data_title(self.record)}"
@@ -474,16 +547,20 @@ class SearchResult(RunResult):
         table = self.table.assign(name=[row.name for row in self.scored])
         by = [name for name in ("iter", "accuracy") if name in table]
         table = table.sort_values(by, ascending=False, kind="stable")
-        seconds = ("training_time_s", "training_time_std")
-        return pd.DataFrame(
+        seconds = with_spread(table, "training_time_s", "training_time_std", 2)
+        origins = map(describe_origin, table.to_dict("records"))
+        texts = pd.DataFrame(
             {
                 "model": table["name"].tolist(),
                 "accuracy": with_spread(table, "accuracy", "accuracy_std", 4),
-                "training time (s)": with_spread(table, *seconds, 2),
+                "training time (s)": list(map(str.__add__, seconds, origins)),
                 "epochs": [f"{n:.3g}" for n in table["epochs"]],
-                "parameters": [f"{n:,}" for n in table["n_parameters"]],
+                "parameters": [f"{n:,.0f}" for n in table["n_parameters"]],
             }
         )
+        failed = table["accuracy"].isna().to_numpy()
+        texts.loc[failed, texts.columns[1:]] = ["failed", "", "", ""]
+        return texts
 
     def format_notes(self) -> list[str]:
         """Return what a reader of the table must know, a sentence or two a line.
@@ -494,7 +571,7 @@ class SearchResult(RunResult):
             The best candidate and its test accuracy, and what the figures mean.
         """
         record = self.record
-        return [
+        notes = [
             self.verdict,
             "Trained on all "
             f"{record['data']['n_train']:,} training images, its accuracy on "
@@ -503,6 +580,7 @@ class SearchResult(RunResult):
             f"Means ± standard deviations over {record['cv']} folds; accuracy is that "
             "on the fold left out.",
         ]
+        return notes + [f"Failed: {name}." for name in record["failed"]]
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write all files, each whole or not at all, over those of an earlier search.
@@ -515,18 +593,25 @@ class SearchResult(RunResult):
         Returns
         -------
         paths : list of Path
-            ``report.html``, ``search.csv``, ``search.md``, ``search.json``, and, where
-            at least two parameters vary, ``heatmap.svg`` and ``heatmap.png`` over the
-            first two, means over the others.
+            ``best.safetensors``, ``search.csv``, ``search.json``, ``search.md``,
+            ``report.html``, and, where at least two parameters vary, ``heatmap.svg``
+            and ``heatmap.png`` over the first two, means over the others.
+
+        Warns
+        -----
+        UserWarning
+            For each file that cannot be made or written; the others are.
         """
+        return self._write(folder, "search", self.search.best_estimator_)
+
+    def _draw(self) -> dict[str, Figure]:
         from matplotlib.figure import Figure
 
-        figures = {}
-        if self.heat_map is not None:
-            figure = Figure(figsize=(7, 4.5), layout="constrained")
-            self.heat_map.plot(figure.subplots())
-            figures["heatmap"] = figure
-        return self._write(folder, "search", figures)
+        if self.heat_map is None:
+            return super()._draw()
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        self.heat_map.plot(figure.subplots())
+        return {"heatmap": figure} | super()._draw()
 
     def _title(self) -> str:
         return f"Search on {_data_title(self.record)}: {self.record['model']}"
@@ -589,7 +674,9 @@ class SetsResult(RunResult):
 
     def format_notes(self) -> list[str]:
         """Return what a reader of the table must know, a sentence or two a line."""
-        return [self.verdict, "Accuracies are those on the test images of each set."]
+        failed = [f"Failed: {name}." for name in self.record["failed"]]
+        note = "Accuracies are those on the test images of each set."
+        return [self.verdict, note, *failed]
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write all files, each whole or not at all, over those of an earlier run.
@@ -602,10 +689,15 @@ class SetsResult(RunResult):
         Returns
         -------
         paths : list of Path
-            ``report.html``, ``sets.csv``, ``sets.md``, ``sets.json``, and
+            ``sets.csv``, ``sets.json``, ``sets.md``, ``report.html``, and
             ``comparison``, of the mean ranks, as SVG and PNG.
+
+        Warns
+        -----
+        UserWarning
+            For each file that cannot be made or written; the others are.
         """
-        return self._write(folder, "sets", {})
+        return self._write(folder, "sets")
 
     def _title(self) -> str:
         return f"Benchmark on {_data_title(self.record)}"
@@ -617,6 +709,12 @@ class SetsResult(RunResult):
     def _lead(self) -> str:
         lead = f"Best row, by mean rank over {len(self.results)} data sets: {self.best}"
         return f"{lead}, {self.ranks.mean_ranks.min():.2f}"
+
+
+def describe_origin(row: Mapping[str, Any]) -> str:
+    """Return whether the fits of a row were read from memory, to follow their time."""
+    share = row.get("from_memory", 0)
+    return f" ({'partly ' if share < 1 else ''}from memory)" if share > 0 else ""
 
 
 def _data_title(record: Mapping[str, Any]) -> str:

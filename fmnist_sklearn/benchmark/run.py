@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold
 
@@ -30,6 +32,7 @@ from sklearn.utils._param_validation import (
 from .._unwrap import last_step
 from ..displays.images import rank_predictions
 from ..estimators import ImageClassifier
+from ..estimators.sklearn_compat import warn_user
 from ..estimators.validation import check_values, flatten_images
 from ..models import MODELS, find_model
 from ..recipes import RECIPES
@@ -43,8 +46,10 @@ from .results import (
     BenchmarkResult,
     SetsResult,
     describe_command,
+    describe_origin,
     make_record,
     prepare_folder,
+    resumable,
 )
 from .tables import benchmark_scoring
 
@@ -162,8 +167,9 @@ def run_benchmark(
     out : str or path-like, default=None
         Folder for ``report.html``, ``results.csv``, ``results.md``, ``results.json``
         and the figures; see :meth:`BenchmarkResult.write`. They are written after
-        every row, so that an interrupted run keeps the finished ones. Each of several
-        data sets has its own folder in it. None: write nothing.
+        every row, so that an interrupted run keeps the finished ones. A warning names
+        those that cannot be written. Each of several data sets has its own folder in
+        it. None: write nothing.
     progress : bool, default=True
         Whether to show the progress on stderr: a bar on a terminal, otherwise a line
         for each row.
@@ -181,9 +187,15 @@ def run_benchmark(
     Raises
     ------
     ValueError
-        For a parameter out of range, and for a training that diverges.
+        For a parameter out of range, and if all rows fail.
     OSError
-        If data="full" is not available, or `out` cannot be written to.
+        If data="full" is not available, or `out` cannot be written to at the start.
+
+    Warns
+    -----
+    sklearn.exceptions.FitFailedWarning
+        For a row that fails, such as one whose training diverges. It is left out of
+        the table, and named in the notes below it; the other rows are trained.
 
     Examples
     --------
@@ -224,19 +236,19 @@ def run_benchmark(
         "commands": describe_command(),
     }
     if out is not None:
-        prepare_folder(out)
+        prepare_folder(out, "results")
     if not isinstance(data, Mapping):
         images = own or load_data(data, data_home)
-        return _run_rows(trials, images, settings, out, progress)
+        with resumable(memory):
+            return _run_rows(trials, images, settings, out, progress)
     if not data:
         raise ValueError("data must have at least one data set; got an empty mapping.")
     sets = {name: take_set(name, part, seed, data_home) for name, part in data.items()}
-    results = {
-        name: _run_rows(
-            trials, images, settings, None if out is None else Path(out, name), progress
-        )
-        for name, images in sets.items()
-    }
+    with resumable(memory):
+        results = {
+            name: _run_rows(trials, images, settings, out and Path(out, name), progress)
+            for name, images in sets.items()
+        }
     result = _rank(results)
     if out is not None:
         result.paths.extend(result.write(out))
@@ -265,24 +277,33 @@ def _run_rows(
     if effective_n_jobs(n_jobs) == 1:
         _warm_up(trials, images)
     finished: list[tuple[Trial, Record, list[Record]]] = []
+    failed: dict[str, str] = {}
+    settings = {**settings, "failed": failed}
     with display, display.following():
         trained = train_trials(trials, images, cv, seed, n_jobs)
         for i, trial in enumerate(trials):
             display.begin_work(i)
-            try:
-                fits = next(trained)
-            except ValueError as error:
-                raise ValueError(f"{trial.name}: {error}") from error
-            row = table_row(trial, fits, images)
-            display.end_work(
-                f"validation {row['validation_accuracy']:.4f}, test "
-                f"{row['test_accuracy']:.4f}, {row['training_time_s']:.1f} s"
-            )
-            finished.append((trial, row, fits))
+            fits = next(trained)
+            if errors := [fit["error"] for fit in fits if "error" in fit]:
+                failed[trial.name] = errors[0]
+                display.end_work(f"failed: {errors[0]}")
+                warn_user(f"{trial.name} failed: {errors[0]}", FitFailedWarning)
+            else:
+                row = table_row(trial, fits, images)
+                display.end_work(
+                    f"validation {row['validation_accuracy']:.4f}, test "
+                    f"{row['test_accuracy']:.4f}, {row['training_time_s']:.1f} s"
+                    f"{describe_origin(row)}"
+                )
+                finished.append((trial, row, fits))
             # After every row, so that an interrupted run keeps those it finished.
-            result = _summarize(finished, images, settings)
-            if out is not None:
-                result.paths.extend(result.write(out))
+            if finished:
+                result = _summarize(finished, images, settings)
+                if out is not None:
+                    result.paths.extend(result.write(out))
+    if not finished:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise ValueError(f"all rows failed: {reasons}")
     return result
 
 
@@ -348,7 +369,8 @@ def _warm_up(trials: list[Trial], images: Images) -> None:
     kinds = {(type(net), getattr(net, "module", None)): net for net in networks}
     for estimator in kinds.values():
         brief = clone(estimator).set_params(max_epochs=1, patience=None, memory=None)
-        brief.fit(images.X_train[:512], images.y_train[:512])
+        with suppress(Exception):  # the row fails with the same error
+            brief.fit(images.X_train[:512], images.y_train[:512])
 
 
 def _summarize(
@@ -400,8 +422,12 @@ def _score(row: Record, fits: list[Record], images: Images, cv: int | str) -> Sc
 def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     """Rank the rows of several data sets by their test accuracy."""
     first, *_ = results.values()
-    accuracies = {name: r.table["test_accuracy"] for name, r in results.items()}
-    table = pd.DataFrame({"model": first.table["model"], **accuracies})
+    accuracies = {
+        name: result.table.set_index("model")["test_accuracy"]
+        for name, result in results.items()
+    }
+    # A row that failed on one of them has no rank.
+    table = pd.concat(accuracies, axis=1, join="inner", sort=False).reset_index()
     ranks = rank_models(table[list(results)].T)
     best = table["model"][int(ranks.mean_ranks.argmin())]
     record: Record = {**first.record, "best": best, **ranks._asdict()}
@@ -409,6 +435,11 @@ def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     totals = of_sets[["n_train", "n_test"]].sum().to_dict()
     record["data"] = {"name": ", ".join(results), **totals}
     record["rows"] = table.to_dict("records")
+    record["failed"] = {
+        f"{name}, {row}": reason
+        for name, result in results.items()
+        for row, reason in result.record["failed"].items()
+    }
     result = SetsResult(
         table=table.assign(mean_rank=ranks.mean_ranks),
         best=best,
@@ -444,12 +475,20 @@ def train_trials(
     # With one job, joblib runs a fit only when its result is requested. A clone: the
     # fitted one, with its optimizer, is freed once it has been read.
     fits = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(fit_once)(clone(trial.estimator), images, split, seed)
+        delayed(try_fit)(clone(trial.estimator), images, split, seed)
         for trial in trials
         for split in splits
     )
     for _ in trials:
         yield list(islice(fits, len(splits)))
+
+
+def try_fit(*args: Any) -> Record:
+    """Return the record of :func:`fit_once`, or the "error" that it raises."""
+    try:
+        return fit_once(*args)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def fit_once(
@@ -504,6 +543,7 @@ def fit_once(
         # n_iter_ of others may count something else.
         "epochs": net.n_iter_ if hasattr(net, "history_") else math.nan,
         "best_epoch": getattr(net, "best_epoch_", math.nan),
+        "from_memory": getattr(net, "from_memory_", False),
         "n_parameters": benchmark_scoring()["n_parameters"](net),
         "device": str(getattr(net, "device_", "cpu")),
         "precision": getattr(net, "precision_", None),
@@ -592,6 +632,8 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
         row["training_time_std"] = np.std(of_fits["training_time_s"])
     for name in ("epochs", "best_epoch"):  # integers of one fit
         row[name] = of_fits[name][0] if is_one else np.mean(of_fits[name])
+    if getattr(trial.model, "memory", None) is not None:
+        row["from_memory"] = np.mean(of_fits["from_memory"])
     row["n_parameters"] = of_fits["n_parameters"][0]
     net: Any = trial.model if isinstance(trial.model, ImageClassifier) else None
     params = {name: getattr(net, name, math.nan) for name in ("lr", "batch_size")}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from math import ceil, floor, log
 from numbers import Integral
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from sklearn.base import clone
 from sklearn.model_selection import (
     GridSearchCV,
     ParameterGrid,
+    ParameterSampler,
     RandomizedSearchCV,
     StratifiedKFold,
 )
@@ -25,6 +29,7 @@ from ..displays.heatmap import (
     score_grid,
     searched_parameters,
 )
+from ..estimators.validation import check_values
 from ..models import find_model
 from .cluster import Report, connected, following, running_on
 from .data import Images, load_data, take_arrays
@@ -33,8 +38,13 @@ from .report import judge_row
 from .results import (
     SearchResult,
     describe_command,
+    describe_origin,
     make_record,
+    optional,
     prepare_folder,
+    resumable,
+    to_jsonable,
+    write_text,
 )
 from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
 from .tables import (
@@ -122,8 +132,11 @@ def run_search(
     seed : int, default=0
         Seed of everything random.
     out : str or path-like, default=None
-        Folder for ``report.html``, ``search.csv``, ``search.md``, ``search.json`` and
-        the heat map; see :meth:`SearchResult.write`. None: write nothing.
+        Folder for ``report.html``, ``search.csv``, ``search.md``, ``search.json``, the
+        heat map and the best network; see :meth:`SearchResult.write`. ``search.csv``
+        is also written after each candidate, so that an interrupted search keeps those
+        that are done. A warning names files that cannot be written. None: write
+        nothing.
     progress : bool, default=True
         Whether to show the progress on stderr.
     data_home : str or path-like, default=None
@@ -137,12 +150,19 @@ def run_search(
     Raises
     ------
     ValueError
-        For a parameter out of range, and for a training that diverges.
+        For a parameter out of range, and if all candidates fail.
     OSError
-        If data="full" is not available, `out` cannot be written to, `scheduler`
-        cannot be reached or is lost, or a fit has lost its worker too often.
+        If data="full" is not available, `out` cannot be written to at the start,
+        `scheduler` cannot be reached or is lost, or a fit has lost its worker too
+        often.
     ImportError
         If Dask is needed and not installed, or a worker lacks this package.
+
+    Warns
+    -----
+    sklearn.exceptions.FitFailedWarning
+        For fits that fail, such as a training that diverges. Their scores are nan, and
+        the other candidates are trained.
 
     Examples
     --------
@@ -172,7 +192,7 @@ def run_search(
         )
     kind = find_model(model)
     if out is not None:
-        prepare_folder(out)
+        prepare_folder(out, "search")
     if isinstance(memory, str | os.PathLike):
         # An absolute path, which processes that start in another folder find too.
         memory = str(Path(memory).expanduser().resolve())
@@ -181,21 +201,26 @@ def run_search(
     scorer = ReportingScorer(list(params))
     search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
     images = own or load_data(data, data_home)
-    reports: Reports = {}
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
         n_epochs = cv * sum(n * epochs for n, epochs in rungs)
         display = RunProgress([Work(kind.name, n_epochs)], enabled=progress)
         n_fits = cv * sum(n for n, _ in rungs)
         display.show(description=f"{kind.name}, fit 0 of {n_fits}")
-        receive = partial(_show_report, display, reports, n_fits, cv)
+        followed = Following(display, n_fits, cv, out)
         with (
+            resumable(memory),
             running_on(client, [images.X_train, images.y_train]),
             display,
-            following(receive, client) as scorer.report,
+            following(followed.receive, client) as scorer.report,
+            warnings.catch_warnings(),
         ):
+            # scikit-learn describes the fits that failed, and warns for each score too.
+            warnings.filterwarnings("ignore", "One or more of the test scores")
             search.fit(images.X_train, images.y_train)
     scorer.report = None
+    if np.isnan(search.best_score_):
+        raise ValueError("all candidates failed in a fold; the warnings say why")
     settings = {
         "model": kind.name,
         "strategy": strategy,
@@ -204,7 +229,7 @@ def run_search(
         "seed": seed,
         "commands": describe_command(),
     }
-    result = _summarize(search, images, settings, reports)
+    result = _summarize(search, images, settings, followed.reports)
     if out is not None:
         result.paths.extend(result.write(out))
     return result
@@ -237,53 +262,80 @@ class ReportingScorer:
     def __call__(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
         """Return the scores of a fit; halving needs a "score", which is accuracy."""
         scorers = benchmark_scoring()
-        scores = {name: scorer(estimator, X, y) for name, scorer in scorers.items()}
+        scores = {n: float(scorer(estimator, X, y)) for n, scorer in scorers.items()}
+        if estimator.memory is not None:
+            scores["from_memory"] = float(estimator.from_memory_)
         if self.report is not None:
             params = {name: getattr(estimator, name) for name in self.names}
             self.report(
                 {
                     "candidate": describe_params(params),
+                    "params": to_jsonable(params),
                     "max_epochs": estimator.max_epochs,
                     "history": epoch_rows(estimator),
-                    **{name: float(score) for name, score in scores.items()},
+                    "scores": scores,
                 }
             )
         return {**scores, "score": scores["accuracy"]}
 
 
-def _show_report(
-    display: RunProgress,
-    reports: Reports,
-    n_fits: int,
-    n_folds: int,
-    report: Report,
-) -> None:
-    """Keep the report of a fit, and show the fits done and the best candidate so far.
+@dataclass
+class Following:
+    """Keeps the reports of the fits, shows them, and writes what is done.
 
-    A line is printed for each candidate that is done. A cluster that loses a worker may
-    report a fit twice.
+    Parameters
+    ----------
+    display : RunProgress
+        Shows the fits done and the best candidate so far, and a line for each candidate
+        that is done.
+    n_fits, n_folds : int
+        Fits of the search, and of each candidate.
+    out : path-like or None
+        Folder for ``search.csv``, written after each candidate.
     """
-    key = report["candidate"], report["max_epochs"]
-    fits = reports.setdefault(key, [])
-    fits.append(report)
-    means = {
-        candidate: float(np.mean([fit["accuracy"] for fit in of_candidate[:n_folds]]))
-        for candidate, of_candidate in reports.items()
-        if len(of_candidate) >= n_folds
-    }
-    if len(fits) == n_folds:
-        display.say(
-            f"{len(means)} of {n_fits // n_folds} {report['candidate']}, at most "
-            f"{report['max_epochs']} epochs: accuracy {means[key]:.4f}"
+
+    display: RunProgress
+    n_fits: int
+    n_folds: int
+    out: str | os.PathLike[str] | None = None
+    reports: Reports = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def receive(self, report: Report) -> None:
+        """Take the report of a fit; a cluster that loses a worker may repeat one."""
+        key = report["candidate"], report["max_epochs"]
+        fits = self.reports.setdefault(key, [])
+        fits.append(report)
+        if len(fits) == self.n_folds:
+            self._finish(fits)
+        best = max(self.rows, key=itemgetter("accuracy"), default=None)
+        done = [fit for of_candidate in self.reports.values() for fit in of_candidate]
+        n_done = min(len(done), self.n_fits)
+        best_so_far = ""
+        if best is not None:
+            best_so_far = f"best {best['accuracy']:.4f} ({best['candidate']})"
+        self.display.show(
+            description=f"{self.display.works[0].name}, fit {n_done} of {self.n_fits}",
+            epoch=best_so_far,
+            completed=sum(fit["max_epochs"] for fit in done),
         )
-    best = max(means, key=means.__getitem__, default=None)
-    done = [fit for of_candidate in reports.values() for fit in of_candidate]
-    n_done = min(len(done), n_fits)
-    display.show(
-        description=f"{display.works[0].name}, fit {n_done} of {n_fits}",
-        epoch="" if best is None else f"best {means[best]:.4f} ({best[0]})",
-        completed=sum(fit["max_epochs"] for fit in done),
-    )
+
+    def _finish(self, fits: list[Report]) -> None:
+        """Sum up, show and write a candidate."""
+        scores = pd.DataFrame([fit["scores"] for fit in fits])
+        row = {name: fits[0][name] for name in ("candidate", "max_epochs")}
+        row |= {**scores.mean(), **fits[0]["params"]}
+        row["accuracy_std"] = scores["accuracy"].std(ddof=0)
+        self.rows.append(row)
+        self.display.say(
+            f"{len(self.rows)} of {self.n_fits // self.n_folds} {row['candidate']}, at "
+            f"most {row['max_epochs']} epochs: accuracy {row['accuracy']:.4f}"
+            f"{describe_origin(row)}"
+        )
+        if self.out is not None:
+            with optional("search.csv"):
+                csv = pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n")
+                write_text(Path(self.out, "search.csv"), csv)
 
 
 # The plan ---------------------------------------------------------------------------
@@ -306,14 +358,17 @@ def _plan(
         kind, settings = RandomizedSearchCV, {"n_iter": n_iter, "random_state": seed}
         if all(isinstance(values, list | tuple) for values in params.values()):
             settings["n_iter"] = min(n_iter, len(ParameterGrid(params)))
-        rungs = [(settings["n_iter"], n_epochs)]
-    elif strategy == "grid":
-        rungs = [(len(ParameterGrid(params)), n_epochs)]
+        candidates = list(ParameterSampler(params, **settings))
     else:
+        candidates = list(ParameterGrid(params))
+    for candidate in candidates:  # before the first is trained
+        check_values(clone(estimator).set_params(**candidate))
+    rungs = [(len(candidates), n_epochs)]
+    if strategy == "halving":
         from sklearn.experimental import enable_halving_search_cv  # noqa: F401
         from sklearn.model_selection import HalvingGridSearchCV
 
-        rungs = plan_halving(len(ParameterGrid(params)), n_epochs)
+        rungs = plan_halving(len(candidates), n_epochs)
         kind = HalvingGridSearchCV
         settings = {
             "resource": "max_epochs",
@@ -323,8 +378,7 @@ def _plan(
         }
     folds = StratifiedKFold(cv, shuffle=True, random_state=seed)
     settings |= {"scoring": scorer, "refit": "score", "cv": folds}
-    search = kind(estimator, params, error_score="raise", **settings)
-    return search, rungs
+    return kind(estimator, params, **settings), rungs
 
 
 def plan_halving(n_candidates: int, max_epochs: int) -> list[tuple[int, int]]:
@@ -365,6 +419,7 @@ def _summarize(
         "judgement": tested,
         "devices": [f"{best.device_} in {best.precision_}"],
         "candidates": found["params"],
+        "failed": [names[i] for i in np.flatnonzero(table["accuracy"].isna())],
         "measured": {
             name: values
             for name, values in found.items()
@@ -373,6 +428,12 @@ def _summarize(
         "parameters": best.get_params(),
     }
     record = make_record(settings, images, findings)
+    heat_map = None
+    if len(varied) > 1:
+        with optional("the heat map"):
+            heat_map = SearchHeatmapDisplay(
+                **score_grid(found, y=varied[0], x=varied[1])
+            )
     name = names[search.best_index_]
     result = SearchResult(
         search=search,
@@ -381,9 +442,7 @@ def _summarize(
         scored=scored,
         record=record,
         judged=[judge_row(name, record, [tested], images.X_test)],
-        heat_map=SearchHeatmapDisplay(**score_grid(found, y=varied[0], x=varied[1]))
-        if len(varied) > 1
-        else None,
+        heat_map=heat_map,
     )
     record |= {
         "verdict": result.verdict,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model, last_step
+from ..displays.style import one_line
 from .compare import Scored, compare_rows
 
 _MEASURED = (
@@ -30,8 +32,12 @@ _MEASURED = (
     "training_time_std",
     "epochs",
     "n_parameters",
+    "from_memory",
 )
+_MEANS_ONLY = ("epochs", "n_parameters", "from_memory")
 _HALVING = ("iter", "n_resources")
+# What Markdown takes for markup; "p < 0.1" is none, nor an underscore inside of a word.
+_MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|<(?=[a-zA-Z/!?])|&(?=[#\w])")
 
 # ``cv`` of k folds, which test each row once, and of several times k folds.
 _K_FOLDS = Integral, splitters.KFold, splitters.StratifiedKFold, splitters.GroupKFold
@@ -161,7 +167,9 @@ def benchmark_table(results: Any, reference: str | int | None = None) -> pd.Data
           the score named "accuracy" or else of the only score, if that is the accuracy
           (see Notes);
         - ``training_time_s``, ``training_time_std``: the same, in seconds;
-        - ``epochs``, ``n_parameters``: means over splits, where known;
+        - ``epochs``, ``n_parameters``: means over splits, where known; of a
+          :func:`~fmnist_sklearn.run_search` with a memory also ``from_memory``, the
+          share of the fits that were read from it;
         - for each further metric that was scored, its mean over splits, and behind it,
           as ``<metric>_std``, the standard deviation;
         - ``iter``, ``n_resources``: of a halving search, whose table keeps each
@@ -223,7 +231,7 @@ def _tabulate(parts: list[_Part]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return what was measured of each row, and the columns of what varies."""
     frames = [pd.DataFrame(part.measured) for part in parts]
     table = pd.concat(frames, ignore_index=True)
-    for name in table.columns.intersection(["epochs", "n_parameters", *_HALVING]):
+    for name in table.columns.intersection([*_MEANS_ONLY, *_HALVING]):
         if table[name].isna().all():
             del table[name]
         elif (table[name] % 1 == 0).all():
@@ -371,8 +379,9 @@ def _row_names(labels: pd.DataFrame) -> list[str]:
 
 
 def describe_params(params: Mapping[str, Any]) -> str:
-    """Name a candidate by its parameters."""
-    return ", ".join(f"{name}={value}" for name, value in params.items())
+    """Name a candidate by its parameters, classes and functions by their names."""
+    named = {k: getattr(value, "__name__", value) for k, value in params.items()}
+    return ", ".join(f"{name}={value}" for name, value in named.items())
 
 
 class _Part(NamedTuple):
@@ -516,11 +525,11 @@ def _measures(cv_results: Mapping[str, Any], score: str) -> dict[str, np.ndarray
         # The time until a fit failed is not a training time.
         is_known = is_timed | np.isnan(accuracy)
         columns[name] = np.where(is_known, measured, column(f"{statistic}_fit_time"))
-    for name in ("epochs", "n_parameters"):
+    for name in _MEANS_ONLY:
         columns[name] = column(f"mean_test_{name}")
     for key in cv_results:
         metric = key.removeprefix("mean_test_")
-        if metric in (key, score, "training_time_s", "epochs", "n_parameters"):
+        if metric in (key, score, "training_time_s", *_MEANS_ONLY):
             continue
         columns[metric] = column(key)
         columns[f"{metric}_std"] = column(f"std_test_{metric}")
@@ -761,13 +770,23 @@ def table_to_markdown(table: pd.DataFrame) -> str:
     | LeNet5 | 0.9071 |
     """
     rules = ["---:" if kind.kind in "iuf" else "---" for kind in table.dtypes]
-    rows = table.astype(object).map(format_value).replace(r"\|", r"\\|", regex=True)
-    lines = [map(str, table.columns), rules, *rows.to_numpy()]
+    rows = table.astype(object).map(lambda value: markdown_text(format_value(value)))
+    lines = [map(markdown_text, table.columns), rules, *rows.to_numpy()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown_text(text: Any) -> str:
+    """Return a text as a line of Markdown that shows it as it is."""
+    escapes = {"<": "&lt;", "&": "&amp;"}
+    return _MARKUP.sub(
+        lambda found: escapes.get(found[0], f"\\{found[0]}"), one_line(text)
+    )
 
 
 def format_value(value: Any) -> str:
     """Write a value short: four digits, whole numbers as such, nothing for nan."""
+    if isinstance(value, str):
+        return one_line(value)
     if not isinstance(value, float):  # numpy's float64 is one
         return " ".join(str(value).split())
     if math.isnan(value):

@@ -64,21 +64,28 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return options.pop("command")(**options)
             finally:
                 flush_output()
-        except KeyboardInterrupt:
-            print_notice("interrupted", start="\n")
+        except KeyboardInterrupt as interrupt:
+            notes = getattr(interrupt, "__notes__", [])
+            print_notice("; ".join(["interrupted", *notes]), start="\n")
             return 130  # the status that a shell reports for a process ended by Ctrl-C
         except (ImportError, OSError, ValueError) as error:
             message = str(error)
             if isinstance(error, OSError) and error.strerror:  # without its number
                 where = "" if error.filename is None else f"{error.filename}: "
                 message = where + error.strerror
-            print_notice(f"error: {message}")
+            print_notice(f"error: {_shortened(message)}")
             return 1
 
 
 def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
     """Show a warning without the line of code that raised it."""
-    print_notice(f"warning: {message}")
+    print_notice(f"warning: {_shortened(message)}")
+
+
+def _shortened(message: Any) -> str:
+    """Leave out what scikit-learn writes between the number of fits and their error."""
+    first, *_, last = str(message).strip().splitlines() * 2 or ["", ""]
+    return first if first == last else f"{first} {last}"
 
 
 # Commands that train ------------------------------------------------------------------
@@ -101,7 +108,7 @@ def _benchmark(
 
     options["data"] = _load_images(options, options.get("seed", 0))
     result = run_benchmark(out=out, **options)
-    return _print_result(result, result.paths, out, json)
+    return _print_result(result, out, json)
 
 
 def _search(
@@ -118,20 +125,16 @@ def _search(
     fmnist-sklearn search lenet5 --dropout 0.1 0.3 0.5 --memory fits --workers 2
     fmnist-sklearn search lenet5 --data photos --lr 0.003 0.01 0.03
     """
-    from ..benchmark import Images, run_search
-    from ..persistence import save_model
+    from ..benchmark import run_search
 
     names = [option[2:].replace("-", "_") for option in SEARCHED]
     params = {name: options.pop(name) for name in names if name in options}
     if not params:
         expected = ", ".join(SEARCHED)
         raise ValueError(f"nothing to try: give values to at least one of {expected}")
-    options["data"] = data = _load_images(options, options.get("seed", 0))
+    options["data"] = _load_images(options, options.get("seed", 0))
     result = run_search(model, params, out=out, **options)
-    path = out / "best.safetensors"
-    preparation = data.preparation if isinstance(data, Images) else "clothing"
-    save_model(result.search.best_estimator_, path, preparation=preparation)
-    return _print_result(result, [*result.paths, path], out, json)
+    return _print_result(result, out, json)
 
 
 def _fit(
@@ -204,19 +207,23 @@ def _load_images(options: dict[str, Any], seed: int) -> Any:
     return load(data, seed=seed, **own) if load else data
 
 
-def _print_result(result: Any, paths: list[Path], out: Path, json: bool) -> int:
-    """Print the result of a benchmark or a search, and the files written."""
+def _print_result(result: Any, out: Path, json: bool) -> int:
+    """Print the result of a benchmark or a search, and the files written.
+
+    The status is 1 if the results could not be written, of which there was a warning.
+    """
     from ..benchmark.results import to_jsonable
 
+    paths = result.paths
     if json:
         print_json({**to_jsonable(result.record), "files": list(map(str, paths))})
-        return 0
-    print_table(result.format_table())
-    for note in result.format_notes():
-        print_line(note)
-    names = ", ".join(path.name for path in paths)
-    print_line(f"Written to {printable(out)}: {names}")
-    return 0
+    else:
+        print_table(result.format_table())
+        for note in result.format_notes():
+            print_line(printable(note))
+        names = ", ".join(path.name for path in paths) or "nothing"
+        print_line(f"Written to {printable(out)}: {names}")
+    return 0 if any(path.suffix == ".csv" for path in paths) else 1
 
 
 # Commands on stored networks, data and cached fits ------------------------------------

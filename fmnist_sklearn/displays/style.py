@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,11 @@ def drawn_text(text: Any, n_characters: int = 60) -> str:
         return drawn
     n_last = n_characters // 3
     return f"{drawn[: n_characters - n_last - 1]}…{drawn[-n_last:]}"
+
+
+def one_line(text: Any) -> str:
+    """Return a text with names as tables and pages have it, whole and in one line."""
+    return drawn_text(text, sys.maxsize).replace("\n", "<U+000A>")
 
 
 def add_legend(

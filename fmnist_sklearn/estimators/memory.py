@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -88,13 +89,10 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
         If ``memory`` cannot be used for this fit, with the parameter that prevents it;
         if an entry is damaged; if the fit cannot be written.
     """
-    memory = net.memory
-    if isinstance(memory, joblib.Memory):
-        memory = memory.location
-    if memory is None:
+    cache = as_cache(net.memory)
+    if cache is None:
         training.run()
         return False
-    cache = memory if isinstance(memory, FitCache) else FitCache(memory)
     try:
         key = _key_of(net, training, fresh)
     except UnstorableError as error:
@@ -111,6 +109,13 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
         if not training.was_stopped:
             _store(net, cache, key, training)
     return False
+
+
+def as_cache(memory: Any) -> FitCache | None:
+    """Return what a parameter ``memory`` stands for, None for no cache."""
+    if isinstance(memory, joblib.Memory):
+        memory = memory.location
+    return FitCache(memory) if isinstance(memory, str | os.PathLike) else memory
 
 
 # The key --------------------------------------------------------------------------

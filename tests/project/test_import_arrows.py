@@ -14,7 +14,7 @@ from . import ROOT
 ARROWS = {
     "__main__": {"cli"},
     "cli": {"persistence", "export", "benchmark"},
-    "benchmark": {"models", "displays", "datasets", "photos"},
+    "benchmark": {"persistence", "displays", "datasets", "photos"},
     "persistence": {"models"},
     "export": {"models"},
     "models": {"estimators", "recipes"},

@@ -453,13 +453,30 @@ def test_main_reports_errors_in_one_line(model_file, tmp_path, capsys):
         assert name in errors(capsys)
 
 
-def test_main_exits_with_130_after_ctrl_c(monkeypatch, capsys):
-    def interrupt(**kwargs):
+def test_main_exits_with_130_after_ctrl_c(monkeypatch, capsys, tmp_path):
+    def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fmnist_sklearn.benchmark.run_benchmark", interrupt)
-    assert main(["benchmark"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    monkeypatch.setattr("fmnist_sklearn.training.loop.Training.run", interrupt)
+    monkeypatch.setattr("sys.argv", ["fmnist-sklearn", "search", "lenet5"])
+    argv = ["search", "lenet5", "--data", "sample", "--lr", "0.01"]
+    assert main([*argv, "--out", str(tmp_path)]) == 130
+    assert "interrupted; no fits are kept without memory" in capsys.readouterr().err
+    memory = tmp_path / "fits"
+    assert main([*argv, "--out", str(tmp_path), "--memory", str(memory)]) == 130
+    assert capsys.readouterr().err.endswith(
+        f"interrupted; 0 fits are kept in {memory}, and the same call goes on from "
+        "there: fmnist-sklearn search lenet5\n"
+    )
+
+
+def test_main_shortens_the_errors_of_failed_fits(tmp_path, capsys):
+    argv = ["search", "lenet5", "--data", "sample", "--cv", "2", "--max-epochs", "1"]
+    assert main([*argv, "--lr", "1e30", "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error: All the 2 fits failed. ValueError: " in error
+    assert "diverged" in error
+    assert len(error) < 250
 
 
 def test_main_is_what_the_module_runs(monkeypatch, capsys):

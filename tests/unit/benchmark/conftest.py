@@ -31,6 +31,7 @@ def make_fit():
             "training_time_s": 2.0,
             "epochs": 2,
             "best_epoch": 2,
+            "from_memory": False,
             "n_parameters": 61750,
             "device": "cpu",
             "precision": "float32",

@@ -93,6 +93,14 @@ def test_run_progress_survives_a_broken_stderr(monkeypatch, stream):
         progress.say("done")
 
 
+def test_run_progress_says_any_text_in_any_encoding():
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    console = Console(file=file)
+    RunProgress([Work("net", 2)], console=console).say("caf\xe9 \x1b[2J\udce9 [bold]")
+    shown = file.buffer.getvalue().decode("ascii")
+    assert shown == "caf\\xe9 <U+001B>[2J<U+DCE9> [bold]\n"
+
+
 def test_run_progress_and_the_environment_of_the_terminal(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):

@@ -37,6 +37,7 @@ def holdout():
         "cv": "holdout",
         "seed": 5,
         "planned_rows": [best],
+        "failed": {},
         "data": {"name": "full", "n_train": 60000, "n_test": 10000},
         "devices": ["cpu in float32"],
         "hardware": {**hardware, "system": "Linux"},
@@ -57,7 +58,8 @@ def folds(holdout):
         **holdout.record,
         "cv": 3,
         "data": {**holdout.record["data"], "name": "sample"},
-        "planned_rows": [holdout.best, "another"],
+        "planned_rows": [holdout.best, "another", "one more"],
+        "failed": {"one more": "ValueError: train_loss became nan"},
     }
     return BenchmarkResult(table=table, best=holdout.best, record=record)
 
@@ -86,13 +88,14 @@ def test_benchmark_result_format_notes(holdout, folds):
         "Test accuracy is that on 10,000 images kept out of training.",
         "± is the standard error that the number of images gives an accuracy.",
     ]
-    spread, sample, unfinished = folds.format_notes()[2:]
+    spread, sample, failed, unfinished = folds.format_notes()[2:]
+    assert failed == "Failed: one more: ValueError: train_loss became nan"
     assert spread == (
         "Means ± standard deviations over 3 folds; validation accuracy is that on the "
         "fold left out."
     )
     assert "bundled sample" in sample
-    assert unfinished == "Unfinished: 1 of 2 rows."
+    assert unfinished == "Unfinished: 1 of 3 rows."
 
 
 def test_benchmark_result_to_markdown(holdout, folds):

@@ -7,10 +7,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits, load_wine
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -20,23 +22,24 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fmnist_sklearn import LeNet5Classifier, compare_models, models
 from fmnist_sklearn.benchmark import (
+    BenchmarkResult,
+    Images,
     SetsResult,
     corrected_t_test,
     mcnemar_test,
     rank_models,
     run_benchmark,
 )
+from fmnist_sklearn.benchmark import results as results_module
 from fmnist_sklearn.benchmark import run as run_module
 from fmnist_sklearn.cli import main
 from fmnist_sklearn.models import find_model
 from fmnist_sklearn.recipes import RECIPES
 from fmnist_sklearn.training.batches import split_rows
 
+TEXTS = {"report.html", "results.csv", "results.md", "results.json"}
 FILES = {
-    "report.html",
-    "results.csv",
-    "results.md",
-    "results.json",
+    *TEXTS,
     *(
         f"{name}.{ending}"
         for name in ("train_loss", "valid_loss", "accuracy", "comparison")
@@ -111,6 +114,7 @@ def test_run_benchmark_default_rows_and_files(tmp_path):
         "source": "bundled sample",
         "n_train": 600,
         "n_test": 200,
+        "preparation": "clothing",
     }
     assert record["recipe"] == "fast"
     assert record["seed"] == 0
@@ -347,9 +351,10 @@ def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
-        result.write(tmp_path / "full")
-    assert len(os.listdir(tmp_path / "full")) == 4  # the texts, and nothing half
+    with pytest.warns(match=r"train_loss\.svg could not be .*: OSError: disk full"):
+        paths = result.write(tmp_path / "full")
+    # Results, pages, and nothing half.
+    assert {path.name for path in paths} == {*os.listdir(tmp_path / "full")} == TEXTS
 
 
 def test_run_benchmark_interrupted_keeps_finished_rows(
@@ -358,8 +363,10 @@ def test_run_benchmark_interrupted_keeps_finished_rows(
     # Drawing figures is slow, and tested above.
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"drawn"))
     fake_fits(make_fit(0.7), make_fit(0.8), KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interrupt:
         run_benchmark(out=tmp_path, progress=False)
+    (note,) = interrupt.value.__notes__
+    assert note == "no fits are kept without memory (--memory DIR)"
     assert set(os.listdir(tmp_path)) == FILES
     assert list(pd.read_csv(tmp_path / "results.csv")["model"]) == ROWS[:2]
     record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -367,11 +374,89 @@ def test_run_benchmark_interrupted_keeps_finished_rows(
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "Unfinished: 2 of 4 rows." in text
 
-    fake_fits(make_fit(0.7), ValueError("train_loss became nan in epoch 1"))
-    with pytest.raises(ValueError, match=r"batch_size=128\): train_loss became nan"):
-        run_benchmark(out=tmp_path, progress=False)
-    assert list(pd.read_csv(tmp_path / "results.csv")["model"]) == ROWS[:1]
-    assert set(os.listdir(tmp_path)) == FILES
+
+@pytest.mark.parametrize(
+    "part", ["to_html", "to_markdown", "savefig", "benchmark_figures"]
+)
+def test_run_benchmark_outlives_what_shows_its_results(
+    fake_fits, tmp_path, make_fit, monkeypatch, part
+):
+    def fail(*args, **kwargs):
+        raise RuntimeError("latex could not be found")
+
+    owner = {"savefig": Figure, "benchmark_figures": results_module}
+    monkeypatch.setattr(owner.get(part, BenchmarkResult), part, fail)
+    fake_fits(make_fit(0.7), make_fit(0.8))
+    with pytest.warns(UserWarning, match="could not be written: RuntimeError: latex"):
+        result = run_benchmark(models="lenet5", out=tmp_path, progress=False)
+    assert list(pd.read_csv(tmp_path / "results.csv")["model"]) == ROWS[:2]
+    written = set(os.listdir(tmp_path))
+    assert written == {path.name for path in result.paths}
+    missing = {"to_html": {"report.html"}, "to_markdown": {"results.md"}}
+    assert FILES - written == missing.get(part, FILES - TEXTS)
+
+
+def test_run_benchmark_outlives_a_full_disk(fake_fits, make_fit, tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(results_module, "atomic_write", fail)
+    fake_fits(make_fit(0.7), make_fit(0.8))
+    with pytest.warns(match=r"results\.csv could not .*OSError.*No space left"):
+        result = run_benchmark(models="lenet5", out=tmp_path, progress=False)
+    assert len(result.table) == 2
+    assert result.paths == []
+
+
+def test_run_benchmark_goes_on_after_a_row_that_fails(tmp_path):
+    run = partial(run_benchmark, models="lenet5", batch_size=32)
+    with pytest.warns(
+        FitFailedWarning, match=r"lr=1e\+30.*failed: .*diverged"
+    ) as caught:
+        result = run(lr=[1e30, 0.01, 1e29], out=tmp_path, cv=2)
+    assert {each.filename for each in caught} == {__file__}
+    assert list(result.table["lr"]) == [0.01]
+    assert result.table["epochs"].dtype.kind in "if"
+    assert list(result.record["failed"]) == [
+        f"LeNet5 (lr={lr}, batch_size=32)" for lr in ("1e+30", "1e+29")
+    ]
+    assert list(result.curves) == [result.best]
+    for name in ("results.md", "results.json", "report.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "lr=1e+29" in text
+        assert "the training diverged" in text
+    assert "Unfinished" not in result.to_markdown()
+    with (
+        pytest.warns(FitFailedWarning),
+        pytest.raises(
+            ValueError, match=r"all rows failed: .*1e\+30.*diverged; .*e\+29"
+        ),
+    ):
+        run(lr=[1e30, 1e29], progress=False)
+
+
+NAMES = ["caf\udce9", "a\nb", "a\\nb", "<b>|*x*", "\x07 $5_"]
+
+
+def test_run_benchmark_writes_any_name_into_its_pages(tmp_path, monkeypatch):
+    """Bytes that are not UTF-8, controls, markup; each differs from the others."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (100, 8, 8), dtype=np.uint8)
+    y = np.array(NAMES)[np.arange(100) % 5]
+    folder = Images("caf\udce9|<i>/", "x", X[:50], y[:50], X[50:], y[50:])
+    monkeypatch.setattr(run_module, "load_data", lambda *args: folder)
+    with rc_context({"text.usetex": True}):  # with names that LaTeX does not take
+        result = run_benchmark(
+            models="lenet5", batch_size=16, out=tmp_path, progress=False
+        )
+    assert {path.name for path in result.paths} == FILES
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    shown = ["caf<U+DCE9>", "a<U+000A>b", "a\\nb", "<b>|*x*", "<U+0007> $5_"]
+    for name in shown:
+        assert f'<th scope="col">{html.escape(name)}</th>' in page
+    markdown = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert markdown.startswith("# Benchmark on caf&lt;U+DCE9>\\|&lt;i>/\n")
+    assert json.loads((tmp_path / "results.json").read_text())["data"]["source"] == "x"
 
 
 def test_run_benchmark_prints_a_line_a_row_on_stderr(fake_fits, capsys, make_fit):

@@ -8,10 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 from scipy.stats import loguniform
 from sklearn.datasets import load_iris
+from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 from sklearn.tree import DecisionTreeClassifier
@@ -148,7 +151,10 @@ def test_run_search_again_trains_nothing(trained, tmp_path):
     assert len(trained) == 2 * n_plain == 2 * len(FitCache(tmp_path).entries())
     second = search({"lr": LRS}, memory=FitCache(tmp_path))
     assert len(trained) == 2 * n_plain
-    assert first.table.equals(second.table)  # the times of the trainings, too
+    assert first.table["from_memory"].tolist() == [0, 0]
+    assert second.table["from_memory"].tolist() == [1, 1]
+    # The times of the trainings, too.
+    assert first.table.assign(from_memory=1).equals(second.table)
     assert first.curves == second.curves
     assert first.table["accuracy"].tolist() == plain.table["accuracy"].tolist()
     search({"lr": [*LRS, 0.02]}, memory=tmp_path)
@@ -165,8 +171,82 @@ def test_run_benchmark_again_trains_nothing(trained, tmp_path, cv):
         tables.append(result.table)
         n_trained = len(trained) - before
     assert n_trained == 1  # the warm-up
-    assert tables[1].equals(tables[2])
+    assert tables[1]["from_memory"].item() == 0
+    assert tables[1].assign(from_memory=1.0).equals(tables[2])
+    assert "(from memory)" in result.to_markdown()
     assert tables[0]["test_accuracy"].equals(tables[1]["test_accuracy"])
+
+
+# What fails -------------------------------------------------------------------------
+
+
+def test_run_search_goes_on_after_a_candidate_that_diverges(tmp_path, two_processes):
+    lrs = [0.003, 1e30, 0.01]
+    with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 6"):
+        result = search({"lr": lrs, "batch_size": [64]}, n_jobs=2, out=tmp_path)
+    assert np.isnan(result.table["accuracy"]).tolist() == [False, True, False]
+    assert result.search.best_params_["lr"] < 1
+    failed = "LeNet5Classifier (lr=1e+30)"
+    last = result.format_table().to_numpy()[-1].tolist()
+    assert last == [failed, "failed", "", "", ""]
+    assert result.format_notes()[-1] == f"Failed: {failed}."
+    assert failed not in result.curves
+    assert pd.read_csv(tmp_path / "search.csv")["lr"].tolist() == lrs
+    assert (
+        load_model(tmp_path / "best.safetensors").lr == result.search.best_params_["lr"]
+    )
+
+
+def test_run_search_fails_if_all_candidates_do():
+    with pytest.raises(ValueError, match=r"(?s)All the 4 fits failed.*diverged"):
+        search({"lr": [1e30, 1e29]})
+
+
+def test_run_search_names_bad_values_before_it_trains(trained):
+    with pytest.raises(ValueError, match=r"'lr' parameter .* Got -1"):
+        search({"lr": [0.01, -1]})
+    assert trained == []
+
+
+def test_run_search_interrupted_keeps_what_is_done(tmp_path, monkeypatch, trained):
+    """The third candidate is interrupted; the same call trains only what is missing."""
+    run = Training.run
+    settings = {"memory": tmp_path / "fits", "out": tmp_path / "out"}
+    params = {"lr": [0.003, 0.01, 0.02]}
+
+    def interrupted(training):
+        if training.net.lr == 0.02:
+            raise KeyboardInterrupt
+        run(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            search(params, **settings)
+    (note,) = interrupt.value.__notes__
+    assert note.startswith(f"4 fits are kept in {tmp_path / 'fits'}, and the same call")
+    table = pd.read_csv(tmp_path / "out" / "search.csv")
+    assert table["lr"].tolist() == [0.003, 0.01]
+    trained.clear()
+    result = search(params, **settings)
+    assert len(trained) == 3  # two folds and the refit
+    assert result.table["from_memory"].tolist() == [1, 1, 0]
+    shown = result.format_table().set_index("model")["training time (s)"]
+    from_memory = shown.str.endswith("(from memory)")
+    assert from_memory["LeNet5Classifier (lr=0.01)"]
+    assert from_memory.sum() == 2
+
+
+def test_run_search_over_nested_parameters(tmp_path):
+    widths = [(8,), (16, 8)]
+    params = {"module__hidden_units": widths, "optimizer": [torch.optim.Adam]}
+    result = search(params, out=tmp_path)
+    assert result.table["hidden_units"].tolist() == widths
+    assert set(result.curves) == {
+        f"LeNet5Classifier (module__hidden_units={width})" for width in widths
+    }
+    text = (tmp_path / "search.md").read_text(encoding="utf-8")
+    assert "(module__hidden_units=(16, 8))" in text
 
 
 # Arguments --------------------------------------------------------------------------
@@ -196,15 +276,15 @@ def test_run_search_names_bad_arguments(kwargs, message, monkeypatch):
 # Progress ---------------------------------------------------------------------------
 
 
-def show_reports(console, fits, n_fits, n_epochs):
+def show_reports(console, fits, n_fits, n_epochs, out=None):
     """Show reports of fits in two folds; return the bar's task, if there is one."""
     progress = RunProgress([Work("LeNet5", n_epochs)], console=console)
-    reports = {}
+    followed = search_module.Following(progress, n_fits, 2, out)
     with progress:
         for lr, accuracy in fits:
             fit = {"candidate": f"lr={lr}", "history": [], "max_epochs": 4}
-            fit |= {"accuracy": accuracy}
-            search_module._show_report(progress, reports, n_fits, 2, fit)
+            scores = {"accuracy": accuracy, "from_memory": float(lr == 1)}
+            followed.receive(fit | {"params": {"lr": lr}, "scores": scores})
         if progress._bar is None:
             return None
         progress._bar.refresh()
@@ -221,6 +301,17 @@ def test_run_search_shows_fits_best_and_time_left():
     shown = console.file.getvalue()
     for text in ("fit 4 of 6", "best 0.8500 (lr=2)", "accuracy 0.6000", " left"):
         assert text in shown
+    assert "accuracy 0.6000 (from memory)" in shown
+    assert "accuracy 0.8500 (" not in shown
+
+
+def test_run_search_writes_each_candidate_that_is_done(tmp_path):
+    fits = [(1, 0.5), (2, 0.8), (1, 0.7)]
+    show_reports(Console(file=io.StringIO()), fits, 6, 24, out=tmp_path)
+    (row,) = pd.read_csv(tmp_path / "search.csv").to_dict("records")
+    assert row["lr"] == 1
+    assert row["accuracy"] == pytest.approx(0.6)
+    assert row["accuracy_std"] == pytest.approx(0.1)
 
 
 def test_run_search_counts_a_fit_once_that_is_reported_again():

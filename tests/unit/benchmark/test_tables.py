@@ -289,7 +289,7 @@ def test_format_table_has_spreads_behind_means():
 def test_table_to_markdown():
     table = pd.DataFrame(
         {
-            "model": ["a|b", "c"],
+            "model": ["a|b", "<i>\n_c_ *d*"],
             "accuracy": [0.912345, math.nan],
             "training_time_s": [12345.6, 2.0],
             "n_parameters": [61750, 2167786],
@@ -300,5 +300,5 @@ def test_table_to_markdown():
         "| model | accuracy | training_time_s | n_parameters | schedule |",
         "| --- | ---: | ---: | ---: | --- |",
         r"| a\|b | 0.9123 | 12346 | 61750 |  |",
-        "| c |  | 2 | 2167786 | 5 |",
+        r"| &lt;i>&lt;U+000A>\_c\_ \*d\* |  | 2 | 2167786 | 5 |",
     ]
