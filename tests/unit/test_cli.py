@@ -179,7 +179,7 @@ def test_benchmark_without_the_full_data_uses_the_sample(
     assert max(map(len, table.splitlines())) <= 100
     files = re.search(f"^Written to {out}: (.*)$", printed, re.MULTILINE)[1]
     assert sorted(files.split(", ")) == sorted(os.listdir(out))
-    assert len(os.listdir(out)) == 10
+    assert len(os.listdir(out)) == 12
 
     assert main([*argv, "--data", "full"]) == 1
     assert "error: no network" in capsys.readouterr().err

@@ -447,7 +447,7 @@ def test_run_benchmark_writes_any_name_into_its_pages(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "load_data", lambda *args: folder)
     with rc_context({"text.usetex": True}):  # with names that LaTeX does not take
         result = run_benchmark(
-            models="lenet5", batch_size=16, out=tmp_path, progress=False
+            models="lenet5", batch_size=[16, 32], out=tmp_path, progress=False
         )
     assert {path.name for path in result.paths} == FILES
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

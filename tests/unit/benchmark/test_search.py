@@ -243,10 +243,10 @@ def test_run_search_over_nested_parameters(tmp_path):
     result = search(params, out=tmp_path)
     assert result.table["hidden_units"].tolist() == widths
     assert set(result.curves) == {
-        f"LeNet5Classifier (module__hidden_units={width})" for width in widths
+        f"LeNet5Classifier (hidden_units={width})" for width in widths
     }
     text = (tmp_path / "search.md").read_text(encoding="utf-8")
-    assert "(module__hidden_units=(16, 8))" in text
+    assert "(hidden_units=(16, 8))" in text
 
 
 # Arguments --------------------------------------------------------------------------
