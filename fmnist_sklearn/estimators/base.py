@@ -39,6 +39,7 @@ from ..training.batches import (
     split_rows,
     weights_as_float32,
 )
+from ..training.callbacks import BusyMachine
 from ..training.device import own_settings, resolve_device, resolve_precision
 from ..training.loop import Training
 from ..training.net import Seeds, TrainingNet
@@ -739,7 +740,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         tasks = []
         if hasattr(self, "_skl_callbacks") and not self._is_partial_fit:
             tasks.append(FitTasks(self, *rows))
-        before.run = training = Training(self, train, valid, n_epochs, tasks, teaching)
+        callbacks = [BusyMachine(warn_user), *tasks]
+        training = Training(self, train, valid, n_epochs, callbacks, teaching)
+        before.run = training
         self.from_memory_ = False
         if self.memory is None:
             training.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
 import threading
 import time
@@ -244,6 +245,43 @@ class WeightAverage(_CallbackOfOneRun):
             kept = tensor.clone()
             tensor.copy_(average)
             average.copy_(kept)
+
+
+class BusyMachine(Callback):
+    """Warn if the threads of a training wait for each other on a busy machine.
+
+    Parameters
+    ----------
+    warn : callable
+        Called with the message, once in a run.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.warn = warn
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Note the time, if waiting threads use their processors."""
+        sleeps = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+        loads = net.iterator_train is not None  # perhaps in other processes
+        self.n_threads_ = torch.get_num_threads()
+        self.begin_: tuple[float, float] | None = None
+        if self.n_threads_ > 1 and net.device_.type == "cpu" and not (sleeps or loads):
+            self.begin_ = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Compare the time on processors with that of all threads, after 2 s."""
+        if self.begin_ is None or (wall := time.perf_counter() - self.begin_[0]) < 2:
+            return
+        share = (time.process_time() - self.begin_[1]) / (wall * self.n_threads_)
+        self.begin_ = None
+        if share < 0.6:  # undisturbed, it is nearly 1
+            self.warn(
+                "other processes, or the limit of a container, take processors from "
+                f"PyTorch's {self.n_threads_} threads, which may then need many times "
+                "as long as one. Import fmnist_sklearn before torch, or set "
+                "GOMP_SPINCOUNT=1000 before Python starts, or call "
+                "torch.set_num_threads(1)"
+            )
 
 
 class EpochLog(_CallbackOfOneRun, PrintLog):

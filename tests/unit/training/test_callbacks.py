@@ -1,5 +1,8 @@
 """Early stopping, schedules and weight averaging, alone and inside a fit."""
 
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 from torch import nn
+from torch.utils.data import DataLoader
 
 from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.training.batches import split_rows
@@ -384,3 +388,73 @@ def test_weight_average_is_in_place_only_while_applied():
     callback.forget()
     with callback.applied():
         assert float(module.weight.detach()) == 11
+
+
+# Threads on a busy machine
+
+
+IMPORTS = """
+import os, sys, types
+if {torch_is_loaded}:
+    sys.modules["torch"] = types.ModuleType("torch")
+import fmnist_sklearn
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("torch_is_loaded", "given", "expected"),
+    [
+        (False, {}, "1000"),
+        (True, {}, "None"),  # too late
+        (False, {"OMP_WAIT_POLICY": "active"}, "None"),
+        (False, {"GOMP_SPINCOUNT": "7"}, "7"),
+    ],
+)
+def test_import_limits_the_time_that_threads_spin(
+    monkeypatch, torch_is_loaded, given, expected
+):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-c", IMPORTS.format(torch_is_loaded=torch_is_loaded)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("share", "params", "n_threads", "variable", "warns"),
+    [
+        (0.5, {}, 2, None, True),
+        (0.7, {}, 2, None, False),
+        (0.5, {}, 1, None, False),
+        (0.5, {}, 2, "GOMP_SPINCOUNT", False),
+        (0.5, {}, 2, "OMP_WAIT_POLICY", False),
+        (0.5, {"iterator_train": DataLoader}, 2, None, False),
+    ],
+)
+def test_fit_on_a_busy_machine_warns_once(
+    X, y, quick, monkeypatch, recwarn, share, params, n_threads, variable, warns
+):
+    """Of a second an epoch, in which threads had a share of the processors' time."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "0")
+    clock = {"now": 0.0}
+    monkeypatch.setattr(time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(time, "process_time", lambda: clock["now"] * share * n_threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+
+    class Clock(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            clock["now"] += 1
+
+    settings = quick | {"max_epochs": 5, "patience": None, "device": "cpu"}
+    LeNet5Classifier(**settings, **params, callbacks=[Clock()]).fit(X[:60], y[:60])
+    busy = [each for each in recwarn if "GOMP_SPINCOUNT=1000" in str(each.message)]
+    assert len(busy) == warns
+    if warns:
+        assert "PyTorch's 2 threads" in str(busy[0].message)
+        assert busy[0].filename == __file__
