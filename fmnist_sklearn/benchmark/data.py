@@ -297,7 +297,7 @@ def take_set(
     X, y, X_test, y_test = (*data, None, None)[:4]
     images = take_arrays(X, y, X_test, y_test, "auto", seed)
     assert images is not None  # X and y are
-    return images
+    return replace(images, name=f"{name}, your own images")
 
 
 def _keep_for_test(X: np.ndarray, y: np.ndarray, seed: int, name: str) -> Arrays:

@@ -282,18 +282,15 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     curves : mapping of str to sequence of mapping
         Row name -> its epochs, each a mapping with the keys "train_loss",
         "valid_loss", "valid_acc" and "epoch" (counted from 1; their order where it
-        is missing).
+        is missing). Rows are left out where they lack a metric, as those of models
+        without epochs do.
 
     Returns
     -------
     figures : dict of str to matplotlib Figure
         "train_loss", "valid_loss" and "accuracy" (on the validation rows) against
-        the epoch, one curve a row. They are unknown to pyplot, and need no closing.
-
-    Raises
-    ------
-    ValueError
-        If there is no curve, or one that lacks a metric.
+        the epoch, one curve a row, where there is one. They are unknown to pyplot, and
+        need no closing.
 
     Examples
     --------
@@ -311,9 +308,14 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     below = 0.25 * len(curves) if len(curves) > len(ROW_COLORS) else 0
     figures = {}
     for metric in ("train_loss", "valid_loss", "valid_acc"):
+        known = {
+            name: rows for name, rows in curves.items() if rows and metric in rows[0]
+        }
+        if not known:
+            continue
         figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
         ax = figure.subplots()
-        display = TrainingCurvesDisplay(curves=curves, metric=metric).plot(
+        display = TrainingCurvesDisplay(curves=known, metric=metric).plot(
             ax, with_training=False, line_kw={"linewidth": 1.8}
         )
         title, ylabel, _ = _CHARTS[metric]
@@ -321,7 +323,7 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
         legend = ax.get_legend()
         if below and legend is not None:
             legend.remove()
-            entries = zip(curves, display.lines_, strict=True)
+            entries = zip(known, display.lines_, strict=True)
             add_legend(figure, entries, loc="outside lower center")
         figures["accuracy" if metric == "valid_acc" else metric] = figure
     return figures

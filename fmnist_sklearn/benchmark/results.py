@@ -465,8 +465,7 @@ class BenchmarkResult(RunResult):
         return self._write(folder, "results")
 
     def _draw(self) -> dict[str, Figure]:
-        curves = {name: rows for name, rows in self.curves.items() if rows}
-        return (benchmark_figures(curves) if curves else {}) | super()._draw()
+        return benchmark_figures(self.curves) | super()._draw()
 
     def _title(self) -> str:
         return f"Benchmark on {_data_title(self.record)}"

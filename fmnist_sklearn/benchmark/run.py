@@ -535,13 +535,14 @@ def fit_once(
     else:
         accuracy = estimator.score(X[valid], y[valid])
     tested = evaluate(estimator, X_test, images.y_test)
+    has_epochs = is_network or hasattr(net, "loss_curve_")
     return {
         "validation_accuracy": float(accuracy),
         "n_validation": len(valid),
         "test_accuracy": tested["accuracy"],
         "training_time_s": net.fit_time_ if is_network else duration,
         # n_iter_ of others may count something else.
-        "epochs": net.n_iter_ if hasattr(net, "history_") else math.nan,
+        "epochs": net.n_iter_ if has_epochs else math.nan,
         "best_epoch": getattr(net, "best_epoch_", math.nan),
         "from_memory": getattr(net, "from_memory_", False),
         "n_parameters": benchmark_scoring()["n_parameters"](net),
@@ -643,7 +644,8 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
 def epoch_rows(estimator: Any) -> list[dict[str, float]]:
     """Return what a fitted estimator recorded of each epoch, for curves."""
     keys = ("epoch", "train_loss", "valid_loss", "valid_acc", "dur")
-    return [{key: epoch[key] for key in keys} for epoch in estimator.history_]
+    history = estimator.history_
+    return [{key: epoch[key] for key in keys if key in epoch} for epoch in history]
 
 
 def mean_epochs(histories: list[list[dict[str, float]]]) -> list[dict[str, float]]:

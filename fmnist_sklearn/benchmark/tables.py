@@ -723,18 +723,9 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_comparison(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return what :func:`compare_models` returns as short texts, for readers."""
-    texts = format_table(comparison)
-    interval = texts["difference_low"] + " to " + texts["difference_high"]
-    columns = {
-        "model": texts["model"],
-        "difference": texts["difference"],
-        "95 % interval": interval.replace(" to ", ""),
-        "p (Holm)": texts["p_holm"],
-        "test": texts["comparison"],
-        "worse and slower than": texts.get("dominated_by"),
-    }
-    return pd.DataFrame(columns).dropna(axis="columns")
+    """Return as short texts what a comparison adds to its table."""
+    in_table = ["score", "training_time_s", "p_value"]
+    return format_table(comparison.drop(columns=in_table, errors="ignore"))
 
 
 def with_spread(table: pd.DataFrame, mean: Any, std: Any, digits: int) -> list[str]:

@@ -201,7 +201,7 @@ def test_render_shows_the_comparison(page):
     assert "<figcaption>a label</figcaption>" in html
     assert '<h2 id="differences-heading">Is it better?</h2>' in html
     assert Reader(html).elements.count("svg") == 3 + 2 + 1
-    cells = ("-0.02", "-0.05 to 0.01", "0.25", "a test")
+    cells = ("-0.02", "-0.05", "0.01", "0.25", "a test")
     assert "".join(f"<td>{cell}</td>" for cell in cells) in html
 
 

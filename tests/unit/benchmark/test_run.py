@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -223,6 +224,7 @@ def test_run_benchmark_of_any_classifiers(cv, few_images, tmp_path):
         "scaled": make_pipeline(MinMaxScaler(clip=True), net),
         "SVC": make_pipeline(MinMaxScaler(), SVC()),
         "forest": RandomForestClassifier(5),
+        "all rows": clone(net).set_params(validation_fraction=0),
     }
     run = partial(run_benchmark, data=images, cv=cv, batch_size=64, progress=False)
     result = run(models=models, out=tmp_path)
@@ -232,11 +234,12 @@ def test_run_benchmark_of_any_classifiers(cv, few_images, tmp_path):
     others = ["SVC", "forest"]
     unknown = ["epochs", "best_epoch", "n_parameters", "lr", "batch_size"]
     assert table.loc[others, unknown].isna().all(axis=None)
-    assert table.loc[[first, "own", "scaled"], unknown].notna().all(axis=None)
+    assert table.drop(others)[unknown].notna().all(axis=None)
     assert table.loc["own", "lr"] == 0.01
     assert (table["training_time_s"] > 0).all()
     assert list(result.curves[first][0]) == list(result.curves["scaled"][0])
     assert result.curves["SVC"] == []
+    assert list(result.curves["all rows"][0]) == ["epoch", "train_loss", "dur"]
     cells = result.format_table().set_index("model").loc["SVC"]
     assert cells[["epochs (kept)", "parameters"]].tolist() == ["", ""]
     assert set(os.listdir(tmp_path)) == FILES
