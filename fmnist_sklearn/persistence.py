@@ -287,7 +287,9 @@ class ModelSummary:
         shown["params"] = changed_params(_CLASSES[self.model], self.params)
         texts = {name: _as_text(value) for name, value in shown.items()}
         return "\n".join(
-            f"{k:<12}  {bounded(text)}" for k, text in texts.items() if text
+            f"{name:<12}  {bounded(text)}".replace("\n", "<U+000A>")
+            for name, text in texts.items()
+            if text
         )
 
 

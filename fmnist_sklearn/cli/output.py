@@ -22,7 +22,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(value: object) -> str:
-    r"""Return a value's text with control characters as escapes.
+    r"""Return a value's text with control characters as their numbers.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ def printable(value: object) -> str:
     Returns
     -------
     text : str
-        One line that does not control a terminal.
+        One line that does not control a terminal, other texts as other lines.
 
     Examples
     --------
     >>> from fmnist_sklearn.cli.output import printable
     >>> print(printable("red \x1b[31m shirt\n"))
-    red \x1b[31m shirt\n
+    red <U+001B>[31m shirt<U+000A>
     """
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], str(value))
+    return _CONTROL.sub(lambda found: f"<U+{ord(found[0]):04X}>", str(value))
 
 
 def print_line(text: str, end: str = "\n") -> None:
@@ -154,7 +154,7 @@ def escape_unencodable(stream: IO[Any] | None) -> None:
     """Have a stream write any text, whatever its encoding.
 
     The bytes of a file name that is not UTF-8 are written unchanged; other characters
-    that the encoding lacks are written as escapes.
+    that the encoding lacks are written as escapes, "±" as "+-".
 
     Parameters
     ----------
@@ -168,6 +168,8 @@ def escape_unencodable(stream: IO[Any] | None) -> None:
 def _encode_next(error: UnicodeError) -> tuple[bytes, int]:
     assert isinstance(error, UnicodeEncodeError)
     char = error.object[error.start]
+    if char == "±":
+        return b"+-", error.start + 1
     is_byte = "\udc80" <= char <= "\udcff"  # a byte of a file name, see PEP 383
     errors = "surrogateescape" if is_byte else "backslashreplace"
     return char.encode("ascii", errors), error.start + 1

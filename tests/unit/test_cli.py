@@ -583,8 +583,11 @@ def test_predict_escapes_control_characters(lenet5, picture, printed, capsys):
     status, out = printed(["predict", "evil", path])
     assert status == 0
     name, label, _ = out.decode().splitlines()[0].split("\t")
-    assert name == r"line\nbreak\x1b]0;x\x07.png"
-    assert re.fullmatch(r"\\x1b\[31m\\t\d\\nü", label)
+    assert name == "line<U+000A>break<U+001B>]0;x<U+0007>.png"
+    assert re.fullmatch(r"<U\+001B>\[31m<U\+0009>\d<U\+000A>ü", label)
+    status, out = printed(["show", "evil"])
+    (classes,) = (line for line in out.decode().splitlines() if "classes" in line)
+    assert classes.count("<U+000A>ü") == 10
     assert main(["predict", "evil", "missing\nfmnist-sklearn: all is well"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -683,9 +686,10 @@ def test_print_table_on_a_narrow_terminal_has_every_cell(monkeypatch, capsys):
     ("value", "expected"),
     [
         ("grün ☂ シャツ", "grün ☂ シャツ"),
-        ("a\tb\nc\r", r"a\tb\nc\r"),
-        ("\x1b[2J\x9b31m\x7f", r"\x1b[2J\x9b31m\x7f"),
-        ("gnp\u202egpj\u2028", r"gnp\u202egpj\u2028"),
+        ("a\tb\nc\r", "a<U+0009>b<U+000A>c<U+000D>"),
+        ("a\\tb", "a\\tb"),
+        ("\x1b[2J\x9b31m\x7f", "<U+001B>[2J<U+009B>31m<U+007F>"),
+        ("gnp\u202egpj\u2028", "gnp<U+202E>gpj<U+2028>"),
         ("\udcfc", "\udcfc"),
         (7, "7"),
     ],
@@ -697,15 +701,15 @@ def test_printable(value, expected):
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [
-        ("utf-8", b"gr\xfcn gr\xc3\xbcn \xe2\x98\x82\n"),
-        ("ascii", b"gr\xfcn gr\\xfcn \\u2602\n"),
+        ("utf-8", b"gr\xfcn gr\xc3\xbcn \xe2\x98\x82 1 \xc2\xb1 2\n"),
+        ("ascii", b"gr\xfcn gr\\xfcn \\u2602 1 +- 2\n"),
     ],
 )
 def test_print_line_takes_any_text(monkeypatch, encoding, expected):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", stream)
     escape_unencodable(sys.stdout)
-    print_line("gr\udcfcn grün ☂")
+    print_line("gr\udcfcn grün ☂ 1 ± 2")
     assert stream.buffer.getvalue() == expected
 
 

@@ -382,7 +382,7 @@ def test_format_csv_quotes_names(model, folder, X, capsys):
     Image.fromarray(X[0].reshape(28, 28)).save(name)
     _, out, _ = run(capsys, model, name, "--format", "csv")
     _, row = csv.reader(io.StringIO(out))
-    assert row[0] == 'a, "b"\\n.png'
+    assert row[0] == 'a, "b"<U+000A>.png'
     _, out, _ = run(capsys, model, name, "--format", "json")
     assert json.loads(out)[0]["path"] == name
 
