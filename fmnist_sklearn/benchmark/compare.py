@@ -206,11 +206,11 @@ class Scored:
         Of the row.
     score, time : float
         Mean score, and seconds of training; nan where unknown.
-    values : ndarray, default=None
+    values : ndarray
         Scores of the folds, or whether each test row was predicted right.
-    rows : hashable, default=None
+    rows : hashable
         Identifies the rows of data that `values` belong to, in their order: values are
-        paired only where these are equal. None: not known.
+        paired only where these are equal.
     sizes : tuple of float, default=None
         Rows of a fold to train and to test on, up to a common factor. None: `values`
         are those of a single test set.
@@ -221,17 +221,14 @@ class Scored:
     name: str
     score: float
     time: float
-    values: np.ndarray | None = None
-    rows: Hashable = None
+    values: np.ndarray
+    rows: Hashable
     sizes: tuple[float, float] | None = None
     unknown: str = ""
 
 
 def compare_rows(
-    rows: Sequence[Scored],
-    reference: str | int | None,
-    *,
-    best: int,
+    rows: Sequence[Scored], reference: str | int | None, *, best: int
 ) -> pd.DataFrame:
     """Compare rows with one of them.
 
@@ -252,11 +249,10 @@ def compare_rows(
     table : pandas.DataFrame
         As :func:`~fmnist_sklearn.compare_models` describes it.
     """
-    names = [row.name for row in rows]
-    index = best if reference is None else _find_row(names, reference)
+    columns = ["model", "score", "training_time_s"]
+    table = pd.DataFrame([(r.name, r.score, r.time) for r in rows], columns=columns)
+    index = best if reference is None else _find_row(list(table["model"]), reference)
     found = [_compare(row, rows[index]) for row in rows]
-    table = pd.DataFrame({"model": names, "score": [row.score for row in rows]})
-    table["training_time_s"] = [row.time for row in rows]
     table[_NUMBERS] = [difference for difference, _ in found]
     n_pairs = n_tested = int(table["p_value"].notna().sum())
     if reference is None and rows[best].sizes is not None:
@@ -286,9 +282,8 @@ def _compare(row: Scored, other: Scored) -> tuple[Difference, str]:
     nothing = Difference(row.score - other.score, *[math.nan] * 3)
     if row is other:
         return nothing, "reference"
-    unknown = row.unknown or other.unknown
-    if unknown or row.values is None or other.values is None or row.rows is None:
-        return nothing, f"not tested: {unknown or 'no scores of single folds'}"
+    if unknown := row.unknown or other.unknown:
+        return nothing, f"not tested: {unknown}"
     if row.rows != other.rows:
         return nothing, f"not tested: folds other than those of {other.name}"
     if row.sizes is None:
@@ -324,9 +319,8 @@ def describe_comparison(table: pd.DataFrame) -> str:
         "better": tested[is_clear & (tested["difference"] > 0)],
         "not tested": others[others["p_holm"].isna()],
     }
-    clauses = [
-        f"{label}: {_list_rows(rows)}" for label, rows in groups.items() if len(rows)
-    ]
+    named = {label: _list_rows(rows) for label, rows in groups.items()}
+    clauses = [f"{label}: {text}" for label, text in named.items() if text]
     tests = tested["comparison"].unique().tolist()
     is_corrected = (tested["p_holm"] != tested["p_value"]).any()
     correction = ", p corrected by Holm" if is_corrected else ""

@@ -322,7 +322,7 @@ def compare_models(
     """
     if test_size is not None and not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1; got {test_size!r}.")
-    if hasattr(results, "compare"):
+    if hasattr(results, "verdict"):
         return results.compare(reference)
     rows, best = scored_rows(results, metric, test_size)
     return compare_rows(rows, reference, best=best)

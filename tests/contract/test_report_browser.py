@@ -157,7 +157,7 @@ def test_report_of_a_search_has_its_heat_map(driver, sample, tmp_path):
     run_search("lenet5", params, *(part[:100] for part in sample), **settings)
     driver.get_log("browser")
     driver.get((tmp_path / "report.html").as_uri())
-    assert sorted(os.listdir(tmp_path))[2] == "report.html"
+    assert "report.html" in os.listdir(tmp_path)
     assert len(find(driver, "#table tbody tr")) == 4
     assert len(find(driver, "[aria-labelledby=heat-heading] td")) == 4
     assert len(find(driver, ".switches input")) == 4
