@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -264,7 +264,7 @@ class RunResult(ABC):
                 preparation = self.record["data"]["preparation"]
                 save_model(network, path, preparation=preparation)
                 paths.append(path)
-        texts = {
+        texts: dict[str, Callable[[], str]] = {
             f"{name}.csv": partial(self.table.to_csv, index=False, lineterminator="\n"),
             f"{name}.json": lambda: json.dumps(to_jsonable(self.record), indent=1),
             f"{name}.md": self.to_markdown,
@@ -279,8 +279,9 @@ class RunResult(ABC):
 
             # The same figure gives the same bytes: without a salt, an SVG has random
             # ids. Ticks are created when a figure is drawn, and LaTeX may be missing.
-            settings = {"svg.hashsalt": "fmnist_sklearn", "text.usetex": False}
-            with matplotlib.rc_context(settings):
+            with matplotlib.rc_context(
+                {"svg.hashsalt": "fmnist_sklearn", "text.usetex": False}
+            ):
                 drawn = self._draw().items()
                 for (stem, figure), ending in product(drawn, ("svg", "png")):
                     path = folder / f"{stem}.{ending}"
@@ -710,7 +711,7 @@ class SetsResult(RunResult):
         return f"{lead}, {self.ranks.mean_ranks.min():.2f}"
 
 
-def describe_origin(row: Mapping[str, Any]) -> str:
+def describe_origin(row: Mapping[Any, Any]) -> str:
     """Return whether the fits of a row were read from memory, to follow their time."""
     share = row.get("from_memory", 0)
     return f" ({'partly ' if share < 1 else ''}from memory)" if share > 0 else ""
