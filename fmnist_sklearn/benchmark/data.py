@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 import zlib
@@ -257,11 +256,9 @@ def take_arrays(
     else:
         check_consistent_length(X_test, y_test)
         arrays = X, y, np.asarray(X_test), column_or_1d(y_test)
-        sizes = [math.prod(images.shape[1:]) for images in (X, arrays[2])]
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"X_test must have the {sizes[0]} values an image of X; got {sizes[1]}."
-            )
+        if X[:1].size != arrays[2][:1].size:
+            shapes = f"got shapes {X.shape} and {arrays[2].shape}"
+            raise ValueError(f"X_test must have images of the size of X; {shapes}.")
     return Images("your own images", "X and y", *arrays, preparation=None)
 
 

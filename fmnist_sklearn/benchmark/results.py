@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 
 from .._version import __version__
 from ..displays import ComparisonDisplay
+from ..displays.style import without_latex
 from ..estimators.memory import as_cache
 from ..estimators.sklearn_compat import warn_user
 from ..persistence import save_model
@@ -265,7 +265,7 @@ class RunResult(ABC):
                 save_model(network, path, preparation=preparation)
                 paths.append(path)
         texts: dict[str, Callable[[], str]] = {
-            f"{name}.csv": partial(self.table.to_csv, index=False, lineterminator="\n"),
+            f"{name}.csv": lambda: self.table.to_csv(index=False, lineterminator="\n"),
             f"{name}.json": lambda: json.dumps(to_jsonable(self.record), indent=1),
             f"{name}.md": self.to_markdown,
             "report.html": self.to_html,
@@ -274,25 +274,25 @@ class RunResult(ABC):
             with optional(file_name):
                 write_text(folder / file_name, make())
                 paths.append(folder / file_name)
-        with optional("the figures"):
-            import matplotlib
-
-            # The same figure gives the same bytes: without a salt, an SVG has random
-            # ids. Ticks are created when a figure is drawn, and LaTeX may be missing.
-            with matplotlib.rc_context(
-                {"svg.hashsalt": "fmnist_sklearn", "text.usetex": False}
-            ):
-                drawn = self._draw().items()
-                for (stem, figure), ending in product(drawn, ("svg", "png")):
-                    path = folder / f"{stem}.{ending}"
-                    metadata: Any = {"Date": None} if ending == "svg" else None
-                    with optional(path.name):
-                        with atomic_write(path) as file:
-                            figure.savefig(
-                                file, format=ending, dpi=150, metadata=metadata
-                            )
-                        paths.append(path)
+        # Axes create texts, and ticks get theirs when they are saved.
+        with optional("the figures"), without_latex():
+            for (stem, figure), ending in product(self._draw().items(), ("svg", "png")):
+                path = folder / f"{stem}.{ending}"
+                with optional(path.name):
+                    _save_figure(figure, path)
+                    paths.append(path)
         return paths
+
+
+def _save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure; the same one gives the same bytes."""
+    import matplotlib
+
+    metadata: Any = {"Date": None} if path.suffix == ".svg" else None
+    # Without a salt, an SVG has random ids.
+    salted = matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"})
+    with salted, atomic_write(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

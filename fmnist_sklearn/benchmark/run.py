@@ -422,10 +422,8 @@ def _score(row: Record, fits: list[Record], images: Images, cv: int | str) -> Sc
 def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     """Rank the rows of several data sets by their test accuracy."""
     first, *_ = results.values()
-    accuracies = {
-        name: result.table.set_index("model")["test_accuracy"]
-        for name, result in results.items()
-    }
+    tables = {name: result.table.set_index("model") for name, result in results.items()}
+    accuracies = {name: table["test_accuracy"] for name, table in tables.items()}
     # A row that failed on one of them has no rank.
     table = pd.concat(accuracies, axis=1, join="inner", sort=False).reset_index()
     ranks = rank_models(table[list(results)].T)
@@ -435,11 +433,9 @@ def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     totals = of_sets[["n_train", "n_test"]].sum().to_dict()
     record["data"] = {"name": ", ".join(results), **totals}
     record["rows"] = table.to_dict("records")
-    record["failed"] = {
-        f"{name}, {row}": reason
-        for name, result in results.items()
-        for row, reason in result.record["failed"].items()
-    }
+    record["failed"] = [
+        f"{row} on {name}" for name, r in results.items() for row in r.record["failed"]
+    ]
     result = SetsResult(
         table=table.assign(mean_rank=ranks.mean_ranks),
         best=best,

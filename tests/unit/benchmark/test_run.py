@@ -438,6 +438,22 @@ def test_run_benchmark_goes_on_after_a_row_that_fails(tmp_path):
         run(lr=[1e30, 1e29], progress=False)
 
 
+def test_run_benchmark_ranks_no_row_that_failed_on_a_data_set(
+    fake_fits, make_fit, few_images
+):
+    accuracies = (0.7, 0.5), (0.8, 0.9), (0.6, 0.7)
+    first = [make_fit(*each) for each in accuracies]
+    fake_fits(*first, first[0], MemoryError(), first[2])
+    sets = {"one": few_images, "two": few_images}
+    settings = {"models": "lenet5", "batch_size": [8, 16, 32], "progress": False}
+    with pytest.warns(FitFailedWarning, match="batch_size=16.* failed: MemoryError"):
+        result = run_benchmark(data=sets, **settings)
+    rows = [f"LeNet5 (lr=0.01, batch_size={size})" for size in (8, 16, 32)]
+    assert list(result.table["model"]) == rows[::2]
+    assert result.best == rows[2]
+    assert f"Failed: {rows[1]} on two." in result.format_notes()
+
+
 NAMES = ["caf\udce9", "a\nb", "a\\nb", "<b>|*x*", "\x07 $5_"]
 
 
