@@ -399,9 +399,8 @@ def _build(
             f"its network is a {network.module}, which is never imported by the name "
             "in a file; pass that class, load_model(path, module=...)"
         )
-    if module is not None:
-        params["module"] = module
-    estimator = _CLASSES[model.class_](**params)
+    given = {} if module is None else {"module": module}
+    estimator = _CLASSES[model.class_](**params, **given)
     estimator._check_params()
     if network is not None and network.module.split(".")[-1] != module.__name__:
         warn_user(f"the network was saved as a {network.module}, got module={module!r}")

@@ -29,6 +29,7 @@ from ..displays.heatmap import (
     score_grid,
     searched_parameters,
 )
+from ..estimators import ImageClassifier
 from ..estimators.validation import check_values
 from ..models import find_model
 from .cluster import Report, connected, following, running_on
@@ -61,7 +62,7 @@ _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 @validate_params(
     {
         **COMMON_PARAMETERS,
-        "model": [str],
+        "model": [str, ImageClassifier],
         "params": [Mapping],
         "strategy": [StrOptions({"grid", "random", "halving"})],
         "n_iter": [_AT_LEAST_1],
@@ -73,7 +74,7 @@ _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
     prefer_skip_nested_validation=True,
 )
 def run_search(
-    model: str,
+    model: str | ImageClassifier,
     params: Mapping[str, Any],
     X: Any = None,
     y: Any = None,
@@ -99,8 +100,10 @@ def run_search(
 
     Parameters
     ----------
-    model : str
-        "LeNet5" or "MiniVGG", or the name of its classifier, in any case of letters.
+    model : str or ImageClassifier
+        "LeNet5" or "MiniVGG", or the name of its classifier, in any case of letters; or
+        an estimator, of a network of your own for instance, which `recipe` does not
+        change.
     params : mapping of str to list
         Parameters of the classifier and the values to try; for strategy="random" also
         distributions, such as ``scipy.stats.loguniform(1e-4, 1e-1)``.
@@ -190,23 +193,29 @@ def run_search(
         raise ValueError(
             "params must name at least one parameter with values to try; got none."
         )
-    kind = find_model(model)
+    if isinstance(model, str):
+        kind = find_model(model)
+        name, estimator = kind.name, kind.make(recipe)
+    else:
+        name, estimator = getattr(model.module, "__name__", ""), clone(model)
     if out is not None:
         prepare_folder(out, "search")
     if isinstance(memory, str | os.PathLike):
         # An absolute path, which processes that start in another folder find too.
         memory = str(Path(memory).expanduser().resolve())
-    limits = {} if max_epochs is None else {"max_epochs": max_epochs}
-    estimator = kind.make(recipe, **limits, random_state=seed, memory=memory)
+    limits: dict[str, Any] = {} if max_epochs is None else {"max_epochs": max_epochs}
+    if memory is not None:
+        limits["memory"] = memory
+    estimator.set_params(**limits, random_state=seed)
     scorer = ReportingScorer(list(params))
     search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
     images = own or load_data(data, data_home)
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
         n_epochs = cv * sum(n * epochs for n, epochs in rungs)
-        display = RunProgress([Work(kind.name, n_epochs)], enabled=progress)
+        display = RunProgress([Work(name, n_epochs)], enabled=progress)
         n_fits = cv * sum(n for n, _ in rungs)
-        display.show(description=f"{kind.name}, fit 0 of {n_fits}")
+        display.show(description=f"{name}, fit 0 of {n_fits}")
         followed = Following(display, n_fits, cv, out)
         with (
             resumable(memory),
@@ -222,7 +231,7 @@ def run_search(
     if np.isnan(search.best_score_):
         raise ValueError("all candidates failed in a fold; the warnings say why")
     settings = {
-        "model": kind.name,
+        "model": name,
         "strategy": strategy,
         "recipe": recipe,
         "cv": cv,

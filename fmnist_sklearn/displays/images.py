@@ -436,7 +436,7 @@ class FiltersDisplay:
         Raises
         ------
         TypeError
-            If there is no network.
+            If there is no network, or none with a convolution.
         sklearn.exceptions.NotFittedError
             If it is not fitted.
 
@@ -459,7 +459,9 @@ class FiltersDisplay:
                 raise TypeError(f"estimator must be or have a network; got {name}.")
             network = model.module_
         convolutions = (m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
-        first = next(convolutions)
+        first = next(convolutions, None)
+        if first is None:
+            raise TypeError("estimator must have a network with a convolution.")
         display = cls(filters=first.weight.detach().cpu().float().numpy())
         return display.plot(ax, **plot_kw)
 

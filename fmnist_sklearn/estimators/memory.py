@@ -248,34 +248,31 @@ def _code_of(network: nn.Module) -> dict[str, str]:
         If a class is not in a file, or a file was changed since it was imported.
     """
     classes = {cls for layer in network.modules() for cls in type(layer).__mro__}
-    of_layers = {cls.__module__ for cls in classes}
-    files: dict[str, str] = {}
-    todo = [*of_layers]
-    while todo:
-        name = todo.pop()
-        if name in files or name.partition(".")[0] in _KNOWN_PACKAGES:
-            continue
-        module = sys.modules.get(name)
-        path = Path(getattr(module, "__file__", None) or "")
-        is_installed = {"site-packages", "dist-packages"} & {*path.parts}
-        if path.suffix == ".py" and path.is_file():
-            source = path.read_bytes()
-            files[name] = sha256(source).hexdigest()
-        elif name in of_layers:
-            files[name] = ""
-        if files.get(name) and not is_installed:
-            held = vars(module).values()
-            _check_is_as_in_file(held, source, str(path))
-            origins = [getattr(v, "__module__", None) for v in held]
-            origins += [v.__name__ for v in held if isinstance(v, ModuleType)]
-            todo += [origin for origin in origins if isinstance(origin, str)]
+    todo, files = [cls.__module__ for cls in classes], dict[str, str]()
     for cls in classes:
-        if not files.get(cls.__module__, "known") or not _is_found(cls):
+        is_known = cls.__module__.partition(".")[0] in _KNOWN_PACKAGES
+        has_file = hasattr(sys.modules.get(cls.__module__), "__file__")
+        if not _is_found(cls) or not (is_known or has_file):
             raise UnstorableError(
                 f"the code of {cls.__qualname__} cannot be identified, because no file "
                 f"has it under this name (module {cls.__module__!r}); so the network "
                 "is trained again"
             )
+    while todo:
+        name = todo.pop()
+        module = sys.modules.get(name)
+        path = Path(getattr(module, "__file__", None) or "")
+        is_known = name.partition(".")[0] in _KNOWN_PACKAGES
+        if is_known or name in files or path.suffix != ".py":
+            continue
+        source = path.read_bytes()
+        files[name] = sha256(source).hexdigest()
+        if not {"site-packages", "dist-packages"} & {*path.parts}:
+            held = vars(module).values()
+            _check_is_as_in_file(held, source, str(path))
+            origins = [getattr(v, "__module__", None) for v in held]
+            origins += [v.__name__ for v in held if isinstance(v, ModuleType)]
+            todo += [origin for origin in origins if isinstance(origin, str)]
     return files
 
 
@@ -289,7 +286,8 @@ def _check_is_as_in_file(values: Iterable[Any], source: bytes, path: str) -> Non
         code = getattr(function, "__code__", None)
         if getattr(code, "co_filename", None) == path and code not in written:
             raise UnstorableError(
-                f"{path} was changed since it was imported; restart Python"
+                f"{path} no longer holds the code that was imported from it; restart "
+                "Python"
             )
 
 

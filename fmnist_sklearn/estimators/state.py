@@ -201,7 +201,8 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         Of any kind, if they do not fit each other or are not those of a network; the
         estimator is unchanged then.
     """
-    if (state.module is None) == net._has_known_module:
+    known = net._has_known_module
+    if (state.module is not None, state.network is not None) != (known, not known):
         raise ValueError("its network is of another kind than its class")
     weights = {name: array for name, array in arrays.items() if "/" not in name}
     others = {name: arrays[name] for name in arrays.keys() - weights.keys()}
@@ -226,7 +227,7 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         "initialized_": True,
     }
     if state.built_with is not None:
-        kind = {} if net._has_known_module else {"module": net.module}
+        kind = {} if known else {"module": net.module}
         attributes["_built_with"] = kind | decode_items(state.built_with)
     if names is not None:
         attributes["feature_names_in_"] = np.array(names, dtype=object)

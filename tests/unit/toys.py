@@ -101,3 +101,17 @@ class GreyMobileNet(nn.Module):
 
     def forward(self, x):
         return self.network(x)
+
+
+class NoArguments(nn.Module):
+    """Flattens to a size that PyTorch finds out, and draws in three ways."""
+
+    def __init__(self, layer=nn.ReLU):
+        super().__init__()
+        self.hidden = nn.LazyLinear(12)
+        self.act, self.drop = layer(), nn.Dropout1d(0.2)
+        self.norm, self.out = nn.BatchNorm1d(12), nn.Linear(12, 10)
+
+    def forward(self, x):
+        x = self.act(self.hidden(x.flatten(1)))
+        return self.out(self.norm(self.drop(F.dropout(x, 0.1, self.training))))
