@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -55,7 +56,8 @@ class DenseHead(nn.Sequential):
         dropout: float,
     ) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, units in enumerate(hidden_units, start=5):
+        # NumPy's integers, of an array, could not be written to a model file.
+        for number, units in enumerate(map(operator.index, hidden_units), start=5):
             layers[f"f{number}"] = nn.Linear(n_features, units)
             layers[f"activation{number}"] = nn.ELU()
             layers[f"dropout{number}"] = Dropout(dropout)

@@ -146,6 +146,9 @@ def test_numbers_of_numpy_are_those_of_python(X, y, tmp_path, same_predictions):
     assert repr(loaded.set_params(memory=net.memory)) == repr(net)
     net.lr = np.float32(0.5)
     assert type(net.lr) is float
+    net.set_params(module__hidden_units=np.array([16, 8]), memory=None).fit(X, y)
+    with pytest.warns(UserWarning, match="leaves out .*: module__hidden_units"):
+        save_model(net, tmp_path / "net.safetensors")
 
 
 def test_parameters_without_numbers_of_numpy_are_stored_as_they_are():
