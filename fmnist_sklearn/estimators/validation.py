@@ -428,10 +428,10 @@ def flatten_images(
 def _check_is_batch(X: np.ndarray, image_shape: ImageShape, name: str) -> None:
     """Refuse a single image, unless its shape is also that of a batch."""
     channels, height, width = image_shape
-    grey = [(height, width)] if channels == 1 else []
-    row = (math.prod(image_shape),)
-    one = [row, *grey, image_shape, (height, width, channels)]
-    if X.shape in one and X.shape[1:] not in [row, *grey]:
+    row, grey = (math.prod(image_shape),), (height, width)
+    of_a_batch = [row, grey] if channels == 1 else [row]
+    one = [*of_a_batch, image_shape, (height, width, channels)]
+    if X.shape in one and X.shape[1:] not in of_a_batch:
         raise ValueError(
             f"{name} is one image, of shape {X.shape}; expected a batch of images. "
             f"Reshape your data: {name}[None], or the list [{name}], is a batch of one"

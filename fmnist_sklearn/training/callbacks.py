@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
 import sys
 import threading
@@ -260,27 +261,24 @@ class BusyMachine(Callback):
         self.warn = warn
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Note the time, if waiting threads use their processors."""
-        sleeps = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-        loads = net.iterator_train is not None  # perhaps in other processes
-        self.n_threads_ = torch.get_num_threads()
-        self.begin_: tuple[float, float] | None = None
-        if self.n_threads_ > 1 and net.device_.type == "cpu" and not (sleeps or loads):
-            self.begin_ = time.perf_counter(), time.process_time()
+        """Note the times."""
+        self.begin_ = time.perf_counter(), time.process_time()
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Compare the time on processors with that of all threads, after 2 s."""
-        if self.begin_ is None or (wall := time.perf_counter() - self.begin_[0]) < 2:
+        n_threads, (wall, cpu) = torch.get_num_threads(), self.begin_
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        # Undisturbed, they are nearly equal, as threads wait in a loop.
+        if wall < 2 or n_threads == 1 or cpu > 0.6 * wall * n_threads:
             return
-        share = (time.process_time() - self.begin_[1]) / (wall * self.n_threads_)
-        self.begin_ = None
-        if share < 0.6:  # undisturbed, it is nearly 1
+        sleep = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+        if net.device_.type == "cpu" and net.iterator_train is None and not sleep:
+            self.begin_ = math.inf, 0.0  # once
             self.warn(
                 "other processes, or the limit of a container, take processors from "
-                f"PyTorch's {self.n_threads_} threads, which may then need many times "
-                "as long as one. Import fmnist_sklearn before torch, or set "
-                "GOMP_SPINCOUNT=1000 before Python starts, or call "
-                "torch.set_num_threads(1)"
+                f"PyTorch's {n_threads} threads, which may then need many times as long"
+                " as one. Import fmnist_sklearn before torch, or set GOMP_SPINCOUNT="
+                "1000 before Python starts, or call torch.set_num_threads(1)"
             )
 
 
@@ -300,34 +298,29 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
     bar_: Any = None
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Note the time, and show the bar."""
-        n_epochs = net._training.n_epochs
-        self.n_before_, self.started_ = len(net.history), time.perf_counter()
-        self.n_all_ = self.n_before_ + n_epochs
-        self.bar_ = None
+        """Show the bar."""
+        n_before = len(net.history)
+        self.bar_, self.n_epochs_ = None, n_before + net._training.n_epochs
         if net.verbose and self.sink is print and _is_watched():
             from rich.progress import Progress
 
             # Slower than rich's default, as each refresh takes time from the training.
             bar = Progress(refresh_per_second=2, transient=True)
+            bar.add_task(type(net).__name__, total=self.n_epochs_, completed=n_before)
             self.bar_ = net._training.at_end.enter_context(bar)
-            self.task_ = self.bar_.add_task(type(net).__name__, total=n_epochs)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Print and log the epoch."""
-        row = net.history[-1]
-        n_done = row["epoch"] - self.n_before_
+        row, epoch = net.history[-1], len(net.history)
         # Without what marks the best values, which skorch colours.
         shown = {key: row[key] for key in filter_log_keys(row, self.keys_ignored_)}
-        shown.pop("dur", None)
+        left = round(shown.pop("dur", 0) * (self.n_epochs_ - epoch))
         values = [f"{key} {self.format_row(shown, key, None)}" for key in shown]
-        pace = (time.perf_counter() - self.started_) / n_done
-        minutes, seconds = divmod(round(pace * (self.n_all_ - row["epoch"])), 60)
-        values.append(f"{minutes}:{seconds:02} left")
-        line = f"epoch {row['epoch']} of {self.n_all_}: {', '.join(values)}"
+        values.append(f"{left // 60}:{left % 60:02} left")
+        line = f"epoch {epoch} of {self.n_epochs_}: {', '.join(values)}"
         _logger.info(line)
         if self.bar_ is not None:
-            self.bar_.update(self.task_, completed=n_done)
+            self.bar_.update(self.bar_.task_ids[0], completed=epoch)
         if self.sink is not print:
             self.sink(line)
         elif net.verbose:
@@ -341,10 +334,11 @@ def _is_watched() -> bool:
 
     console = Console()
     # rich takes FORCE_COLOR for a terminal, and needs ipywidgets in Jupyter.
-    is_terminal = console.is_interactive and getattr(sys.stdout, "isatty", bool)()
-    if not is_terminal and not (console.is_jupyter and find_spec("ipywidgets")):
-        return False
-    callers = (frame.f_globals.get("__name__", "") for frame, _ in walk_stack(None))
-    return threading.current_thread() is threading.main_thread() and not any(
-        name.startswith(("joblib.", "fmnist_sklearn.benchmark")) for name in callers
+    shows = console.is_interactive and getattr(sys.stdout, "isatty", bool)()
+    shows |= console.is_jupyter and find_spec("ipywidgets") is not None
+    names = [frame.f_globals.get("__name__", "") for frame, _ in walk_stack(None)]
+    in_search = any(
+        n.startswith(("joblib.", "fmnist_sklearn.benchmark")) for n in names
     )
+    is_main = threading.current_thread() is threading.main_thread()
+    return shows and is_main and not in_search

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -376,33 +377,24 @@ class RaiseInHook:
     def __init__(self, hook, number):
         self.place, self.counts = (hook, number), Counter()
 
-    def called(self, hook):
+    def called(self, hook, estimator, context):
         self.counts[hook] += 1
         if (hook, self.counts[hook]) == self.place:
             raise ZeroDivisionError(f"in {hook}")
 
-    def setup(self, estimator, context):
-        self.called("setup")
-
-    def on_fit_task_begin(self, estimator, context):
-        self.called("on_fit_task_begin")
-
-    def on_fit_task_end(self, estimator, context):
-        self.called("on_fit_task_end")
-
-    def teardown(self, estimator, context):
-        self.called("teardown")
+    setup = partialmethod(called, "setup")
+    on_fit_task_begin = partialmethod(called, "on_fit_task_begin")
+    on_fit_task_end = partialmethod(called, "on_fit_task_end")
+    teardown = partialmethod(called, "teardown")
 
 
 @pytest.mark.parametrize(
     ("hook", "number", "is_fitted"),
     [
-        ("setup", 1, False),
-        ("on_fit_task_begin", 1, False),  # of the fit
-        ("on_fit_task_begin", 2, False),  # of the first epoch
-        ("on_fit_task_end", 1, False),
-        ("on_fit_task_end", 3, True),  # of the fit
-        ("teardown", 1, True),
+        *(("setup", 1, False), ("teardown", 1, True)),
+        # Of the fit and of the first epoch
+        *(("on_fit_task_begin", 1, False), ("on_fit_task_begin", 2, False)),
+        *(("on_fit_task_end", 3, True), ("on_fit_task_end", 1, False)),
     ],
 )
 def test_set_callbacks_and_a_hook_that_raises(

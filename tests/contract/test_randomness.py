@@ -101,32 +101,23 @@ def test_fit_in_a_thread_does_not_disturb_another(X, y, quick, same_predictions)
 
 
 def test_reading_methods_in_16_threads(X, y, lenet5, quick, tmp_path):
-    """Also just after the calls that leave most to do, which each thread then does."""
-    calls = {
-        "predict": lambda net: net.predict(X),
-        "predict_proba": lambda net: net.predict_proba(X),
-        "decision_function": lambda net: net.decision_function(X),
-        "score": lambda net: net.score(X, y),
-        "embed": lambda net: net.embed(X),
-        "pickle": lambda net: pickle.loads(pickle.dumps(net)).predict_proba(X),
-        "save": lambda net: load_model(saved(net)).predict_proba(X),
-    }
-
-    def saved(net):
+    def save_and_load(net):
         path = tmp_path / f"{uuid.uuid4()}.safetensors"
         save_model(net, path)
-        return path
+        return load_model(path).predict(X)
 
-    trained = LeNet5Classifier(**quick).partial_fit(X, y, classes=range(10))
-    for net in (lenet5, trained):
-        one_by_one = {name: call(copy.deepcopy(net)) for name, call in calls.items()}
-        shared = copy.deepcopy(net)
-        one_each = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        with ThreadPoolExecutor(16, **one_each) as pool:
-            names = list(calls) * 6
-            jobs = [pool.submit(calls[name], shared) for name in names]
-            for name, job in zip(names, jobs, strict=True):
-                assert np.array_equal(job.result(), one_by_one[name]), name
+    calls = [
+        *(lambda net: net.predict(X), lambda net: net.decision_function(X)),
+        *(lambda net: net.score(X, y), lambda net: net.embed(X), save_and_load),
+        lambda net: pickle.loads(pickle.dumps(net)).predict_proba(X),
+    ]
+    for net in (lenet5, LeNet5Classifier(**quick).partial_fit(X, y, classes=range(10))):
+        expected = [call(copy.deepcopy(net)) for call in calls]
+        with ThreadPoolExecutor(
+            16, initializer=torch.set_num_threads, initargs=(1,)
+        ) as e:
+            jobs = [e.submit(call, net) for call in calls * 6]
+        assert all(map(np.array_equal, [job.result() for job in jobs], expected * 6))
 
 
 def test_fit_in_a_worker_process_is_the_same(X, y, quick, two_processes):
