@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -26,7 +27,7 @@ import torch
 
 from .._version import __version__
 from ..displays import ComparisonDisplay
-from ..displays.style import without_latex
+from ..displays.style import one_line, without_latex
 from ..estimators.memory import as_cache
 from ..estimators.sklearn_compat import warn_user
 from ..persistence import save_model
@@ -127,6 +128,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a file of UTF-8, with escapes for bytes of file names that are not."""
     with atomic_write(path) as file:
         file.write(text.encode(errors="backslashreplace"))
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Write a table as CSV, a line for each row whatever is in its texts."""
+    lines = table.map(
+        lambda value: one_line(value) if isinstance(value, str) else value
+    )
+    return lines.to_csv(index=False, lineterminator="\n")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -265,7 +274,7 @@ class RunResult(ABC):
                 save_model(network, path, preparation=preparation)
                 paths.append(path)
         texts: dict[str, Callable[[], str]] = {
-            f"{name}.csv": lambda: self.table.to_csv(index=False, lineterminator="\n"),
+            f"{name}.csv": partial(csv_text, self.table),
             f"{name}.json": lambda: json.dumps(to_jsonable(self.record), indent=1),
             f"{name}.md": self.to_markdown,
             "report.html": self.to_html,

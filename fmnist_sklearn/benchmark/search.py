@@ -38,6 +38,7 @@ from .progress import RunProgress, Work
 from .report import judge_row
 from .results import (
     SearchResult,
+    csv_text,
     describe_command,
     describe_origin,
     make_record,
@@ -343,7 +344,7 @@ class Following:
         )
         if self.out is not None:
             with optional("search.csv"):
-                csv = pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n")
+                csv = csv_text(pd.DataFrame(self.rows))
                 write_text(Path(self.out, "search.csv"), csv)
 
 

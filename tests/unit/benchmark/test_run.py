@@ -454,7 +454,7 @@ def test_run_benchmark_ranks_no_row_that_failed_on_a_data_set(
     assert f"Failed: {rows[1]} on two." in result.format_notes()
 
 
-NAMES = ["caf\udce9", "a\nb", "a\\nb", "<b>|*x*", "\x07 $5_"]
+NAMES = ["caf\udce9", "a\nb", "a\\nb", "<b>|*x*", "\r\x07 $5_"]
 
 
 def test_run_benchmark_writes_any_name_into_its_pages(tmp_path, monkeypatch):
@@ -465,14 +465,17 @@ def test_run_benchmark_writes_any_name_into_its_pages(tmp_path, monkeypatch):
     folder = Images("caf\udce9|<i>/", "x", X[:50], y[:50], X[50:], y[50:])
     monkeypatch.setattr(run_module, "load_data", lambda *args: folder)
     with rc_context({"text.usetex": True}):  # with names that LaTeX does not take
+        models = {name: DummyClassifier() for name in NAMES} | {"net": "LeNet5"}
         result = run_benchmark(
-            models="lenet5", batch_size=[16, 32], out=tmp_path, progress=False
+            models=models, batch_size=16, out=tmp_path, progress=False
         )
     assert {path.name for path in result.paths} == FILES
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    shown = ["caf<U+DCE9>", "a<U+000A>b", "a\\nb", "<b>|*x*", "<U+0007> $5_"]
+    shown = ["caf<U+DCE9>", "a<U+000A>b", "a\\nb", "<b>|*x*", "<U+000D><U+0007> $5_"]
     for name in shown:
         assert f'<th scope="col">{html.escape(name)}</th>' in page
+        assert f'<th scope="row">{html.escape(name)}' in page
+    assert list(pd.read_csv(tmp_path / "results.csv")["model"][:5]) == shown
     markdown = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert markdown.startswith("# Benchmark on caf&lt;U+DCE9>\\|&lt;i>/\n")
     assert json.loads((tmp_path / "results.json").read_text())["data"]["source"] == "x"
