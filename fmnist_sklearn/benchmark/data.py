@@ -212,7 +212,7 @@ def load_arrays(
     if image_shape is not None:
         X = X.reshape(-1, *image_shape)
         X_test = None if X_test is None else X_test.reshape(-1, *image_shape)
-    images = take_arrays(X, y, X_test, y_test, "auto", seed)
+    images: Any = take_arrays(X, y, X_test, y_test, "auto", seed)
     name, source = os.path.basename(path), os.fspath(path)
     return replace(images, name=name, source=source, preparation=None)
 
@@ -292,7 +292,7 @@ def take_set(
             f"'full' or 'sample'; got {data!r}."
         )
     X, y, X_test, y_test = (*data, None, None)[:4]
-    images = take_arrays(X, y, X_test, y_test, "auto", seed)
+    images: Any = take_arrays(X, y, X_test, y_test, "auto", seed)
     assert images is not None  # X and y are
     return replace(images, name=f"{name}, your own images")
 

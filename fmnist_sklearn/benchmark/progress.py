@@ -57,7 +57,7 @@ class RunProgress:
         enabled: bool = True,
         console: Console | None = None,
     ) -> None:
-        self.works = works
+        self.works = list(works)
         self.enabled = enabled
         self.console = StderrConsole() if console is None else console
         self._index = self._fit = 0
@@ -112,9 +112,13 @@ class RunProgress:
         self._index, self._fit = index, 0
         self.show(description=self._numbered(), epoch="")
 
-    def begin_fit(self) -> None:
-        """Show that its first or next fit starts."""
+    def begin_fit(self, n_epochs: int | None = None) -> None:
+        """Show that its first or next fit starts, and of how many epochs at most."""
         self._fit += 1
+        if n_epochs is not None:
+            work = self.works[self._index]
+            self.works[self._index] = work._replace(n_epochs=n_epochs)
+            self.show(total=sum(work.units for work in self.works))
         n_fits = self.works[self._index].n_fits
         fold = f", fold {self._fit} of {n_fits}" if n_fits > 1 else ""
         self.show(description=self._numbered() + fold, epoch="")
@@ -174,7 +178,8 @@ class _Reporter(Callback):
         self.progress = progress
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.progress.begin_fit()
+        # A fit that is read from the cache has no training.
+        self.progress.begin_fit(getattr(net._training, "n_epochs", None))
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         row = net.history[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold
 
@@ -369,7 +370,9 @@ def _warm_up(trials: list[Trial], images: Images) -> None:
     kinds = {(type(net), getattr(net, "module", None)): net for net in networks}
     for estimator in kinds.values():
         brief = clone(estimator).set_params(max_epochs=1, patience=None, memory=None)
-        with suppress(Exception):  # the row fails with the same error
+        # The row fails with the same error; that one epoch is too few is no news.
+        with suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
             brief.fit(images.X_train[:512], images.y_train[:512])
 
 

@@ -166,7 +166,8 @@ def _fit(
     if not isinstance(images, Images):
         # Trained on the names of the classes, the network predicts names.
         images = with_class_names(load_data(images, data_home))
-    with RunProgress([Work(model, estimator.max_epochs)]) as progress:
+    # Its number of epochs is known when it begins.
+    with RunProgress([Work(model, n_epochs=1)]) as progress:
         progress.begin_work(0)
         with progress.following():
             estimator.fit(images.X_train, images.y_train)
@@ -479,8 +480,11 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
-            near = get_close_matches(name, self._option_string_actions, n=1)
+            options = self._option_string_actions
+            near = get_close_matches(name, options, n=1, cutoff=0.75)
             hint = f"; did you mean {near[0]}?" if near else ""
+            if name.startswith("-") and not near:
+                hint = f"; the options are {', '.join(options)}"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed, unknown
 

@@ -425,6 +425,10 @@ PREDICT = ["predict", "file", "a.png"]
         (["show", "net", "other"], "unrecognized arguments: other"),
         ([*PREDICT, "--min-confidense", "1"], "did you mean --min-confidence?"),
         (["fit", "lenet5", "--out", "net", "--sede=1"], "did you mean --seed?"),
+        (
+            ["fit", "lenet5", "--out", "a", "--learning-rate", "1"],
+            "options are .*--lr,",
+        ),
     ],
 )
 def test_main_exits_with_2_for_bad_usage(argv, message, capsys):
