@@ -6,6 +6,7 @@ that ``fmnist-sklearn --help`` does not wait seconds for torch.
 
 import os
 import sys
+from pkgutil import iter_modules
 
 import lazy_loader
 
@@ -36,34 +37,8 @@ _is_set = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if "torch" not in sys.modules and not _is_set:
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
-__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 
-__all__ = [
-    "CLASS_NAMES",
-    "RECIPES",
-    "ComparisonDisplay",
-    "FiltersDisplay",
-    "FitCache",
-    "ImageClassifier",
-    "ImageReader",
-    "LeNet5",
-    "LeNet5Classifier",
-    "MiniVGG",
-    "MiniVGGClassifier",
-    "PredictionsDisplay",
-    "SearchHeatmapDisplay",
-    "TrainingCurvesDisplay",
-    "benchmark_scoring",
-    "benchmark_table",
-    "compare_models",
-    "export_onnx",
-    "fetch_fashion_mnist",
-    "inspect_model",
-    "layer_table",
-    "load_fashion_mnist_sample",
-    "load_image_folder",
-    "load_model",
-    "run_benchmark",
-    "run_search",
-    "save_model",
-]
+# Without the modules, which the stub names too.
+_modules = {"__version__", *(module.name for module in iter_modules(__path__))}
+__all__ = [name for name in _names if name not in _modules]

@@ -1,23 +1,12 @@
 """Files: written whole or not at all, and read only where their checksum holds."""
 
-from .container import Container, bounded, read_container, write_container
-from .files import (
-    atomic_write,
-    check_regular,
-    check_writable,
-    open_regular,
-)
-from .fit_cache import FitCache, fit_key
-
-__all__ = [
-    "Container",
-    "FitCache",
-    "atomic_write",
-    "bounded",
-    "check_regular",
-    "check_writable",
-    "fit_key",
-    "open_regular",
-    "read_container",
-    "write_container",
-]
+from .container import Container as Container
+from .container import bounded as bounded
+from .container import read_container as read_container
+from .container import write_container as write_container
+from .files import atomic_write as atomic_write
+from .files import check_regular as check_regular
+from .files import check_writable as check_writable
+from .files import open_regular as open_regular
+from .fit_cache import FitCache as FitCache
+from .fit_cache import fit_key as fit_key
