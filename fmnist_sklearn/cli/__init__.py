@@ -69,10 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_notice("; ".join(["interrupted", *notes]), start="\n")
             return 130  # the status that a shell reports for a process ended by Ctrl-C
         except (ImportError, OSError, ValueError) as error:
-            message = str(error)
-            if isinstance(error, OSError) and error.strerror:  # without its number
-                where = "" if error.filename is None else f"{error.filename}: "
-                message = where + error.strerror
+            from ..storage import describe_error
+
+            message = describe_error(getattr(error, "filename", None) or "", error)
             print_notice(f"error: {_shortened(message)}")
             return 1
 
@@ -314,15 +313,14 @@ def _fits(
     chosen, facts, lines = [], [], []
     for entry in cache.entries():
         name, size, about = entry.path.name, entry.n_bytes, cache.describe(entry)
-        known = {"id": name[:8], "model": about.get("model"), **about.get("params", {})}
+        changed = about.get("params", {})
+        known = {"id": name[:8], "model": about.get("model"), **changed}
         if not all((key, known.get(key)) in where for key, _ in where):
             continue
         time = entry.last_used.isoformat(sep=" ", timespec="seconds")
         line = f"{name[:8]}  {time}  {size / 1e6:5.1f} MB"
         if about:  # not for fits of earlier versions
-            params = ", ".join(
-                f"{key}={value}" for key, value in about["params"].items()
-            )
+            params = ", ".join(f"{key}={value}" for key, value in changed.items())
             line += (
                 f"  accuracy {about['accuracy']!s:6.6}  {about['n_rows']:>6,} rows  "
                 f"{about['n_epochs']:>3} epochs  {about['fit_time']:>6.1f} s  "
@@ -528,6 +526,9 @@ first steps:
             description=summary,
             epilog="examples:\n" + indent(examples, "  "),
         )
+        if "json" in inspect.signature(function).parameters:
+            help_ = "write one JSON value, for programs"
+            command.add_argument("--json", action="store_true", help=help_)
         command.set_defaults(command=function)
         return command
 
@@ -540,7 +541,6 @@ first steps:
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, default=1)
     command.add("--memory", DIR, _MEMORY_HELP)
     command.add("--out", DIR, "folder for the results (default: benchmark_results)")
-    _add_json(command)
 
     command = add_command(_search)
     command.add("model", MODEL, "lenet5 or minivgg")
@@ -562,7 +562,6 @@ first steps:
     command.add("--workers", COUNT, "Dask workers to start for the fits", where)
     command.add("--memory", DIR, _MEMORY_HELP)
     command.add("--out", DIR, "folder for the results (default: search_results)")
-    _add_json(command)
 
     command = add_command(_fit)
     command.add("model", MODEL, "lenet5 or minivgg")
@@ -573,7 +572,6 @@ first steps:
     command.add("--batch-size", COUNT, f"images in a training step ({_OWN_HELP})")
     command.add("--max-epochs", COUNT, f"epochs, at most ({_OWN_HELP})")
     command.add("--memory", DIR, "cache of finished fits; an equal fit is not repeated")
-    _add_json(command)
 
     command = add_command(_predict)
     command.add("model", FILE, _MODEL_FILE_HELP)
@@ -601,11 +599,9 @@ first steps:
     )
     command.add("--out", FILE, "file to write when all is done, instead of printing")
     command.add("--batch-size", COUNT, "images in memory at a time (default: 256)")
-    _add_json(command)
 
     command = add_command(_show)
     command.add("model", FILE, _MODEL_FILE_HELP)
-    _add_json(command)
 
     command = add_command(_export)
     command.add("model", FILE, _MODEL_FILE_HELP)
@@ -614,7 +610,6 @@ first steps:
 
     command = add_command(_fetch)
     command.add("--data-home", DIR, _DATA_HOME_HELP)
-    _add_json(command)
 
     command = add_command(_fits)
     command.add("memory", DIR, "the folder")
@@ -622,7 +617,6 @@ first steps:
     command.add("--where", ITEM, where_help, nargs="+")
     clear_help = "delete all of them, or those that --where selects"
     command.add_argument("--clear", action="store_true", help=clear_help)
-    _add_json(command)
     return parser
 
 
@@ -639,12 +633,6 @@ _PREPARE_HELP = (
     "clothing: cut out one item on a plain background, light on dark; resize: the "
     "whole picture, with its colours and background"
 )
-
-
-def _add_json(command: Parser) -> None:
-    command.add_argument(
-        "--json", action="store_true", help="write one JSON value, for programs"
-    )
 
 
 def _add_training(command: Parser, default_recipe: str = "default: fast") -> None:

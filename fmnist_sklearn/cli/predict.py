@@ -13,21 +13,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
 from ..persistence import load_model_and_preparation
-from ..photos.folder import (
-    NO_CLOTHING,
-    describe_error,
-    list_pictures,
-    progress_bar,
-    read_pictures,
-)
-from ..storage import atomic_write, bounded, check_regular
+from ..photos.folder import NO_CLOTHING, list_pictures, progress_bar, read_pictures
+from ..storage import atomic_write, bounded, check_regular, describe_error
 from .output import escape_unencodable, print_line, print_notice, printable
 
 UNSURE = "unsure"  # instead of a label that is not probable enough
@@ -40,12 +34,8 @@ _NO_PIXEL = re.compile(r"(\s*(label|)\s*|Unnamed:.*)$", re.IGNORECASE)
 Batch = tuple[list[tuple[str, int | None]], Any]
 
 
-class Prediction(NamedTuple):
-    """The probabilities of one picture, or of one row of pixels."""
-
-    path: str
-    row: int | None  # in a file of rows, from 0
-    probabilities: np.ndarray  # (n_classes,)
+# The path of one picture or of a file of rows, the row in it, the probabilities.
+Prediction = tuple[str, int | None, np.ndarray]
 
 
 def predict_files(
@@ -108,11 +98,7 @@ def predict_files(
         if not prints_to_terminal and sys.stderr and sys.stderr.isatty():
             predictions = progress_bar(predictions, None)
         for line in format_predictions(
-            predictions,
-            estimator.classes_,
-            format_=format_,
-            top=top,
-            min_confidence=min_confidence,
+            predictions, estimator.classes_, format_, top, min_confidence
         ):
             write(line)
         # At the end: if stdout is closed by then, as by `| head`, they are not needed.
@@ -175,7 +161,7 @@ class _Run:
                 warnings.filterwarnings("ignore", message="X .* feature names")
                 probabilities = self.estimator.predict_proba(X)
             for (path, row), of_classes in zip(sources, probabilities, strict=True):
-                yield Prediction(path, row, of_classes)
+                yield path, row, of_classes
 
     def _read_pictures(self, inputs: Iterable[str]) -> Iterator[Batch]:
         """Read batches of pictures with all cores, and report the unreadable ones."""
@@ -367,7 +353,6 @@ def pixel_factor(estimator: ImageClassifier) -> tuple[float, str | None]:
 def format_predictions(
     predictions: Iterable[Prediction],
     classes: np.ndarray,
-    *,
     format_: str,
     top: int,
     min_confidence: float,

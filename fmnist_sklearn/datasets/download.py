@@ -20,9 +20,8 @@ from contextlib import suppress
 from http.client import HTTPException
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, build_opener
+from urllib.request import urlopen
 
 from ..storage.files import atomic_write, file_lock
 
@@ -234,18 +233,6 @@ def _download_file(
     raise OSError("Fashion-MNIST could not be downloaded. " + _advice(failures))
 
 
-class KeepsHttps(HTTPRedirectHandler):
-    """Follows redirections, but not from https to http."""
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
-    ) -> Any:
-        """Return the next request."""
-        if req.type == "https" and not newurl.lower().startswith("https:"):
-            raise URLError(f"{req.full_url} redirects from https to {newurl[:200]!r}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _read_url(url: str) -> bytes:
     """Read at most `MAX_BYTES` from a URL in at most `DEADLINE` seconds."""
     deadline = time.monotonic() + DEADLINE
@@ -254,8 +241,9 @@ def _read_url(url: str) -> bytes:
     def read() -> None:
         content = bytearray()
         try:
-            opener = build_opener(KeepsHttps())
-            with opener.open(url, timeout=TIMEOUT) as response:
+            with urlopen(url, timeout=TIMEOUT) as response:
+                if url.startswith("https:") and not response.url.startswith("https:"):
+                    raise URLError(f"redirected from https to {response.url[:200]!r}")
                 # Not read, which can return everything a server sends: with a negative
                 # chunk size, for one.
                 while block := response.read1(1 << 16):

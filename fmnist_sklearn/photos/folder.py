@@ -19,7 +19,7 @@ from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Bunch
 
-from ..storage import bounded
+from ..storage import bounded, describe_error
 from .picture import NO_CLOTHING, Prepare, check_preparation, read_photo
 
 _MANY = 200  # pictures from which on a progress bar is shown
@@ -604,14 +604,6 @@ def list_pictures(
 
 def _is_visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
-
-
-def describe_error(path: str, error: BaseException | str) -> str:
-    """Return a message that names the file, unlike those of Pillow and NumPy."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    return text if text.startswith(path) else f"{path}: {bounded(text)}"
 
 
 def as_paths(paths: object) -> list[str]:

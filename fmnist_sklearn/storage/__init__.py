@@ -2,6 +2,7 @@
 
 from .container import Container as Container
 from .container import bounded as bounded
+from .container import describe_error as describe_error
 from .container import read_container as read_container
 from .container import write_container as write_container
 from .files import atomic_write as atomic_write

@@ -180,3 +180,19 @@ def bounded(error: object) -> str:
         half = _MAX_MESSAGE // 2
         text = f"{text[:half]} [...] {text[-half:]}"
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def describe_error(path: object, error: BaseException) -> str:
+    """Return the message of an error about a file, with the file's name.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, which not every message names; "" if there is none.
+    error : Exception
+        Of an ``OSError`` only the text is shown, not its number.
+    """
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    return text if text.startswith(str(path)) else f"{path}: {bounded(text)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -94,9 +95,7 @@ def _temporary_file(
     path: str | os.PathLike[str], mode: str, encoding: str | None
 ) -> Iterator[IO[Any]]:
     """Open a temporary file with the permissions of `path`, and remove it."""
-    permissions = None
     with suppress(FileNotFoundError):
-        permissions = os.stat(path).st_mode
         check_regular(path)
     target = Path(os.path.realpath(path))
     clear_temporaries(target.parent)
@@ -104,8 +103,8 @@ def _temporary_file(
         file = _open_locked(target, mode, encoding)
         try:
             # Before there is any content, which others may not be allowed to read.
-            if permissions is not None:
-                os.chmod(file.name, stat.S_IMODE(permissions))
+            with suppress(FileNotFoundError):
+                shutil.copymode(path, file.name)
             yield file
         finally:
             with suppress(OSError):  # what a full disk did not take is written again

@@ -186,14 +186,17 @@ def test_fetch_leaves_a_hostile_server(contents, mirrors, monkeypatch, name):
     assert idx(bunch.images) == contents["train-images-idx3-ubyte"]
 
 
-def test_redirection_from_https_to_http_is_refused():
-    handler = download.KeepsHttps()
-    request = urllib.request.Request("https://example.org/a")
-    for target in ("http://example.org/a", "ftp://example.org/a", "HTTP://x/a"):
-        with pytest.raises(OSError, match="from https to"):
-            handler.redirect_request(request, None, 302, "", {}, target)
-    to = "https://example.org/b"
-    assert handler.redirect_request(request, None, 302, "", {}, to).full_url == to
+def test_redirection_from_https_to_http_is_refused(mirrors, monkeypatch):
+    def redirected(url, timeout):
+        return urllib.request.urlopen(url.replace("https:", "http:"), timeout=timeout)
+
+    monkeypatch.setattr(download, "urlopen", redirected)
+    secure = mirrors[0].url.replace("http:", "https:")
+    monkeypatch.setattr(download, "MIRRORS", (secure, mirrors[1].url))
+    assert fetch_fashion_mnist(n_retries=0).source == mirrors[1].url
+    monkeypatch.setattr(download, "MIRRORS", (secure,))
+    with pytest.raises(OSError, match="redirected from https to 'http:"):
+        fetch_fashion_mnist(subset="test", n_retries=0)
 
 
 # The cache --------------------------------------------------------------------------
