@@ -157,8 +157,18 @@ def export_onnx(
     with atomic_write(path) as file:
         with _TRACING, own_settings():
             model = _trace(twin, input_dtype, layout, opset)
-        _drop_source_paths(model.graph)
-        _append_labels(onnx, model.graph, labels)
+        graph = model.graph
+        # The line of the file that each node comes from: paths of this machine.
+        named = graph.input, graph.output, graph.value_info, graph.initializer
+        for part in (graph, *graph.node, *(item for items in named for item in items)):
+            part.ClearField("metadata_props")
+        # It ends with the labels themselves, in the place of their indices.
+        stored = onnx.numpy_helper.from_array(labels, "classes")
+        graph.initializer.append(stored)
+        gather = onnx.helper.make_node("Gather", ["classes", "index"], ["label"])
+        graph.node.append(gather)
+        graph.output[0].name = "label"
+        graph.output[0].type.tensor_type.elem_type = stored.data_type
         onnx.helper.set_model_props(
             model, {key: json.dumps(value) for key, value in about.items()}
         )
@@ -241,22 +251,6 @@ def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> A
         verbose=False,
     )
     return program.model_proto  # type: ignore[union-attr]
-
-
-def _drop_source_paths(graph: Any) -> None:
-    """Delete the line of the file that each node comes from: paths of this machine."""
-    named = graph.input, graph.output, graph.value_info, graph.initializer, graph.node
-    for part in (graph, *(item for items in named for item in items)):
-        part.ClearField("metadata_props")
-
-
-def _append_labels(onnx: Any, graph: Any, labels: np.ndarray) -> None:
-    """Let the graph end with the labels themselves, in the place of their indices."""
-    stored = onnx.numpy_helper.from_array(labels, "classes")
-    graph.initializer.append(stored)
-    graph.node.append(onnx.helper.make_node("Gather", ["classes", "index"], ["label"]))
-    graph.output[0].name = "label"
-    graph.output[0].type.tensor_type.elem_type = stored.data_type
 
 
 # The comparison -------------------------------------------------------------------

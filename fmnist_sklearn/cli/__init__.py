@@ -539,7 +539,6 @@ first steps:
     command.add("--batch-size", COUNT, "batch sizes (default: 64 128)", nargs="+")
     command.add("--cv", VALIDATION, "holdout (default), or a number of folds")
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, default=1)
-    command.add("--memory", DIR, _MEMORY_HELP)
     command.add("--out", DIR, "folder for the results (default: benchmark_results)")
 
     command = add_command(_search)
@@ -560,7 +559,6 @@ first steps:
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, where)
     command.add("--scheduler", ADDRESS, "of a Dask cluster, for the fits", where)
     command.add("--workers", COUNT, "Dask workers to start for the fits", where)
-    command.add("--memory", DIR, _MEMORY_HELP)
     command.add("--out", DIR, "folder for the results (default: search_results)")
 
     command = add_command(_fit)
@@ -571,7 +569,6 @@ first steps:
     command.add("--lr", RATE, f"learning rate ({_OWN_HELP})")
     command.add("--batch-size", COUNT, f"images in a training step ({_OWN_HELP})")
     command.add("--max-epochs", COUNT, f"epochs, at most ({_OWN_HELP})")
-    command.add("--memory", DIR, "cache of finished fits; an equal fit is not repeated")
 
     command = add_command(_predict)
     command.add("model", FILE, _MODEL_FILE_HELP)
@@ -626,7 +623,6 @@ _OWN_IMAGES = ("test", "labels", "image_shape", "prepare")  # not for Fashion-MN
 
 _MODEL_FILE_HELP = "file of the saved network"
 _DATA_HOME_HELP = "cache of the full data (default: scikit-learn's)"
-_MEMORY_HELP = "cache of finished fits; a run that was stopped repeats none of them"
 _OWN_HELP = "default: the recipe's, or the network's own"
 _N_JOBS_HELP = "number of fits at a time; -1: one for each core (default: 1)"
 _PREPARE_HELP = (
@@ -636,7 +632,7 @@ _PREPARE_HELP = (
 
 
 def _add_training(command: Parser, default_recipe: str = "default: fast") -> None:
-    """Add the arguments of every training: recipe, seed and data."""
+    """Add the arguments of every training: recipe, seed, cache and data."""
     command.add(
         "--recipe",
         _choice("fast", "accurate", "published"),
@@ -645,6 +641,7 @@ def _add_training(command: Parser, default_recipe: str = "default: fast") -> Non
         f"the published experiment ({default_recipe})",
     )
     command.add("--seed", SEED, "seed of all random numbers (default: 0)")
+    command.add("--memory", DIR, "cache of finished fits, none of which is repeated")
     data = command.add_argument_group("data")
     command.add(
         "--data",

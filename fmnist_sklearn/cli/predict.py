@@ -380,10 +380,9 @@ def format_predictions(
     labels = classes.tolist()
     n_following = min(top, len(labels)) if top > 1 else 0
     if format_ == "csv":
-        header = ["path", "row", "label", "probability"]
-        for k in range(1, n_following + 1):
-            header += [f"label_{k}", f"probability_{k}"]
-        yield ",".join(header)
+        ranks = ["", *(f"_{k}" for k in range(1, n_following + 1))]
+        names = [f"{name}{k}" for k in ranks for name in ("label", "probability")]
+        yield ",".join(["path", "row", *names])
     separator = "[\n"
     for path, row, probabilities in predictions:
         # Ties in the order of the classes, as in argmax.

@@ -190,14 +190,8 @@ class PredictionsDisplay:
             # A step before the model may have changed the images.
             if shape is not None and np.asarray(X[:1]).size == np.prod(shape):
                 image_shape = shape
-        return cls.from_predictions(
-            X,
-            y,
-            estimator.predict_proba(X),
-            classes=estimator.classes_,
-            image_shape=image_shape,
-            **kwargs,
-        )
+        kwargs |= {"classes": estimator.classes_, "image_shape": image_shape}
+        return cls.from_predictions(X, y, estimator.predict_proba(X), **kwargs)
 
     @classmethod
     def from_predictions(

@@ -452,10 +452,17 @@ def _line_width(lines: np.ndarray, limit: int) -> int:
 
 
 def _differ_from_border(pixels: np.ndarray) -> np.ndarray:
-    """Subtract the background; return zeros if nothing stands out from it."""
+    """Subtract the background, the most frequent shade of the border.
+
+    Returns zeros if nothing stands out from it.
+    """
     if not _has_outlines(pixels):
         return np.zeros_like(pixels)
-    return pixels - _background(pixels)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    levels = (border.mean(axis=1) // 16).astype(int)
+    # Not the mean, since an item may touch the border on all sides.
+    most_frequent = np.bincount(levels).argmax()
+    return pixels - np.median(border[levels == most_frequent], axis=0)
 
 
 def _has_outlines(pixels: np.ndarray) -> bool:
@@ -474,17 +481,6 @@ def _has_outlines(pixels: np.ndarray) -> bool:
     threshold = max(_MIN_CONTRAST, 5 * min(noise, default=0))
     n_outline = sum(np.count_nonzero(step > threshold) for step in steps)
     return n_outline > _MIN_OUTLINE * pixels.shape[0] * pixels.shape[1]
-
-
-def _background(pixels: np.ndarray) -> np.ndarray:
-    """Return the most frequent shade of the border, of shape (channels,).
-
-    Not the mean, since an item may touch the border on all sides.
-    """
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    levels = (border.mean(axis=1) // 16).astype(int)
-    most_frequent = np.bincount(levels).argmax()
-    return np.median(border[levels == most_frequent], axis=0)
 
 
 def _differ_by_opacity(pixels: np.ndarray, opacity: np.ndarray) -> np.ndarray:
