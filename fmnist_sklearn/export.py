@@ -110,7 +110,15 @@ def export_onnx(
     if not isinstance(estimator, ImageClassifier):
         raise wrong_estimator("export_onnx", estimator)
     check_is_fitted(estimator)
-    onnx, onnxruntime = _import_extra()
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401 - used by PyTorch's exporter
+    except ImportError as error:
+        raise ImportError(
+            f"export_onnx needs onnx, onnxscript and onnxruntime ({error}); install "
+            'them with: pip install "fmnist-sklearn[onnx]"'
+        ) from error
     opsets = [*range(18, onnx.defs.onnx_opset_version() + 1)]  # PyTorch writes 18
     for name, value, accepted in (
         ("input_dtype", input_dtype, ["uint8", "float32"]),
@@ -177,19 +185,6 @@ def export_onnx(
         pixels = rows.reshape(-1, *twin.image_shape_) if layout == "images" else rows
         _compare(onnxruntime, content, pixels, *expected)
         file.write(content)
-
-
-def _import_extra() -> tuple[Any, Any]:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 - used by PyTorch's exporter
-    except ImportError as error:
-        raise ImportError(
-            f"export_onnx needs onnx, onnxscript and onnxruntime ({error}); install "
-            'them with: pip install "fmnist-sklearn[onnx]"'
-        ) from error
-    return onnx, onnxruntime
 
 
 def _labels(classes: np.ndarray) -> np.ndarray:
@@ -276,18 +271,16 @@ def _compare(
 ) -> None:
     """Raise an error if the graph predicts otherwise, for a batch or for one image."""
     providers = ["CPUExecutionProvider"]
+    sizes = len(pixels), 1
     try:
         session = onnxruntime.InferenceSession(content, providers=providers)
+        results = [session.run(None, {"pixels": pixels[:n]}) for n in sizes]
     except Exception as error:  # its own classes have no common base
-        raise RuntimeError(f"onnxruntime cannot load the graph: {error}") from error
-    for n in (len(pixels), 1):
-        try:
-            of_graph, computed = session.run(None, {"pixels": pixels[:n]})
-        except Exception as error:
-            raise RuntimeError(
-                f"onnxruntime cannot compute the graph for {n} images: {error}; a "
-                "forward that calls len(x) fixes their number, and x.shape[0] does not"
-            ) from error
+        raise RuntimeError(
+            f"onnxruntime cannot compute the graph: {error}; a forward that calls "
+            "len(x) fixes the number of images, and x.shape[0] does not"
+        ) from error
+    for n, (of_graph, computed) in zip(sizes, results, strict=True):
         difference = np.abs(computed - probabilities[:n]).max()
         # NaN is not at most the tolerance.
         if not difference <= _TOLERANCE or (of_graph != labels[:n]).any():

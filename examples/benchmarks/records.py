@@ -57,7 +57,7 @@ _RIVALS = ("keras", "tensorflow", "jax")
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write a table as CSV, whole or not at all."""
-    with atomic_write(path, "w", encoding="utf-8") as file:
+    with atomic_write(path, "w") as file:
         pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
 
 
@@ -95,7 +95,7 @@ def write_run(path: Path, content: dict[str, Any]) -> None:
         "versions": versions,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "w", encoding="utf-8") as file:
+    with atomic_write(path, "w") as file:
         json.dump(to_jsonable(content), file, allow_nan=False)
         file.write("\n")
 
@@ -500,5 +500,5 @@ def filled(readme: str) -> str:
 if __name__ == "__main__":
     path = DOCS.parent / "README.md"
     text = filled(path.read_text("utf-8"))
-    with atomic_write(path, "w", encoding="utf-8") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)

@@ -375,6 +375,15 @@ def _choice(*names: str) -> Kind:
     return Kind("|".join(names), expected, str, names.__contains__, choices=names)
 
 
+def _or_word(word: str, meaning: Any, other: Kind) -> Kind:
+    return Kind(
+        f"{word}|{other.metavar}",
+        f"{word} or {other.expected}",
+        lambda text: meaning if text.lower() == word else other.convert(text),
+        lambda value: value == meaning or other.is_valid(value),
+    )
+
+
 def _model_name(text: str) -> str:
     from ..models import find_model
 
@@ -415,24 +424,14 @@ COUNT = Kind("N", "an integer of at least 1", int, lambda n: n >= 1)
 JOBS = Kind("N", "an integer other than 0", int, lambda n: n != 0)
 SEED = Kind("S", "an integer from 0 to 2**32-1", int, lambda n: 0 <= n < 2**32)
 FOLDS = Kind("N", "a number of folds, 2 or more", int, lambda n: n >= 2)
-VALIDATION = Kind(
-    "holdout|N",
-    "'holdout' or a number of folds, 2 or more",
-    lambda text: text if text == "holdout" else int(text),
-    lambda n: n == "holdout" or n >= 2,
-)
+VALIDATION = _or_word("holdout", "holdout", FOLDS)
 BOOLEAN = Kind(
     "true|false",
     "true or false",
     lambda text: json.loads(text.lower()),
     lambda value: isinstance(value, bool),
 )
-PATIENCE = Kind(
-    "N|none",
-    "none or an integer of at least 1",
-    lambda text: None if text.lower() == "none" else int(text),
-    lambda n: n is None or n >= 1,
-)
+PATIENCE = _or_word("none", None, COUNT)
 # Options of a search: their types, and what they try.
 SEARCHED = {
     "--lr": (RATE, "learning rates"),

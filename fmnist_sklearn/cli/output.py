@@ -130,11 +130,7 @@ def print_table(table: pd.DataFrame) -> None:
     table : pandas.DataFrame
         The rows' names in the first column. The headers take two lines.
     """
-    headers = [name.partition(" ") for name in table.columns]
-    columns = [
-        [first, rest, *table[name]]
-        for name, (first, _, rest) in zip(table.columns, headers, strict=True)
-    ]
+    columns = [[*name.partition(" ")[::2], *table[name]] for name in table.columns]
     widths = [max(map(len, column)) for column in columns]
     # From COLUMNS or the terminal; 100 without either.
     available = shutil.get_terminal_size(fallback=(100, 24)).columns

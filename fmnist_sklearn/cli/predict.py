@@ -11,8 +11,9 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,14 @@ def predict_files(
         If `model` is not a model, does not accept pictures although some are given, or
         if `out` is the model or an input.
     """
-    with _open_output(out, [os.fspath(model), *inputs]) as write:
+    with ExitStack() as stack:
+        write: Callable[[str], object] = print_line
+        if out is not None:  # opened at once, so that errors come first
+            if os.path.realpath(out) in map(os.path.realpath, [model, *inputs]):
+                raise ValueError(f"--out names a file that is to be read: {out}")
+            file = stack.enter_context(atomic_write(out, "w"))
+            escape_unencodable(file)
+            write = partial(print, file=file)
         estimator, stated = load_model_and_preparation(model)
         factor: float = 1.0
         notes: list[str | None] = []
@@ -105,21 +113,6 @@ def predict_files(
         for note in filter(None, notes):
             print_notice(f"note: {note}")
     return run.complete
-
-
-@contextmanager
-def _open_output(
-    out: str | os.PathLike[str] | None, read: list[str]
-) -> Iterator[Callable[[str], object]]:
-    """Open the output at once, so that errors come first; yield a writer of lines."""
-    if out is None:
-        yield print_line
-        return
-    if os.path.realpath(out) in map(os.path.realpath, read):
-        raise ValueError(f"--out names a file that is to be read: {out}")
-    with atomic_write(out, "w", encoding="utf-8") as file:
-        escape_unencodable(file)
-        yield lambda line: file.write(line + "\n")
 
 
 # Inputs -----------------------------------------------------------------------------

@@ -186,20 +186,17 @@ def load_image_folder(
             f"{_summarize(left_out)}",
             stacklevel=2,
         )
-    is_read = np.ones(len(files), dtype=bool)
-    is_read[list(errors)] = False
-    how = prepare if isinstance(prepare, str) else getattr(prepare, "__name__", prepare)
     return Bunch(
         images=images,
         data=images.reshape(len(images), -1),
-        target=target[is_read],
+        target=np.delete(target, list(errors)),
         target_names=names,
-        filenames=np.array(files)[is_read],
+        filenames=np.delete(files, list(errors)),
         left_out=left_out,
         DESCR=(
             f"{len(images):,} pictures in {len(names)} classes, from {source}, as "
             f"images of shape (channels, height, width) = {tuple(image_shape)}, "
-            f"prepared by {how!r}."
+            f"prepared by {getattr(prepare, '__name__', prepare)!r}."
         ),
     )
 

@@ -377,8 +377,8 @@ def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
 def _level_range(lowest: float, highest: float) -> tuple[float, float]:
     """Return the levels of black and white, allowing filters to overshoot by 5 %."""
     if lowest >= -0.05 * highest:
-        fitting = [top for top in _HIGHEST_LEVELS if highest <= 1.05 * top]
-        return 0, fitting[0] if fitting else highest
+        fitting = (top for top in _HIGHEST_LEVELS if highest <= 1.05 * top)
+        return 0, next(fitting, highest)
     if lowest >= -1.05 and highest <= 1.05:
         return -1, 1
     return lowest, highest

@@ -31,9 +31,7 @@ _SILENT_WAIT = 5.0  # seconds to wait for a lock before a warning
 
 @contextmanager
 def atomic_write(
-    path: str | os.PathLike[str],
-    mode: Literal["wb", "w"] = "wb",
-    encoding: str | None = None,
+    path: str | os.PathLike[str], mode: Literal["wb", "w"] = "wb"
 ) -> Iterator[IO[Any]]:
     """Open a file that appears under its name whole, or not at all.
 
@@ -48,9 +46,7 @@ def atomic_write(
         The file to write. A symbolic link is followed, as ``open`` would. A file that
         exists keeps its permissions.
     mode : {"wb", "w"}, default="wb"
-        As for ``open``.
-    encoding : str, default=None
-        As for ``open``; for ``mode="w"``.
+        As for ``open``; texts are in UTF-8.
 
     Yields
     ------
@@ -63,7 +59,7 @@ def atomic_write(
         If `path` exists and is not a regular file, such as a device, or the file
         cannot be written; it names `path`.
     """
-    with _temporary_file(path, mode, encoding) as file:
+    with _temporary_file(path, mode) as file:
         yield file
         file.flush()
         # Without this, a power cut could leave the new name on an empty file.
@@ -86,21 +82,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     OSError
         As `atomic_write` would, except for what only the content can cause.
     """
-    with _temporary_file(path, "wb", None):
+    with _temporary_file(path, "wb"):
         pass
 
 
 @contextmanager
-def _temporary_file(
-    path: str | os.PathLike[str], mode: str, encoding: str | None
-) -> Iterator[IO[Any]]:
+def _temporary_file(path: str | os.PathLike[str], mode: str) -> Iterator[IO[Any]]:
     """Open a temporary file with the permissions of `path`, and remove it."""
     with suppress(FileNotFoundError):
         check_regular(path)
     target = Path(os.path.realpath(path))
     clear_temporaries(target.parent)
     try:
-        file = _open_locked(target, mode, encoding)
+        file = _open_locked(target, mode)
         try:
             # Before there is any content, which others may not be allowed to read.
             with suppress(FileNotFoundError):
@@ -120,9 +114,10 @@ def _temporary_file(
         raise
 
 
-def _open_locked(target: Path, mode: str, encoding: str | None) -> IO[Any]:
+def _open_locked(target: Path, mode: str) -> IO[Any]:
     """Create a file next to `target`, locked against `clear_temporaries`."""
     start, end = _TEMPORARY
+    encoding = None if "b" in mode else "utf-8"
     while True:
         temporary = target.with_name(f"{start}{os.getpid()}-{uuid4().hex}{end}")
         # The permissions are those that the umask gives, where the tempfile module
@@ -158,8 +153,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         raise OSError(number, "is not a regular file", os.fspath(path))
 
 
-@contextmanager
-def open_regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a file to read, if it is one; a FIFO or device would never end.
 
     Parameters
@@ -167,8 +161,8 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path : str or path-like
         The file, or a link to it.
 
-    Yields
-    ------
+    Returns
+    -------
     file : file object
         Open for reading bytes.
 
@@ -178,8 +172,7 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         If it is not a regular file, or cannot be read.
     """
     check_regular(path)
-    with open(path, "rb") as file:
-        yield file
+    return open(path, "rb")
 
 
 def clear_temporaries(folder: str | os.PathLike[str]) -> None:

@@ -57,7 +57,7 @@ def start_writer(locked, path):
 
 def test_atomic_write_shows_nothing_before_the_end(path):
     for name in ("file.bin", "new.bin"):
-        with atomic_write(path.with_name(name), "w", encoding="utf-8") as file:
+        with atomic_write(path.with_name(name), "w") as file:
             file.write("Größe")
             file.flush()
             assert path.read_bytes() == b"before"
