@@ -141,7 +141,6 @@ def export_onnx(
             "the graph will take pixels of 0 to 255 (input_dtype='uint8'), but this "
             f"estimator was fitted on pixels of mean {mean:.3g} and standard deviation "
             f"{std:.3g}; for pixels scaled as for fit pass input_dtype='float32'",
-            UserWarning,
             stacklevel=2,
         )
     about = {

@@ -173,7 +173,6 @@ def save_model(
         warnings.warn(
             f"{path} leaves out what only a pickle could hold: "
             f"{', '.join(sorted(left_out))}",
-            UserWarning,
             stacklevel=2,
         )
 

@@ -346,13 +346,11 @@ def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
     is_unsigned = picture.mode == "I" and tags and sample_format == (1,)
     key = picture.info.get("transparency")
     n_rows = max(_STRIP // picture.width, 1)
-    strips = [
-        (top, min(top + n_rows, picture.height))
-        for top in range(0, picture.height, n_rows)
-    ]
+    tops = range(0, picture.height, n_rows)
 
-    def read(strip: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        levels = np.asarray(picture.crop((0, strip[0], picture.width, strip[1])))
+    def read(top: int) -> tuple[np.ndarray, np.ndarray]:
+        bottom = min(top + n_rows, picture.height)
+        levels = np.asarray(picture.crop((0, top, picture.width, bottom)))
         if is_unsigned:
             levels = levels.view(np.uint32)  # Pillow reads the same bits as signed
         levels = levels.astype(np.float64)
@@ -360,17 +358,17 @@ def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
 
     extremes = [
         (levels[visible].min(initial=0), levels[visible].max(initial=0))
-        for levels, visible in map(read, strips)
+        for levels, visible in map(read, tops)
     ]
     lowest, highest = np.array(extremes).T
     black, white = _level_range(lowest.min(), highest.max())
     result = Image.new("LA", picture.size)
-    for strip in strips:
-        levels, visible = read(strip)
+    for top in tops:
+        levels, visible = read(top)
         grey = np.where(visible, levels - black, 0) * (255 / (white - black))
         bands = grey.round().clip(0, 255).astype(np.uint8), np.uint8(255) * visible
         merged = Image.merge("LA", [Image.fromarray(band) for band in bands])
-        result.paste(merged, (0, strip[0]))
+        result.paste(merged, (0, top))
     return result
 
 
