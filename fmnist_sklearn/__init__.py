@@ -5,8 +5,8 @@ that ``fmnist-sklearn --help`` does not wait seconds for torch.
 """
 
 import os
+import pkgutil
 import sys
-from pkgutil import iter_modules
 
 import lazy_loader
 
@@ -40,5 +40,5 @@ if "torch" not in sys.modules and not _is_set:
 __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 
 # Without the modules, which the stub names too.
-_modules = {"__version__", *(module.name for module in iter_modules(__path__))}
+_modules = {"__version__", *(module.name for module in pkgutil.iter_modules(__path__))}
 __all__ = [name for name in _names if name not in _modules]
