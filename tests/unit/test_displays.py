@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from scipy.stats import loguniform
@@ -471,8 +472,9 @@ def displays_of(names):
         (legend,) = figure.legends or [figure.axes[0].get_legend()]
         yield figure, legend.get_texts()
     n = len(names)
-    params = dict.fromkeys(("values", "lows", "highs"), np.zeros(n))
-    comparison = ComparisonDisplay(names=names, **params, label="difference").plot()
+    columns = dict.fromkeys(("difference", "difference_low", "difference_high"), 0.0)
+    table = pd.DataFrame({"model": names, **columns})
+    comparison = ComparisonDisplay(comparison=table, label="difference").plot()
     yield comparison.figure_, comparison.ax_.get_yticklabels()
     params = {"y_values": names, "x_values": [0.1], "x": "lr", "y": "name"}
     heatmap = SearchHeatmapDisplay(scores=np.ones((n, 1)), **params).plot()
