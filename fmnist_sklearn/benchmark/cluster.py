@@ -74,13 +74,11 @@ def connected(
     is_over = Event()
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
-        ThreadPoolExecutor(workers) as keepers,
+        ThreadPoolExecutor(workers) as pool,
     ):
         try:
             for _ in range(workers):
-                keepers.submit(
-                    _keep_worker, cluster.scheduler_address, workers, is_over
-                )
+                pool.submit(_keep_worker, cluster.scheduler_address, workers, is_over)
             with Client(cluster, set_as_default=False) as client:
                 client.wait_for_workers(workers, timeout=_WAIT_S)
                 yield client
@@ -94,8 +92,8 @@ def _keep_worker(scheduler: str, n_workers: int, is_over: Event) -> None:
     It is not started by Dask, whose workers run the main script again as they start,
     with the search in it if there is no ``if __name__ == "__main__"``.
     """
-    command = [sys.executable, "-P", "-m", "dask", "worker", scheduler]
-    options = "--nthreads 1 --no-nanny --no-dashboard --memory-limit 0"
+    command = [sys.executable, "-P", "-m", "dask", "worker", scheduler, "--no-nanny"]
+    command += ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
     # The workers have as many threads for PyTorch together as the machine has cores.
     # Each imports what this process can import.
     env = {
@@ -105,12 +103,8 @@ def _keep_worker(scheduler: str, n_workers: int, is_over: Event) -> None:
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     while not is_over.is_set():
-        with subprocess.Popen(
-            [*command, *options.split()],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C does not reach it
-        ) as worker:
+        # In a session of its own, Ctrl-C does not reach it.
+        with subprocess.Popen(command, env=env, start_new_session=True) as worker:
             while worker.poll() is None and not is_over.wait(_POLL_S):
                 pass
             worker.kill()
@@ -187,7 +181,7 @@ class _Cluster(ParallelBackendBase):
         import dask
 
         super().__init__()
-        self.client, self.data = client, list(data)
+        self.client = client
         limit = {"distributed.admin.large-graph-warning-threshold": "1TB"}
         with dask.config.set(limit):
             self.futures = [client.submit(lambda a: a, a, pure=False) for a in data]
