@@ -16,6 +16,8 @@ READING_ORDER = (
     "plot_quick_start.py",
     "plot_compare_models.py",
     "plot_grid_search.py",
+    "plot_own_network.py",
+    "plot_torchvision_network.py",
     "plot_confidence.py",
 )
 

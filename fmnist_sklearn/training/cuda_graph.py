@@ -8,6 +8,7 @@ place: the rows of the batches, and a table of learning rates and the like.
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 import warnings
@@ -276,8 +277,10 @@ class Capture:
         drawn = self.generator.get_state()
         try:
             self.close()
-            self.eager_because = self._record()
-            self._recorded_for = self._what_python_reads()
+            self.eager_because = self._why_not_repeated()
+            if self.eager_because is None:
+                self._record()
+                self._recorded_for = self._what_python_reads()
         except Exception as error:
             self.eager_because = "recording failed"
             warnings.warn(
@@ -291,8 +294,7 @@ class Capture:
                 if isinstance(layer, Dropout) and layer.generator is self.generator:
                     layer.generator = generator
 
-    def _record(self) -> str | None:
-        """Record the steps; return why a replay would not do the same, if so."""
+    def _record(self) -> None:
         batches, size = self.batches, self.batches.batch_size
         n_full, rest = divmod(len(batches.dataset), size)
         self._n_steps = n_steps = min(batches.block_size, max(n_full, 1))
@@ -313,26 +315,12 @@ class Capture:
         self._sums = torch.zeros(3, dtype=torch.float32, device=self.net.device_)
         self._programs: dict[tuple[int, int], Callable[[], None]] = {}
         self._recorder = GraphRecorder(self.generator)
-        # No tensor of these steps gets the id of one that was there before.
-        there = [(*vars(each).values(), *each.buffers()) for each in self._layers()]
-        before = self._attributes()
-        device, seed = self.net.device_, self.net._seeds.dropout
-        with seeded(seed, alone=True), self._nothing_learned():
-            drawn = _random_states(device)
+        with self._nothing_learned():
             # PyTorch sets up much at first use, which may not be recorded.
             for _, n_rows in (shapes[0], *shapes):
                 self._steps(1, n_rows)
-            has_drawn = drawn != _random_states(device)
-        del there
-        # Of other code than PyTorch's and this package's, anything may depend on these.
-        others = [v for v in self._layers() if not _is_known(type(v).forward)]
-        if others and has_drawn:
-            return "the network draws from a global random generator"
-        if others and before != self._attributes():
-            return "the network changes attributes of its layers"
         for shape in shapes:
             self._programs[shape] = self._recorder.record(partial(self._steps, *shape))
-        return None
 
     def _replay_epoch(self) -> EpochTotals:
         batches = self.batches
@@ -405,20 +393,41 @@ class Capture:
             for group in net.optimizer_.param_groups
         ]
         places = [(t.data_ptr(), t.requires_grad) for t in self._tensors()]
-        return self._attributes(), groups, places
+        return _attributes([*net.module_.modules(), net.criterion_]), groups, places
 
-    def _layers(self) -> list[nn.Module]:
-        return [*self.net.module_.modules(), self.net.criterion_]
+    def _why_not_repeated(self) -> str | None:
+        """Say why a network of other code may compute otherwise the next time.
 
-    def _attributes(self) -> list[Any]:
-        """Return the plain values that layers hold, and the ids of their tensors."""
-        plain = (bool, int, float, str, tuple, type(None))
-        return [
-            (id(layer), name, id(value) if isinstance(value, Tensor) else value)
-            for layer in self._layers()
-            for name, value in (*vars(layer).items(), *layer.named_buffers("", False))
-            if isinstance(value, Tensor) or type(value) in plain
-        ]
+        A copy of it is tried on two images.
+        """
+        net = self.net
+        if all(_is_known(type(layer).forward) for layer in net.module_.modules()):
+            return None
+        memo = {id(self.generator): torch.Generator(net.device_)}
+        layers = [*copy.deepcopy(net.module_, memo).modules()]
+        # Kept, so that no tensor gets the id of one that was there before.
+        kept = [(*vars(layer).values(), *layer.buffers()) for layer in layers]
+        before = _attributes(layers)
+        base, _ = resolve_subset(self.batches.dataset)
+        with seeded(net._seeds.dropout, alone=True), net._training_precision():
+            drawn = _random_states(net.device_)
+            layers[0](base.images[:2])
+            if drawn != _random_states(net.device_):
+                return "the network draws from a global random generator"
+        changes = before != _attributes(layers)
+        del kept
+        return "the network changes attributes of its layers" if changes else None
+
+
+def _attributes(layers: list[nn.Module]) -> list[Any]:
+    """Return the plain values that layers hold, and the ids of their tensors."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return [
+        (id(layer), name, id(value) if isinstance(value, Tensor) else value)
+        for layer in layers
+        for name, value in (*vars(layer).items(), *layer.named_buffers("", False))
+        if isinstance(value, Tensor) or type(value) in plain
+    ]
 
 
 def _random_states(device: torch.device) -> list[Any]:

@@ -54,15 +54,17 @@ OF_A_WARM_START = {
         "first fit; MLPClassifier(warm_start=True) fails it too"
     )
 }
-OF_A_SHORT_TRAINING = dict.fromkeys(
-    (
-        "check_classifiers_train",
-        "check_class_weight_classifiers",
-        "check_decision_proba_consistency",
+OF_A_DEEP_NETWORK = {
+    **dict.fromkeys(
+        ("check_classifiers_train", "check_class_weight_classifiers"),
+        "150 layers learn nothing in an epoch; it passes with twelve (batch_size=16, "
+        "lr=0.003, ema_decay=None), which take minutes",
     ),
-    "a network of 150 layers learns nothing in an epoch; it passes with twelve "
-    "(batch_size=16, lr=0.003, ema_decay=None), which take minutes",
-)
+    "check_decision_proba_consistency": (
+        "some images of two pixels differ by less in its logits than float32 resolves, "
+        "in which probabilities are computed and decision_function is not"
+    ),
+}
 
 
 def expected_failures(estimator):
@@ -70,7 +72,7 @@ def expected_failures(estimator):
     return {
         **EXPECTED_FAILURES,
         **(OF_A_WARM_START if estimator.warm_start else {}),
-        **(OF_A_SHORT_TRAINING if is_deep else {}),
+        **(OF_A_DEEP_NETWORK if is_deep else {}),
     }
 
 
