@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
 from ..datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
+from ..estimators.sklearn_compat import warn_user
 
 Preparation = Literal["clothing", "resize"]
 
@@ -89,10 +89,9 @@ def load_data(
         except OSError as error:
             if data == "full":
                 raise
-            warnings.warn(
+            warn_user(
                 "The full Fashion-MNIST is not available, so the bundled sample of "
-                f"6,000 training and 1,000 test images is used. {error}",
-                stacklevel=4,  # past validate_params, to run_benchmark's caller
+                f"6,000 training and 1,000 test images is used. {error}"
             )
     if name == "sample":
         train, test = (load_fashion_mnist_sample(subset=subset) for subset in subsets)
@@ -212,25 +211,32 @@ def load_arrays(
     if image_shape is not None:
         X = X.reshape(-1, *image_shape)
         X_test = None if X_test is None else X_test.reshape(-1, *image_shape)
-    images: Any = take_arrays(X, y, X_test, y_test, "auto", seed)
+    images = take_images(X, y, X_test, y_test, seed=seed)
     name, source = os.path.basename(path), os.fspath(path)
     return replace(images, name=name, source=source, preparation=None)
 
 
-def take_arrays(
-    X: Any, y: Any, X_test: Any, y_test: Any, data: Any, seed: int
-) -> Images | None:
-    """Take images that users supply as arrays, and keep some of them to test on.
+def take_images(
+    X: Any = None,
+    y: Any = None,
+    X_test: Any = None,
+    y_test: Any = None,
+    *,
+    data: Any = "auto",
+    data_home: str | os.PathLike[str] | None = None,
+    seed: int,
+) -> Images:
+    """Take images that users supply as arrays, or else load those that `data` names.
 
     Parameters
     ----------
-    X, y, X_test, y_test, data, seed
-        As for :func:`run_benchmark`.
+    X, y, X_test, y_test, data, data_home, seed
+        As for :func:`run_benchmark`. Without test images, some of `X` are kept for it.
 
     Returns
     -------
-    images : Images or None
-        None where there are no arrays: then `data` names the images.
+    images : Images
+        The arrays as they are.
 
     Raises
     ------
@@ -241,7 +247,7 @@ def take_arrays(
     given = {"X": X, "y": y, "X_test": X_test, "y_test": y_test}
     names = [name for name, value in given.items() if value is not None]
     if not names:
-        return None
+        return load_data(data, data_home)
     if names not in (["X", "y"], list(given)):
         raise ValueError(
             "images of your own come as X and y, or as X, y, X_test and y_test; got "
@@ -286,14 +292,12 @@ def take_set(
         )
     if isinstance(data, Images) or data in ("auto", "full", "sample"):
         return load_data(data, data_home)
-    if not isinstance(data, tuple) or len(data) not in (2, 4):
+    if not isinstance(data, tuple) or len(data) not in (2, 4) or data[0] is None:
         raise ValueError(
             f"data[{name!r}] must be (X, y), (X, y, X_test, y_test), Images, 'auto', "
             f"'full' or 'sample'; got {data!r}."
         )
-    X, y, X_test, y_test = (*data, None, None)[:4]
-    images: Any = take_arrays(X, y, X_test, y_test, "auto", seed)
-    assert images is not None  # X and y are
+    images = take_images(*data, seed=seed)
     return replace(images, name=f"{name}, your own images")
 
 

@@ -32,13 +32,7 @@ from ..estimators.memory import as_cache
 from ..estimators.sklearn_compat import warn_user
 from ..persistence import save_model
 from ..storage import atomic_write, check_writable
-from .compare import (
-    Ranks,
-    Scored,
-    compare_ranks,
-    compare_rows,
-    describe_comparison,
-)
+from .compare import Ranks, Scored, compare_ranks, compare_rows, describe_comparison
 from .data import Images
 from .report import Judged, benchmark_figures, render
 from .tables import (
@@ -151,6 +145,11 @@ class RunResult(ABC):
     heat_map: SearchHeatmapDisplay | None = None
     scored: list[Scored] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Record what the comparison found."""
+        self.record["best"], self.record["verdict"] = self.best, self.verdict
+        self.record["comparison"] = self.compare().to_dict("records")
+
     @abstractmethod
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell."""
@@ -158,9 +157,6 @@ class RunResult(ABC):
     @abstractmethod
     def format_notes(self) -> list[str]:
         """Return what a reader of the table must know, a sentence or two a line."""
-
-    @abstractmethod
-    def _title(self) -> str: ...
 
     def compare(self, reference: str | int | None = None) -> pd.DataFrame:
         """Compare the rows with one of them.
@@ -185,6 +181,9 @@ class RunResult(ABC):
         compared = len(self.table) > 1
         others = f"; {describe_comparison(self.compare())}" if compared else ""
         return f"{self._lead()}{others}."
+
+    def _title(self) -> str:
+        return f"Benchmark on {_data_title(self.record)}"
 
     @abstractmethod
     def _lead(self) -> str:
@@ -247,15 +246,17 @@ class RunResult(ABC):
         """Draw the figures of the folder, by the names of their files."""
         from matplotlib.figure import Figure
 
-        if len(self.table) < 2:
-            return {}
-        size = (8, 1.2 + 0.3 * len(self.table))
-        figure = Figure(figsize=size, layout="constrained")
-        display = ComparisonDisplay(
-            comparison=self.compare(), label=self._difference_label()
-        )
-        display.plot(figure.subplots())
-        return {"comparison": figure}
+        figures = {}
+        if self.heat_map is not None:
+            figures["heatmap"] = Figure(figsize=(7, 4.5), layout="constrained")
+            self.heat_map.plot(figures["heatmap"].subplots())
+        if len(self.table) > 1:
+            size = (8, 1.2 + 0.3 * len(self.table))
+            figures["comparison"] = Figure(figsize=size, layout="constrained")
+            label = self._difference_label()
+            display = ComparisonDisplay(comparison=self.compare(), label=label)
+            display.plot(figures["comparison"].subplots())
+        return figures
 
     def _write(
         self, folder: str | os.PathLike[str], name: str, network: Any = None
@@ -477,9 +478,6 @@ class BenchmarkResult(RunResult):
     def _draw(self) -> dict[str, Figure]:
         return benchmark_figures(self.curves) | super()._draw()
 
-    def _title(self) -> str:
-        return f"Benchmark on {_data_title(self.record)}"
-
     def _lead(self) -> str:
         part = "test" if self.record["cv"] == "holdout" else "validation"
         best = self.table.set_index("model")[f"{part}_accuracy"][self.best]
@@ -613,15 +611,6 @@ class SearchResult(RunResult):
         """
         return self._write(folder, "search", self.search.best_estimator_)
 
-    def _draw(self) -> dict[str, Figure]:
-        from matplotlib.figure import Figure
-
-        if self.heat_map is None:
-            return super()._draw()
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        self.heat_map.plot(figure.subplots())
-        return {"heatmap": figure} | super()._draw()
-
     def _title(self) -> str:
         return f"Search on {_data_title(self.record)}: {self.record['model']}"
 
@@ -678,11 +667,23 @@ class SetsResult(RunResult):
         return compare_ranks(list(self.table["model"]), self.ranks, n_sets, reference)
 
     def format_table(self) -> pd.DataFrame:
-        """Return the table for readers: one short text a cell."""
+        """Return the table for readers: one short text a cell.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            Accuracies on the data sets, and the mean rank.
+        """
         return format_table(self.table.rename(columns={"mean_rank": "mean rank"}))
 
     def format_notes(self) -> list[str]:
-        """Return what a reader of the table must know, a sentence or two a line."""
+        """Return what a reader of the table must know, a sentence or two a line.
+
+        Returns
+        -------
+        notes : list of str
+            The best row, what the accuracies are, and the rows that failed.
+        """
         failed = [f"Failed: {name}." for name in self.record["failed"]]
         note = "Accuracies are those on the test images of each set."
         return [self.verdict, note, *failed]
@@ -707,9 +708,6 @@ class SetsResult(RunResult):
             For each file that cannot be made or written; the others are.
         """
         return self._write(folder, "sets")
-
-    def _title(self) -> str:
-        return f"Benchmark on {_data_title(self.record)}"
 
     def _difference_label(self) -> str:
         critical = self.ranks.critical_difference

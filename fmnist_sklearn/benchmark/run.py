@@ -40,7 +40,7 @@ from ..recipes import RECIPES
 from ..storage import FitCache
 from ..training.batches import split_rows
 from .compare import Scored, compare_rows, rank_models
-from .data import Images, load_data, take_arrays, take_set
+from .data import Images, take_images, take_set
 from .progress import RunProgress, Work
 from .report import judge_row
 from .results import (
@@ -226,7 +226,6 @@ def run_benchmark(
     0  LeNet5 (lr=0.01, batch_size=64)    20.0
     1                              SVC     NaN
     """
-    own = take_arrays(X, y, X_test, y_test, data, seed)
     trials = _make_trials(recipe, models, lr, batch_size, seed, memory)
     settings = {
         "recipe": recipe,
@@ -236,20 +235,23 @@ def run_benchmark(
         "planned_rows": [trial.name for trial in trials],
         "commands": describe_command(),
     }
+    if data == {}:
+        raise ValueError("data must have at least one data set; got an empty mapping.")
+    arrays = X, y, X_test, y_test
+    if isinstance(data, Mapping) and all(part is None for part in arrays):
+        sets = {key: take_set(key, d, seed, data_home) for key, d in data.items()}
+    else:
+        images = take_images(*arrays, data=data, data_home=data_home, seed=seed)
+        sets = {"": images}
     if out is not None:
         prepare_folder(out, "results")
-    if not isinstance(data, Mapping):
-        images = own or load_data(data, data_home)
-        with resumable(memory):
-            return _run_rows(trials, images, settings, out, progress)
-    if not data:
-        raise ValueError("data must have at least one data set; got an empty mapping.")
-    sets = {name: take_set(name, part, seed, data_home) for name, part in data.items()}
     with resumable(memory):
         results = {
             name: _run_rows(trials, images, settings, out and Path(out, name), progress)
             for name, images in sets.items()
         }
+    if "" in results:
+        return results[""]
     result = _rank(results)
     if out is not None:
         result.paths.extend(result.write(out))
@@ -313,13 +315,12 @@ def _make_trials(
 ) -> list[Trial]:
     models = list(MODELS) if models is None else models
     models = [models] if isinstance(models, str) else models
-    named = models if isinstance(models, Mapping) else {}
-    if not named:
-        named = {find_model(name).name: name for name in models}
+    if not isinstance(models, Mapping):
+        models = {find_model(name).name: name for name in models}
     lrs = [None] if lr is None else np.asarray(lr, dtype=float).ravel().tolist()
     sizes = np.ravel(batch_size).tolist()
     trials = {}  # by name: duplicates are trained once
-    for label, model in named.items():
+    for label, model in models.items():
         if not isinstance(model, str):
             trials[label] = _own_trial(label, model, seed, memory)
             continue
@@ -334,7 +335,7 @@ def _make_trials(
     if not trials:
         raise ValueError(
             "models, lr and batch_size must each have at least one value; got "
-            f"models={models!r}, lr={lr!r} and batch_size={batch_size!r}."
+            f"models={list(models)!r}, lr={lr!r} and batch_size={batch_size!r}."
         )
     return list(trials.values())
 
@@ -384,16 +385,11 @@ def _summarize(
     """Tabulate the trials that are finished, and record all about them."""
     table = pd.DataFrame([row for _, row, _ in finished])
     all_fits = [fit for _, _, fits in finished for fit in fits]
-    networks = [fit for fit in all_fits if fit["precision"]]
-    devices = {f"{fit['device']} in {fit['precision']}" for fit in networks}
+    devices = {f"{f['device']} in {f['precision']}" for f in all_fits if f["precision"]}
     scored = [_score(row, fits, images, settings["cv"]) for _, row, fits in finished]
     best_row = int(table["validation_accuracy"].argmax())
     comparison = compare_rows(scored, None, best=best_row)
-    table = table.join(comparison.loc[:, "difference":])
-    best = finished[best_row][0].name
     findings = {
-        "best": best,
-        "comparison": comparison.to_dict("records"),
         "rows": [
             {**row, "parameters": trial.estimator.get_params(), "fits": fits}
             for trial, row, fits in finished
@@ -401,13 +397,19 @@ def _summarize(
         "devices": sorted(devices) or ["cpu"],
     }
     record = make_record(settings, images, findings)
-    result = BenchmarkResult(table=table, best=best, record=record, scored=scored)
-    record["verdict"] = result.verdict
+    curves, judged = {}, []
     for trial, _, fits in finished:
-        result.curves[trial.name] = mean_epochs([fit["history"] for fit in fits])
+        curves[trial.name] = mean_epochs([fit["history"] for fit in fits])
         tested = [fit["judgement"] for fit in fits]
-        result.judged.append(judge_row(trial.name, record, tested, images.X_test))
-    return result
+        judged.append(judge_row(trial.name, record, tested, images.X_test))
+    return BenchmarkResult(
+        table=table.join(comparison.loc[:, "difference":]),
+        best=scored[best_row].name,
+        record=record,
+        curves=curves,
+        judged=judged,
+        scored=scored,
+    )
 
 
 def _score(row: Record, fits: list[Record], images: Images, cv: int | str) -> Scored:
@@ -431,7 +433,7 @@ def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     table = pd.concat(accuracies, axis=1, join="inner", sort=False).reset_index()
     ranks = rank_models(table[list(results)].T)
     best = table["model"][int(ranks.mean_ranks.argmin())]
-    record: Record = {**first.record, "best": best, **ranks._asdict()}
+    record: Record = {**first.record, **ranks._asdict()}
     of_sets = pd.DataFrame([result.record["data"] for result in results.values()])
     totals = of_sets[["n_train", "n_test"]].sum().to_dict()
     record["data"] = {"name": ", ".join(results), **totals}
@@ -439,16 +441,13 @@ def _rank(results: dict[str, BenchmarkResult]) -> SetsResult:
     record["failed"] = [
         f"{row} on {name}" for name, r in results.items() for row in r.record["failed"]
     ]
-    result = SetsResult(
+    return SetsResult(
         table=table.assign(mean_rank=ranks.mean_ranks),
         best=best,
         record=record,
         results=results,
         ranks=ranks,
     )
-    record["comparison"] = result.compare().to_dict("records")
-    record["verdict"] = result.verdict
-    return result
 
 
 # Training and testing ---------------------------------------------------------------

@@ -24,16 +24,12 @@ from sklearn.model_selection import (
 )
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..displays.heatmap import (
-    SearchHeatmapDisplay,
-    score_grid,
-    searched_parameters,
-)
+from ..displays.heatmap import SearchHeatmapDisplay, score_grid, searched_parameters
 from ..estimators import ImageClassifier
 from ..estimators.validation import check_values
 from ..models import find_model
 from .cluster import Report, connected, following, running_on
-from .data import Images, load_data, take_arrays
+from .data import Images, take_images
 from .progress import RunProgress, Work
 from .report import judge_row
 from .results import (
@@ -49,12 +45,7 @@ from .results import (
     write_text,
 )
 from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
-from .tables import (
-    benchmark_scoring,
-    benchmark_table,
-    describe_params,
-    scored_rows,
-)
+from .tables import benchmark_scoring, benchmark_table, describe_params, scored_rows
 
 _FACTOR = 3  # of halving, as scikit-learn divides candidates and multiplies epochs
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
@@ -184,7 +175,6 @@ def run_search(
     >>> result.search.best_params_["lr"]
     0.01
     """
-    own = take_arrays(X, y, X_test, y_test, data, seed)
     if scheduler is not None and workers is not None:
         raise ValueError(
             "scheduler and workers exclude each other: a running cluster, or one to "
@@ -199,8 +189,6 @@ def run_search(
         name, estimator = kind.name, kind.make(recipe)
     else:
         name, estimator = getattr(model.module, "__name__", ""), clone(model)
-    if out is not None:
-        prepare_folder(out, "search")
     if isinstance(memory, str | os.PathLike):
         # An absolute path, which processes that start in another folder find too.
         memory = str(Path(memory).expanduser().resolve())
@@ -210,7 +198,10 @@ def run_search(
     estimator.set_params(**limits, random_state=seed)
     scorer = ReportingScorer(list(params))
     search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
-    images = own or load_data(data, data_home)
+    arrays = X, y, X_test, y_test
+    images = take_images(*arrays, data=data, data_home=data_home, seed=seed)
+    if out is not None:
+        prepare_folder(out, "search")
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
         n_epochs = cv * sum(n * epochs for n, epochs in rungs)
@@ -454,10 +445,6 @@ def _summarize(
         judged=[judge_row(name, record, [tested], images.X_test)],
         heat_map=heat_map,
     )
-    record |= {
-        "verdict": result.verdict,
-        "comparison": result.compare().to_dict("records"),
-    }
     for name, params in zip(names, found["params"], strict=True):
         searched = {key: params[key] for key in search.scoring.names}
         n_epochs = params.get("max_epochs", search.estimator.max_epochs)

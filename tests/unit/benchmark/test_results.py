@@ -1,6 +1,7 @@
 import json
 import platform
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 
 from fmnist_sklearn import __version__
 from fmnist_sklearn.benchmark import BenchmarkResult, results
+from fmnist_sklearn.benchmark.compare import Scored
 from fmnist_sklearn.benchmark.results import PUBLISHED_ROWS, to_jsonable
 
 
@@ -44,7 +46,8 @@ def holdout():
         "versions": {"python": "3.12", "torch": "2.14"},
         "date": "2025-01-01T00:00:00+00:00",
     }
-    return BenchmarkResult(table=table, best=best, record=record)
+    scored = [Scored(best, 0.9, 41.23, [True], "test images")]
+    return BenchmarkResult(table=table, best=best, record=record, scored=scored)
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def folds(holdout):
         "planned_rows": [holdout.best, "another", "one more"],
         "failed": {"one more": "ValueError: train_loss became nan"},
     }
-    return BenchmarkResult(table=table, best=holdout.best, record=record)
+    return replace(holdout, table=table, record=record)
 
 
 def test_benchmark_result_format_table(holdout, folds):

@@ -66,7 +66,9 @@ def small(monkeypatch, tmp_path_factory, few_images):
     recipes["fast"]["LeNet5Classifier"]["lr"] = 0.01
     recipes["fast"]["MiniVGGClassifier"]["lr"] = 0.003
     monkeypatch.setattr(models, "RECIPES", recipes)
-    monkeypatch.setattr(run_module, "load_data", lambda *args: few_images)
+    monkeypatch.setattr(
+        "fmnist_sklearn.benchmark.data.load_data", lambda *args: few_images
+    )
     working_folder = tmp_path_factory.mktemp("working_folder")
     monkeypatch.chdir(working_folder)
     yield
@@ -463,7 +465,7 @@ def test_run_benchmark_writes_any_name_into_its_pages(tmp_path, monkeypatch):
     X = rng.integers(0, 256, (100, 8, 8), dtype=np.uint8)
     y = np.array(NAMES)[np.arange(100) % 5]
     folder = Images("caf\udce9|<i>/", "x", X[:50], y[:50], X[50:], y[50:])
-    monkeypatch.setattr(run_module, "load_data", lambda *args: folder)
+    monkeypatch.setattr("fmnist_sklearn.benchmark.data.load_data", lambda *args: folder)
     with rc_context({"text.usetex": True}):  # with names that LaTeX does not take
         models = {name: DummyClassifier() for name in NAMES} | {"net": "LeNet5"}
         result = run_benchmark(

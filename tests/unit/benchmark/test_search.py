@@ -40,8 +40,7 @@ def few_images(monkeypatch):
         few = {"X_train": 120, "y_train": 120, "X_test": 50, "y_test": 50}
         return replace(images, **{k: getattr(images, k)[:n] for k, n in few.items()})
 
-    monkeypatch.setattr(search_module, "load_data", load)
-    monkeypatch.setattr("fmnist_sklearn.benchmark.run.load_data", load)
+    monkeypatch.setattr("fmnist_sklearn.benchmark.data.load_data", load)
 
 
 @pytest.fixture
