@@ -85,51 +85,56 @@ def test_load_pictures_of_too_small_a_class(folder, counts):
 
 
 @pytest.fixture
-def arrays(tmp_path):
-    """Ten images of each of three classes, and a function that saves arrays."""
+def save(tmp_path):
+    """Save ten images of each of three classes under some names; return the file."""
     X = np.random.default_rng(0).integers(0, 255, (30, 48), dtype=np.uint8)
-    y = np.repeat(["a", "b", "c"], 10)
-    return X, y, lambda **named: np.savez(tmp_path / "own.npz", **named)
+    arrays = {"X": X, "y": np.repeat(["a", "b", "c"], 10)}
+
+    def save_as(names="X y", **others):
+        named = dict(zip(names.split(), arrays.values(), strict=True)) | others
+        path = tmp_path / "own.npz"
+        np.savez(path, **{k: v for k, v in named.items() if v is not None})
+        return path
+
+    return save_as
+
+
+def test_load_arrays_of_an_npz_file_and_of_npy_files(save, tmp_path):
+    path = save()
+    with np.load(path) as stored:
+        X, y = stored["X"], stored["y"]
+    images = load_arrays(path, image_shape=(3, 4, 4), seed=1)
+    assert (images.name, images.source) == ("own.npz", str(path))
+    assert images.preparation is None
+    assert images.X_train.shape == (24, 3, 4, 4)
+    assert np.unique(images.y_test, return_counts=True)[1].tolist() == [2, 2, 2]
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y[:, None])
+    with pytest.raises(ValueError, match=r"X\.npy holds X; expected .* --labels"):
+        load_arrays(tmp_path / "X.npy")
+    again = load_arrays(tmp_path / "X.npy", labels=tmp_path / "y.npy", seed=1)
+    np.testing.assert_array_equal(again.X_train, images.X_train.reshape(24, 48))
+    np.testing.assert_array_equal(again.y_train, images.y_train)
 
 
 @pytest.mark.parametrize(
     ("names", "test_names"),
     [
-        (("X", "y"), ("X_test", "y_test")),
-        (("images", "labels"), None),
-        (("x_train", "y_train"), ("x_test", "y_test")),  # Keras
-        (("train_images", "train_labels"), ("test_images", "test_labels")),  # MedMNIST
-        (("arr_0", "arr_1"), None),
+        ("X y", "X_test y_test"),
+        ("x_train y_train", "x_test y_test"),  # Keras
+        ("train_images train_labels", "test_images test_labels"),  # MedMNIST
+        ("images target", None),
+        ("arr_0 arr_1", None),
     ],
 )
-def test_load_arrays_of_an_npz_file(arrays, tmp_path, names, test_names):
-    X, y, save = arrays
-    named = {names[0]: X, names[1]: y[:, None] if names[0] == "train_images" else y}
+def test_load_arrays_knows_the_names_of_others(save, names, test_names):
+    others = {}
     if test_names:
-        named |= {test_names[0]: X[:5], test_names[1]: y[:5]}
-    save(**named)
-    images = load_arrays(tmp_path / "own.npz", image_shape=(3, 4, 4))
-    assert (images.name, images.preparation) == ("own.npz", None)
-    assert images.source == str(tmp_path / "own.npz")
-    assert images.X_train.shape[1:] == images.X_test.shape[1:] == (3, 4, 4)
-    assert images.y_train.ndim == images.y_test.ndim == 1
-    if test_names:
-        np.testing.assert_array_equal(images.X_test, X[:5].reshape(5, 3, 4, 4))
-        np.testing.assert_array_equal(images.y_train, y)
-    else:
-        assert np.unique(images.y_test, return_counts=True)[1].tolist() == [2, 2, 2]
-
-
-def test_load_arrays_of_npy_files(arrays, tmp_path):
-    X, y, _ = arrays
-    np.save(tmp_path / "X.npy", X)
-    np.save(tmp_path / "y.npy", y)
-    with pytest.raises(ValueError, match=r"X\.npy holds X; expected .* --labels"):
-        load_arrays(tmp_path / "X.npy")
-    images = load_arrays(tmp_path / "X.npy", labels=tmp_path / "y.npy", seed=1)
-    of_images = {image.tobytes(): label for image, label in zip(X, y, strict=True)}
-    for image, label in zip(images.X_train, images.y_train, strict=True):
-        assert of_images[image.tobytes()] == label
+        others = dict.fromkeys(test_names.split(), np.zeros(3))
+        others[test_names.split()[0]] = np.ones((3, 48))
+    images = load_arrays(save(names, **others))
+    assert images.n_train == (30 if test_names else 24)
+    assert (images.X_test == 1).all() == bool(test_names)
 
 
 @pytest.mark.parametrize(
@@ -144,20 +149,15 @@ def test_load_arrays_of_npy_files(arrays, tmp_path):
         ({"y": np.arange(30)}, "too few to keep a fifth"),
     ],
 )
-def test_load_arrays_of_bad_content(arrays, tmp_path, change, message):
-    X, y, save = arrays
-    named = {"X": X, "y": y} | change
-    save(**{name: value for name, value in named.items() if value is not None})
+def test_load_arrays_of_bad_content(save, change, message):
     with pytest.raises(ValueError, match=message):
-        load_arrays(tmp_path / "own.npz", image_shape=(3, 4, 4))
+        load_arrays(save(**change), image_shape=(3, 4, 4))
 
 
-def test_load_arrays_of_damaged_and_other_files(arrays, tmp_path):
-    X, y, save = arrays
-    path = tmp_path / "own.npz"
-    save(X=X, y=y)
+def test_load_arrays_of_damaged_and_other_files(save):
+    path = save()
     content = path.read_bytes()
-    for other in (b"", content[:2000], content[:-50], b"text", pickle.dumps([X, y])):
+    for other in (b"", content[:2000], content[:-50], b"text", pickle.dumps([1])):
         path.write_bytes(other)
         with pytest.raises(ValueError, match=r"own\.npz cannot be read as arrays"):
             load_arrays(path)
