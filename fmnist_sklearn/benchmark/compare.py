@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-LEVEL = 0.05  # p values below it are called a difference
+LEVEL = 0.05  # p values below it are called a difference; intervals are of 1 - LEVEL
 _NUMBERS = ["difference", "difference_low", "difference_high", "p_value"]
 _N_NAMED = 4  # rows that a sentence names; of more it gives the number
 
@@ -26,12 +26,7 @@ class Difference(NamedTuple):
 
 
 def corrected_t_test(
-    scores: Any,
-    reference_scores: Any,
-    *,
-    n_train: float,
-    n_test: float,
-    confidence: float = 0.95,
+    scores: Any, reference_scores: Any, *, n_train: float, n_test: float
 ) -> Difference:
     """Test whether a model's scores on folds differ from those of another model.
 
@@ -47,16 +42,14 @@ def corrected_t_test(
         Scores of both models on the same folds, in the same order.
     n_train, n_test : float
         Numbers of rows of a fold, to train and to test on. Only their ratio matters.
-    confidence : float, default=0.95
-        Of the interval.
 
     Returns
     -------
     result : Difference
         ``difference`` is the mean of `scores` minus that of `reference_scores`;
-        ``low`` and ``high`` bound its confidence interval; ``p_value`` is two-sided.
-        If the difference is the same in every fold, its spread is unknown: the
-        interval and the p value are nan, or 0 and 1 where all scores are equal.
+        ``low`` and ``high`` bound its 95 % confidence interval; ``p_value`` is
+        two-sided. If the difference is the same in every fold, its spread is unknown:
+        the interval and the p value are nan, or 0 and 1 where all scores are equal.
 
     Raises
     ------
@@ -87,10 +80,9 @@ def corrected_t_test(
             f"for each fold; got the shapes {a.shape} and {b.shape}, and "
             f"{np.sum(~np.isfinite(a)) + np.sum(~np.isfinite(b))} that are not finite."
         )
-    if not (n_train > 0 and n_test > 0 and 0 < confidence < 1):
+    if not (n_train > 0 and n_test > 0):
         raise ValueError(
-            "n_train and n_test must be above 0, and confidence between 0 and 1; got "
-            f"n_train={n_train!r}, n_test={n_test!r}, confidence={confidence!r}."
+            f"n_train and n_test must be above 0; got {n_train!r} and {n_test!r}."
         )
     k, mean = len(a), float(np.mean(a - b))
     rounding = 1e-12 * max(np.abs(a).max(), np.abs(b).max())
@@ -98,29 +90,25 @@ def corrected_t_test(
         unknown = math.nan if abs(mean) > rounding else 0.0
         return Difference(mean, unknown, unknown, 1.0 - unknown)
     error = math.sqrt((1 / k + n_test / n_train) * np.var(a - b, ddof=1))
-    half = stats.t.ppf((1 + confidence) / 2, k - 1) * error
+    half = stats.t.ppf(1 - LEVEL / 2, k - 1) * error
     p_value = 2 * stats.t.sf(abs(mean) / error, k - 1)
     return Difference(mean, mean - half, mean + half, float(p_value))
 
 
-def mcnemar_test(
-    is_right: Any, reference_is_right: Any, *, confidence: float = 0.95
-) -> Difference:
+def mcnemar_test(is_right: Any, reference_is_right: Any) -> Difference:
     """Test whether a model's accuracy differs from another's on the same test rows.
 
     Parameters
     ----------
     is_right, reference_is_right : array-like of bool of shape (n,)
         Whether each model's prediction of each test row is right.
-    confidence : float, default=0.95
-        Of the interval.
 
     Returns
     -------
     result : Difference
-        The difference of the accuracies; its interval by Bonett and Price, which is
-        approximate; the two-sided p value of McNemar's exact test, which looks at the
-        rows that only one of the models predicts right. Near the limit of
+        The difference of the accuracies; its 95 % interval by Bonett and Price, which
+        is approximate; the two-sided p value of McNemar's exact test, which looks at
+        the rows that only one of the models predicts right. Near the limit of
         significance, the two may disagree.
 
     Raises
@@ -158,7 +146,7 @@ def mcnemar_test(
     first, second = (n_first + 1) / (n + 2), (n_second + 1) / (n + 2)
     center = first - second
     error = math.sqrt((first + second - center**2) / (n + 2))
-    half = stats.norm.ppf((1 + confidence) / 2) * error
+    half = stats.norm.ppf(1 - LEVEL / 2) * error
     difference = (n_first - n_second) / n
     return Difference(difference, center - half, center + half, float(p_value))
 
@@ -408,12 +396,9 @@ def rank_models(scores: Any) -> Ranks:
     ranks = stats.rankdata(-scores, axis=1).mean(axis=0)
     if n_sets < 2 or n_models < 3:
         return Ranks(ranks, math.nan, math.nan)
-    # With all scores equal, scipy divides 0 by 0.
-    p_value = (
-        1.0
-        if np.ptp(scores, axis=1).max() == 0
-        else (stats.friedmanchisquare(*scores.T).pvalue)
-    )
+    p_value = 1.0
+    if np.ptp(scores, axis=1).any():  # with all scores equal, scipy divides 0 by 0
+        p_value = stats.friedmanchisquare(*scores.T).pvalue
     q = stats.studentized_range.ppf(1 - LEVEL, n_models, np.inf) / math.sqrt(2)
     difference = q * math.sqrt(n_models * (n_models + 1) / (6 * n_sets))
     return Ranks(ranks, float(p_value), float(difference))

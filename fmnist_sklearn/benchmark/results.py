@@ -74,6 +74,7 @@ def make_record(
     """
     return {
         **settings,
+        "commands": describe_command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "name": images.name,

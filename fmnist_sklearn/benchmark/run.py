@@ -46,7 +46,6 @@ from .report import judge_row
 from .results import (
     BenchmarkResult,
     SetsResult,
-    describe_command,
     describe_origin,
     make_record,
     prepare_folder,
@@ -233,7 +232,6 @@ def run_benchmark(
         "n_jobs": n_jobs,
         "seed": seed,
         "planned_rows": [trial.name for trial in trials],
-        "commands": describe_command(),
     }
     if data == {}:
         raise ValueError("data must have at least one data set; got an empty mapping.")

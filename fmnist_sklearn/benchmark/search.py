@@ -35,7 +35,6 @@ from .report import judge_row
 from .results import (
     SearchResult,
     csv_text,
-    describe_command,
     describe_origin,
     make_record,
     optional,
@@ -228,7 +227,6 @@ def run_search(
         "recipe": recipe,
         "cv": cv,
         "seed": seed,
-        "commands": describe_command(),
     }
     result = _summarize(search, images, settings, followed.reports)
     if out is not None:

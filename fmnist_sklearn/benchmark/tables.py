@@ -248,7 +248,6 @@ def compare_models(
     results: Any,
     reference: str | int | None = None,
     *,
-    metric: str | None = None,
     test_size: float | None = None,
 ) -> pd.DataFrame:
     """Compare models with one of them, and test whether the differences are noise.
@@ -261,12 +260,10 @@ def compare_models(
     ----------
     results : fitted search, ``cv_results_``, mapping, list, or result of a run
         What :func:`benchmark_table` takes, or what :func:`run_benchmark` and
-        :func:`run_search` return.
+        :func:`run_search` return. The score named "accuracy" is compared, or else
+        the only score, whichever that is; the larger, the better.
     reference : str or int, default=None
         Name or position of the row that the others are compared with. None: the best.
-    metric : str, default=None
-        Name of the score to compare, the larger the better. None: "accuracy", or else
-        "score", whichever that is. Not for the result of a run.
     test_size : float, default=None
         Share of the rows of data that each fold tests on, where a search does not
         contain it: of splitters other than scikit-learn's k-fold ones and shuffled
@@ -296,7 +293,8 @@ def compare_models(
     TypeError
         If `results` is none of the above.
     ValueError
-        If `reference` is not a row, or `metric` was not scored.
+        If `reference` is not a row, or the results hold several scores and no
+        accuracy.
 
     References
     ----------
@@ -324,22 +322,22 @@ def compare_models(
         raise ValueError(f"test_size must be between 0 and 1; got {test_size!r}.")
     if hasattr(results, "verdict"):
         return results.compare(reference)
-    rows, best = scored_rows(results, metric, test_size)
+    rows, best = scored_rows(results, test_size)
     return compare_rows(rows, reference, best=best)
 
 
 def scored_rows(
-    results: Any, metric: str | None = None, test_size: float | None = None
+    results: Any, test_size: float | None = None
 ) -> tuple[list[Scored], int]:
     """Return the rows to compare, and the position of the best.
 
     Parameters
     ----------
-    results, metric, test_size
+    results, test_size
         As for :func:`compare_models`. Of a halving search, the best row is one of the
         last iteration.
     """
-    parts = _find_parts(results, metric, is_any_score=True)
+    parts = _find_parts(results, is_any_score=True)
     table, varied = _tabulate(parts)
     labels = pd.DataFrame({"model": table["model"], **varied})
     names = _row_names(labels)
@@ -396,9 +394,7 @@ class _Part(NamedTuple):
     sizes: tuple[float, float] | None  # of a fold, see Scored
 
 
-def _find_parts(
-    results: Any, metric: str | None = None, *, is_any_score: bool = False
-) -> list[_Part]:
+def _find_parts(results: Any, *, is_any_score: bool = False) -> list[_Part]:
     """Split `results` into searches and cross-validations."""
     named: list[tuple[str | None, Any]] = []
     if _is_search(results):
@@ -412,7 +408,7 @@ def _find_parts(
         _is_search(result) or (name is not None and isinstance(result, Mapping))
         for name, result in named
     ):
-        return [_part(name, result, metric, is_any_score) for name, result in named]
+        return [_part(name, result, is_any_score) for name, result in named]
     got = " ".join(repr(results).split())[:200]
     raise TypeError(
         "results must be a fitted search, its cv_results_, a list of these, or a "
@@ -429,9 +425,7 @@ def _is_search(results: Any) -> bool:
     return hasattr(results, "cv_results_") or hasattr(results, "error_score")
 
 
-def _part(
-    name: str | None, results: Any, metric: str | None, is_any_score: bool
-) -> _Part:
+def _part(name: str | None, results: Any, is_any_score: bool) -> _Part:
     """Check and take one search or one cross-validation."""
     owner = "results" if name is None else repr(name)
     estimator = search = rows = sizes = None
@@ -442,8 +436,7 @@ def _part(
         cv_results, sizes = results.cv_results_, _fold_sizes(results)
     elif not _is_search(results):
         prefix = ""
-    if not is_any_score:
-        _check_scores(owner, cv_results, prefix, search)
+    _check_scores(owner, cv_results, prefix, search, is_any_score)
     if prefix:
         # Candidates of a search are scored on the same folds.
         rows = id(cv_results)
@@ -452,12 +445,7 @@ def _part(
             rows = joblib.hash(results["indices"])
             sizes = _mean_sizes(*(results["indices"][key] for key in ("train", "test")))
         cv_results = _summary(results)
-    score = metric or ("accuracy" if "mean_test_accuracy" in cv_results else "score")
-    if f"mean_test_{score}" not in cv_results:
-        got = [key[10:] for key in cv_results if key.startswith("mean_test_")]
-        raise ValueError(
-            f"metric must be a score of {owner}, one of {got}; got {metric!r}."
-        )
+    score = "accuracy" if "mean_test_accuracy" in cv_results else "score"
     params = list(cv_results["params"])
     models = ["model"] * len(params)  # which a bare cv_results_ does not name
     if estimator is not None:
@@ -543,15 +531,18 @@ def _measures(cv_results: Mapping[str, Any], score: str) -> dict[str, np.ndarray
 
 
 def _check_scores(
-    owner: str, results: Mapping[str, Any], prefix: str = "", search: Any = None
+    owner: str, results: Mapping[str, Any], prefix: str, search: Any, is_any: bool
 ) -> None:
     """Raise if results do not hold the accuracy, as far as that can be known.
 
+    With `is_any`, an only score may be another one.
     A fitted search knows its scorers; of other results, a score named "accuracy" is
     trusted, and of an only score the values count.
     """
     start = f"{prefix}test_"
     got = [key.removeprefix(prefix) for key in results if key.startswith(start)]
+    if is_any and {"test_accuracy", "test_score"}.intersection(got):
+        return
     if "test_accuracy" in got:
         scorers = getattr(search, "scorer_", None)
         if not isinstance(scorers, Mapping) or _is_accuracy(scorers["accuracy"]):
