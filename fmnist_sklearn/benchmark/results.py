@@ -194,6 +194,10 @@ class RunResult(ABC):
         """Label the axis of the differences."""
         return "difference to the best, 95 % intervals"
 
+    def __repr__(self) -> str:
+        """Return the class and the best row."""
+        return f"<{type(self).__name__}: {self._lead()}>"
+
     def _repr_html_(self) -> str:
         """Return the table and its notes, for notebooks."""
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.format_notes())
@@ -359,18 +363,9 @@ class BenchmarkResult(RunResult):
     >>> from fmnist_sklearn import run_benchmark
     >>> X, y = load_digits(return_X_y=True)
     >>> run_benchmark(X, y, models="LeNet5", lr=0.01, batch_size=64, progress=False)
-    <BenchmarkResult of 1 row; best: LeNet5 (lr=0.01, batch_size=64), validation
-    accuracy 0...>
+    <BenchmarkResult: Best row, by validation accuracy: LeNet5 (lr=0.01,
+    batch_size=64), test accuracy 0...>
     """
-
-    def __repr__(self) -> str:
-        """Return the number of rows, and the best of them."""
-        rows = "1 row" if len(self.table) == 1 else f"{len(self.table)} rows"
-        accuracy = self.table["validation_accuracy"].max()
-        return (
-            f"<{type(self).__name__} of {rows}; best: {self.best}, validation accuracy "
-            f"{accuracy:.4f}>"
-        )
 
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell.
@@ -530,19 +525,10 @@ class SearchResult(RunResult):
     ...     max_epochs=1,
     ...     progress=False,
     ... )
-    <SearchResult of 2 candidates; best: batch_size=64, lr=0.01, accuracy 0...>
+    <SearchResult: Best: batch_size=64, lr=0.01, accuracy 0...>
     """
 
     search: Any
-
-    def __repr__(self) -> str:
-        """Return the number of candidates, and the best of them."""
-        record = self.record
-        return (
-            f"<{type(self).__name__} of {len(self.table)} candidates; best: "
-            f"{describe_params(record['best_params'])}, accuracy "
-            f"{record['best_accuracy']:.4f}>"
-        )
 
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell, the best row first.
@@ -645,10 +631,6 @@ class SetsResult(RunResult):
 
     results: dict[str, BenchmarkResult]
     ranks: Ranks
-
-    def __repr__(self) -> str:
-        """Return the number of data sets, and the best row."""
-        return f"<SetsResult of {len(self.results)} data sets; best: {self.best}>"
 
     def compare(self, reference: str | int | None = None) -> pd.DataFrame:
         """Compare the mean ranks of the rows with one of them.

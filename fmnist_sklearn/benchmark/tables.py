@@ -577,7 +577,8 @@ def _scores_accuracy(search: Any) -> bool:
         return all(
             is_classifier(model)
             and getattr(model, "scoring", None) in known
-            and _has_score_of_sklearn(model)
+            # scikit-learn's own score, or what wraps it
+            and inspect.unwrap(type(model).score).__module__.startswith("sklearn.")
             for model in models
         )
     scorer = search.scorer_
@@ -587,11 +588,6 @@ def _scores_accuracy(search: Any) -> bool:
 def _is_accuracy(scorer: Any) -> bool:
     # Scorers are not comparable. normalize=False and other options are in the repr.
     return repr(scorer) == repr(get_scorer("accuracy"))
-
-
-def _has_score_of_sklearn(model: Any) -> bool:
-    """Whether a classifier's ``score`` is scikit-learn's, or wraps it."""
-    return inspect.unwrap(type(model).score).__module__.startswith("sklearn.")
 
 
 # Hyper-parameters -------------------------------------------------------------------

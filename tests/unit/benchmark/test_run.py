@@ -188,8 +188,8 @@ def test_run_benchmark_rows_are_models_by_rates_by_sizes_each_once(fake_fits, ma
     assert list(result.table["model"]) == rows
     # The best is that of the highest validation accuracy.
     assert result.best == rows[1]
-    assert repr(result) == (
-        f"<BenchmarkResult of 8 rows; best: {rows[1]}, validation accuracy 0.9000>"
+    assert repr(result).startswith(
+        f"<BenchmarkResult: Best row, by validation accuracy: {rows[1]}, "
     )
     page = result._repr_html_()
     assert page.count("<tr") == 1 + 8
@@ -334,7 +334,8 @@ def test_run_benchmark_on_several_data_sets(few_images, tmp_path):
     label = f"to the best; critical difference {ranks.critical_difference:.2f}"
     assert label in (tmp_path / "report.html").read_text("utf-8")
     assert compare_models(result).equals(result.compare())
-    assert repr(result) == f"<SetsResult of 3 data sets; best: {result.best}>"
+    lead = f"Best row, by mean rank over 3 data sets: {result.best}, "
+    assert repr(result).startswith(f"<SetsResult: {lead}")
     assert "<table" in result._repr_html_()
 
 

@@ -85,7 +85,7 @@ def test_run_search_over_a_grid(trained):
     images = load_data("sample")
     assert 0 <= result.search.score(images.X_test[:50], images.y_test[:50]) <= 1
     assert repr(result).startswith(
-        f"<SearchResult of 4 candidates; best: batch_size={best['batch_size']}, lr="
+        f"<SearchResult: Best: batch_size={best['batch_size']}, lr="
     )
     assert "<table" in result._repr_html_()
     assert result.heat_map.scores.shape == (2, 2)
