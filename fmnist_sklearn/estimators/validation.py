@@ -174,8 +174,13 @@ def check_nested_names(net: TrainingNet, names: Iterable[str]) -> None:
 
 
 def keyword_names(function: Callable[..., Any]) -> set[str]:
-    """Return the names of a function's arguments, without an optimizer's ``params``."""
-    return set(inspect.signature(function).parameters) - {"params"}
+    """Return the names of a function's arguments, without an optimizer's ``params``.
+
+    One that takes further ones, by whatever name, has "kwargs" among them.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    names = {"kwargs" if p.kind is p.VAR_KEYWORD else p.name for p in parameters}
+    return names - {"params"}
 
 
 def whole_signature(cls: Any) -> inspect.Signature:

@@ -54,31 +54,29 @@ OF_A_WARM_START = {
         "first fit; MLPClassifier(warm_start=True) fails it too"
     )
 }
-OF_A_DEEP_NETWORK = {
-    **dict.fromkeys(
-        ("check_classifiers_train", "check_class_weight_classifiers"),
-        "150 layers learn nothing in an epoch; it passes with twelve (batch_size=16, "
-        "lr=0.003, ema_decay=None), which take minutes",
-    ),
-    "check_decision_proba_consistency": (
-        "some images of two pixels differ by less in its logits than float32 resolves, "
-        "in which probabilities are computed and decision_function is not"
-    ),
-}
+OF_A_DEEP_NETWORK = dict.fromkeys(
+    ("check_classifiers_train", "check_class_weight_classifiers"),
+    "150 layers learn nothing in an epoch; it passes with twelve (batch_size=16, "
+    "lr=0.003, ema_decay=None), which take minutes",
+)
 
 
 def expected_failures(estimator):
-    is_deep = getattr(estimator, "module", None) is GreyMobileNet
     return {
         **EXPECTED_FAILURES,
         **(OF_A_WARM_START if estimator.warm_start else {}),
-        **(OF_A_DEEP_NETWORK if is_deep else {}),
+        **(OF_A_DEEP_NETWORK if estimator.module is GreyMobileNet else {}),
     }
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_scikit_learn_s_check(estimator, check):
+    if estimator.module is GreyMobileNet and "proba_consistency" in str(check):
+        pytest.skip(
+            "its logits of images of two pixels differ by no more than the rounding of "
+            "float32, in which probabilities are computed and decision_function is not"
+        )
     check(estimator)
 
 
