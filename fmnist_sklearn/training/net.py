@@ -99,10 +99,10 @@ def build_module(cls: type[nn.Module], kwargs: dict[str, Any]) -> nn.Module:
 
 @cache
 def import_compiler() -> None:
-    """Import PyTorch's compiler, which the first optimizer of a process does, whole.
+    """Import PyTorch's compiler, and SymPy with it, before PyTorch does in a first fit.
 
-    After Ctrl-C in the middle of it no optimizer could be built any more. Only the main
-    thread is interrupted; it then waits for this one.
+    After Ctrl-C in the middle of it, they could not be imported any more. Only the main
+    thread is interrupted, which here waits for another one.
     """
     with ThreadPoolExecutor(1) as thread:
         thread.submit(torch.compiler.disable).result()
@@ -317,6 +317,7 @@ class TrainingNet(NeuralNetClassifier):
         parameters so that ``set_params`` changes a trained net.
         """
         self.check_training_readiness()
+        import_compiler()
         self._initialize_callbacks()
         self.initialize_module()
         self.initialize_criterion()
