@@ -95,12 +95,13 @@ def predict_files(
         estimator, stated = load_model_and_preparation(model)
         factor: float = 1.0
         notes: list[str | None] = []
+        is_assumed = prepare is None and stated is None
         if not all(map(_is_array_file, inputs)):
             factor, *notes = pixel_factor(estimator)
             if prepare is None:
                 prepare, note = choose_preparation(os.fspath(model), stated, estimator)
                 notes.append(note)
-        run = _Run(estimator, prepare or "resize", factor, batch_size)
+        run = _Run(estimator, prepare or "resize", factor, batch_size, is_assumed)
         predictions = run.predict(inputs)
         prints_to_terminal = out is None and sys.stdout and sys.stdout.isatty()
         if not prints_to_terminal and sys.stderr and sys.stderr.isatty():
@@ -126,6 +127,7 @@ class _Run:
     prepare: str
     factor: float  # of pixels from 0 to 255
     batch_size: int
+    is_assumed: bool  # the preparation, which nobody stated
     complete: bool = True  # whether all inputs were predicted
 
     def report(self, text: str) -> None:
@@ -164,9 +166,21 @@ class _Run:
             for path in inputs
         )
         while chunk := list(itertools.islice(paths, self.batch_size)):
-            images, errors = read_pictures(
-                chunk, self.estimator.image_shape_, self.prepare
-            )
+            shape = self.estimator.image_shape_
+            images, errors = read_pictures(chunk, shape, self.prepare)
+            whole = [i for i, message in errors.items() if NO_CLOTHING in message]
+            if self.is_assumed and whole:  # perhaps these never were clothing
+                read_so_far = [i for i in range(len(chunk)) if i not in errors]
+                errors = {i: text for i, text in errors.items() if i not in whole}
+                resized, _ = read_pictures([chunk[i] for i in whole], shape, "resize")
+                places = np.searchsorted(read_so_far, whole)
+                images = np.insert(images, places, resized, axis=0)
+                print_notice(
+                    f"note: no item of clothing found in {chunk[whole[0]]}"
+                    f"{f' and {len(whole) - 1:,} more' if whole[1:] else ''}, which "
+                    "the model was not said to need: predicted from the whole picture; "
+                    "--prepare clothing leaves such pictures out"
+                )
             for message in errors.values():
                 self.report(message)
             if self.factor != 1:

@@ -17,6 +17,7 @@ from PIL import Image
 from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, persistence, save_model
 from fmnist_sklearn.cli import main
 from fmnist_sklearn.cli.predict import choose_preparation, pixel_factor
+from fmnist_sklearn.photos import load_photo
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +275,35 @@ def test_predict_prepares_pictures_as_for_training(folder, capsys):
     assert run(capsys, "net", "own", "--prepare", "resize")[2] == ""
     save_model(net, "net", preparation="resize")
     assert run(capsys, "net", "own")[2] == ""
+
+
+def test_pictures_without_an_item_where_clothing_is_only_assumed(
+    lenet5, capsys, tmp_path
+):
+    save_model(lenet5, tmp_path / "net")
+    noise = np.random.default_rng(0).integers(90, 160, (3, 40, 40, 3), dtype=np.uint8)
+    noise[1] = 255
+    noise[1, 8:32, 12:28] = 40  # an item
+    paths = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for path, pixels in zip(paths, noise, strict=True):
+        Image.fromarray(pixels).save(path)
+    status, out, err = run(capsys, str(tmp_path / "net"), *paths, "--format", "csv")
+    assert status == 0
+    assert "0.png and 1 more" in err
+    expected = [
+        load_photo(p, prepare=how)
+        for p, how in zip(paths, ("resize", "clothing", "resize"), strict=True)
+    ]
+    table = pd.read_csv(io.StringIO(out))
+    np.testing.assert_allclose(
+        table["probability"],
+        lenet5.predict_proba(np.array(expected)).max(axis=1),
+        atol=1e-6,
+    )
+    stated = "--prepare", "clothing", "--format", "csv"
+    status, out, err = run(capsys, str(tmp_path / "net"), *paths, *stated)
+    assert status == 1
+    assert len(out.splitlines()) == 2
 
 
 @pytest.mark.parametrize(
