@@ -273,7 +273,7 @@ def _code_of(network: nn.Module) -> dict[str, str]:
             origins = [getattr(v, "__module__", None) for v in held]
             origins += [v.__name__ for v in held if isinstance(v, ModuleType)]
             todo += [origin for origin in origins if isinstance(origin, str)]
-    return files
+    return dict(sorted(files.items()))  # found in another order in each process
 
 
 def _check_is_as_in_file(values: Iterable[Any], source: bytes, path: str) -> None:
