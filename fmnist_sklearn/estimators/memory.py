@@ -255,8 +255,8 @@ def _code_of(network: nn.Module) -> dict[str, str]:
         if not _is_found(cls) or not (is_known or has_file):
             raise UnstorableError(
                 f"the code of {cls.__qualname__} cannot be identified, because no file "
-                f"has it under this name (module {cls.__module__!r}); so the network "
-                "is trained again"
+                f"has it under this name (module {cls.__module__!r}): define it in a "
+                "module that is imported; until then the network is trained again"
             )
     while todo:
         name = todo.pop()
