@@ -221,8 +221,8 @@ def run_benchmark(
     ...     X, y, models=models, lr=0.01, batch_size=64, progress=False
     ... )
     >>> result.table[["model", "epochs"]]
-                                model  epochs
-    0  LeNet5 (lr=0.01, batch_size=64)    20.0
+                                 model  epochs
+    0  LeNet5 (lr=0.01, batch_size=64)     5.0
     1                              SVC     NaN
     """
     trials = _make_trials(recipe, models, lr, batch_size, seed, memory)

@@ -30,7 +30,7 @@ from .pages import ANY_SCHEDULER, PAGES, read_blocks
 
 SHELL = {"", "bash", "console", "sh"}
 PYTHON = {"pip", "pytest", "python", "python3", "sphinx-build"}
-OTHERS = PYTHON | {"activate", "bash", "dask"}
+OTHERS = PYTHON | {"activate", "bash", "dask", "export"}
 
 
 def read_commands(page):

@@ -265,7 +265,7 @@ def test_run_search_over_nested_parameters(tmp_path):
     ],
 )
 def test_run_search_names_bad_arguments(kwargs, message, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dask", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     arguments = {"model": "lenet5", "params": {"lr": LRS}, "data": "sample"}
     error = ImportError if kwargs == {"workers": 1} else ValueError
     with pytest.raises(error, match=message):
