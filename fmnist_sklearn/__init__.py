@@ -29,14 +29,6 @@ def _open_missing_streams() -> None:
 
 _open_missing_streams()
 
-# OpenMP's threads wait for each other in a loop of milliseconds, in which they keep the
-# processor from the thread that they wait for if other processes are at work. Here they
-# sleep after 1,000 turns, as libgomp has it where threads outnumber the processors. It
-# reads this when PyTorch is loaded.
-_is_set = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-if "torch" not in sys.modules and not _is_set:
-    os.environ["GOMP_SPINCOUNT"] = "1000"
-
 __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 
 # Without the modules, which the stub names too.

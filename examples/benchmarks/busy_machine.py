@@ -32,8 +32,8 @@ BUSY = [sys.executable, "-c", "while True: pass"]
 VARIABLES = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 ROWS = {  # what is imported first, number of threads, variables
     "1 thread": ("torch", "1", {}),
-    "2 threads, torch first": ("torch", "2", {}),
-    "2 threads, this package first": ("fmnist_sklearn", "2", {}),
+    "2 threads": ("torch", "2", {}),
+    "2 threads, GOMP_SPINCOUNT=1000": ("torch", "2", {"GOMP_SPINCOUNT": "1000"}),
     "2 threads, GOMP_SPINCOUNT=0": ("torch", "2", {"GOMP_SPINCOUNT": "0"}),
 }
 

@@ -277,7 +277,7 @@ class BusyMachine(Callback):
             self.warn(
                 "other processes, or the limit of a container, take processors from "
                 f"PyTorch's {n_threads} threads, which may then need many times as long"
-                " as one. Import fmnist_sklearn before torch, or set GOMP_SPINCOUNT="
+                " as one. Set GOMP_SPINCOUNT="
                 "1000 before Python starts, or call torch.set_num_threads(1)"
             )
 
