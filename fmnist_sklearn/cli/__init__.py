@@ -83,8 +83,8 @@ def _show_warning(message: Any, *where: Any, **where_else: Any) -> None:
 
 def _shortened(message: Any) -> str:
     """Leave out what scikit-learn writes between the number of fits and their error."""
-    first, *_, last = str(message).strip().splitlines() * 2 or ["", ""]
-    return first if first == last else f"{first} {last}"
+    lines = str(message).strip().splitlines()
+    return " ".join(lines if len(lines) < 3 else [lines[0], lines[-1]])
 
 
 # Commands that train ------------------------------------------------------------------

@@ -127,7 +127,7 @@ class _Run:
     prepare: str
     factor: float  # of pixels from 0 to 255
     batch_size: int
-    is_assumed: bool  # the preparation, which nobody stated
+    is_assumed: bool  # the preparation is a default
     complete: bool = True  # whether all inputs were predicted
 
     def report(self, text: str) -> None:

@@ -271,14 +271,17 @@ class BusyMachine(Callback):
         # Undisturbed, they are nearly equal, as threads wait in a loop.
         if wall < 2 or n_threads == 1 or cpu > 0.6 * wall * n_threads:
             return
+        # Of many threads, some have nothing to do; they are not missing a processor.
+        if hasattr(os, "getloadavg") and os.getloadavg()[0] < n_threads:
+            return
         sleep = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
         if net.device_.type == "cpu" and net.iterator_train is None and not sleep:
             self.begin_ = math.inf, 0.0  # once
             self.warn(
                 "other processes, or the limit of a container, take processors from "
                 f"PyTorch's {n_threads} threads, which may then need many times as long"
-                " as one. Set GOMP_SPINCOUNT="
-                "1000 before Python starts, or call torch.set_num_threads(1)"
+                " as one. Set GOMP_SPINCOUNT=1000 before Python starts, or call "
+                "torch.set_num_threads(1)"
             )
 
 

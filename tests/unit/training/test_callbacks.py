@@ -1,5 +1,6 @@
 """Early stopping, schedules and weight averaging, alone and inside a fit."""
 
+import os
 import time
 from types import SimpleNamespace
 
@@ -401,6 +402,7 @@ def unset(monkeypatch):
     ("share", "n_threads", "variable", "iterator", "warns"),
     [
         *((0.5, 2, "ANY", None, True), (0.7, 2, "ANY", None, False)),
+        (0.5, 8, "ANY", None, False),  # more threads than the load of the machine
         *((0.5, 1, "ANY", None, False), (0.5, 2, "ANY", DataLoader, False)),
         (0.5, 2, "GOMP_SPINCOUNT", None, False),
     ],
@@ -424,6 +426,7 @@ def test_fit_on_a_busy_machine_warns_once(
     monkeypatch.setattr(time, "perf_counter", lambda: len(ended))
     monkeypatch.setattr(time, "process_time", lambda: len(ended) * share * n_threads)
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    monkeypatch.setattr(os, "getloadavg", lambda: (4.0, 4.0, 4.0), raising=False)
 
     class Clock(Callback):
         def on_epoch_end(self, net, **kwargs):
