@@ -11,14 +11,11 @@ from torch import nn
 
 from fmnist_sklearn.modules.fast import (
     _ConvOnCUDA,
-    add_columns_up,
     conv_of_images,
     dense_elu,
-    elu_backward,
     elu_forward,
     fused_forward,
     predict_block,
-    send_to_largest,
     train_block,
 )
 from fmnist_sklearn.modules.layers import Dropout
@@ -115,20 +112,6 @@ def test_train_block_sends_gradients_at_ties_where_max_pool_does(n_values):
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_add_columns_up_adds_copies_of_columns():
-    a, b, c, d, e, f, g, h = 1.0, 2.0, 3.0, 4.0, 50.0, 60.0, 70.0, 80.0
-    copies = torch.tensor([[a, e], [b, f], [c, g], [d, h]])  # (4, windows)
-    columns = add_columns_up(copies[None], kernel=3, n=1)
-    assert columns.flatten().tolist() == [a, b, c + e, d + f, g, h]
-
-
-def test_send_to_largest_chooses_the_first_of_equal_corners():
-    planes = torch.tensor([1.0, 3.0, 3.0, 2.0]).view(1, 4, 1, 1)
-    grads = torch.full((1, 4, 1, 1), 7.0)
-    send_to_largest(grads, planes, planes.amax(1))
-    assert grads.flatten().tolist() == [0, 7, 0, 0]
-
-
 # Dense layers
 
 
@@ -172,14 +155,6 @@ def test_elu_forward_values():
     x = torch.tensor([math.inf, -math.inf, math.nan, 0.0, -0.0])
     expected = torch.tensor([math.inf, -1, math.nan, 0, 0])
     torch.testing.assert_close(elu_forward(x), expected, rtol=0, atol=0, equal_nan=True)
-
-
-def test_elu_backward_is_torch_s_gradient():
-    x = (torch.randn(7, 5, 4, 3) * 3).requires_grad_()
-    grad = torch.randn_like(x)
-    ours = elu_backward(grad, elu_forward(x.detach()))
-    (theirs,) = torch.autograd.grad(F.elu(x), x, grad)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
 # First convolutions

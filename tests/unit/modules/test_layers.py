@@ -10,7 +10,6 @@ from fmnist_sklearn.modules.layers import (
     Dropout,
     PixelScaling,
     reset_parameters,
-    zero_border,
 )
 
 
@@ -102,16 +101,3 @@ def test_dropout_reaches_the_networks():
         (LeNet5Classifier(dropout=0.3).initialize().module_, [0.3, 0.3]),
     ):
         assert [m.p for m in module.modules() if isinstance(m, Dropout)] == expected
-
-
-@pytest.mark.parametrize(
-    ("image_shape", "border"),
-    [
-        ((1, 28, 28), ()),
-        ((3, 12, 40), ()),
-        ((1, 9, 10), (1, 1, 1, 2)),
-        ((1, 1, 20), (0, 0, 5, 6)),
-    ],
-)
-def test_zero_border(image_shape, border):
-    assert zero_border(image_shape, 12) == border

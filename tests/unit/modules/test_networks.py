@@ -99,12 +99,3 @@ def test_forward_iter_sees_changes_between_batches(change, lenet5, X):
     right = torch.cat(list(expected.forward_iter(X)))
     assert torch.equal(rest, right[len(first) :])
     assert not torch.equal(first, right[: len(first)])
-
-
-def test_forward_iter_side_by_side(lenet5, X):
-    net = copy.deepcopy(lenet5)
-    expected = torch.cat(list(net.forward_iter(X)))
-    one, other = net.forward_iter(X), net.forward_iter(X)
-    first_of_one, first_of_other = next(one), next(other)
-    assert torch.equal(torch.cat([first_of_one, *one]), expected)
-    assert torch.equal(torch.cat([first_of_other, *other]), expected)
