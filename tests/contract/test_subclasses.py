@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
@@ -89,13 +88,6 @@ def test_subclass_fits_is_cloned_and_pickled(X, y, cls, params):
     assert net.set_params(max_epochs=1).max_epochs == 1
 
 
-@pytest.mark.parametrize(("cls", "params"), KINDS[2:4])
-def test_subclass_in_a_grid_search(X, y, cls, params):
-    grid = {"lr": [0.01], **{name: [value] for name, value in params.items()}}
-    search = GridSearchCV(cls(**QUICK), grid, cv=2, error_score="raise").fit(X, y)
-    assert set(search.best_params_) == {"lr", *params}
-
-
 def test_repr_shows_what_differs_from_the_subclass_s_own_defaults():
     assert repr(OtherDefault()) == "OtherDefault()"
     assert repr(TwoLevels(lr=0.5)) == "TwoLevels(lr=0.5)"
@@ -113,9 +105,7 @@ def test_signature_includes_what_kwargs_pass_on():
 
 def test_parameters_are_checked_in_a_subclass(X, y):
     with pytest.raises(TypeError, match="'temprature'; did you mean temperature"):
-        OneMore(temprature=2.0)
-    with pytest.raises(TypeError, match="'epochs'; did you mean max_epochs"):
-        TwoLevels(epochs=2)
+        TwoLevels(temprature=2.0)
     with pytest.raises(ValueError, match="Invalid parameter 'tempereture'"):
         OneMore().set_params(tempereture=2.0)
     with pytest.raises(ValueError, match="'max_epochs' parameter of OneMore"):
