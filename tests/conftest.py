@@ -13,6 +13,7 @@ from fmnist_sklearn import (
     MiniVGGClassifier,
     load_fashion_mnist_sample,
 )
+from fmnist_sklearn.training.loop import Training
 
 # Small batches and small matrices gain nothing from more threads, and lose much where
 # other processes compute.
@@ -120,6 +121,14 @@ def two_processes():
     """Processes of a thread each for ``n_jobs=2``, started once for all tests."""
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         yield
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """A list that gets the net of each training that is run in this process."""
+    run, nets = Training.run, []
+    monkeypatch.setattr(Training, "run", lambda t: (nets.append(t.net), run(t)))
+    return nets
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save
 from fmnist_sklearn.training import cuda_graph, device
 from fmnist_sklearn.training.cuda_graph import Updates
 
+from ..unit.toys import Listens, Raises
+
 pytestmark = pytest.mark.cuda
 
 
@@ -29,13 +31,6 @@ def float32():
     before, cudnn.allow_tf32 = cudnn.allow_tf32, False
     yield
     cudnn.allow_tf32 = before
-
-
-class Listens(Callback):
-    """Makes a fit eager."""
-
-    def on_batch_end(self, net, batch=None, training=False, **kwargs):
-        pass
 
 
 def test_fit_is_on_the_gpu_and_repeats_its_bits(X, y, quick, kind, same_predictions):
@@ -165,15 +160,6 @@ def test_fit_is_eager_if_capture_fails(X, y, quick, same_predictions, monkeypatc
 
 
 # What a fit leaves --------------------------------------------------------------
-
-
-class Raises(Callback):
-    def __init__(self, error):
-        self.error = error
-
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        if net.history_[-1, "epoch"] == 2:
-            raise self.error
 
 
 # Parameters, the error, and how many epochs are kept.

@@ -15,7 +15,7 @@ import skorch.callbacks
 import torch
 from sklearn.base import clone
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
@@ -23,13 +23,11 @@ from skorch.callbacks import Callback
 from fmnist_sklearn import (
     FitCache,
     LeNet5Classifier,
-    MiniVGGClassifier,
-    benchmark_scoring,
-    benchmark_table,
 )
 from fmnist_sklearn.storage import fit_cache
-from fmnist_sklearn.training.loop import Training, extra_callbacks
+from fmnist_sklearn.training.loop import extra_callbacks
 
+from ..unit.toys import Raises
 from . import killed_search
 from .killed_search import images, without_times
 
@@ -47,19 +45,6 @@ SHORT = {"max_epochs": 1, "module__hidden_units": (4,), "batch_size": 60}
 @pytest.fixture(scope="module")
 def rows():
     return images()
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """A list that gets an item for each training that is run in this process."""
-    run, nets = Training.run, []
-
-    def counted(training):
-        nets.append(training.net)
-        run(training)
-
-    monkeypatch.setattr(Training, "run", counted)
-    return nets
 
 
 def fit(memory, *data, **params):
@@ -108,22 +93,6 @@ def test_memory_gives_what_training_gives(
     for net in nets[:3]:
         net.set_params(memory=None).partial_fit(X, y)
     assert all(same_predictions(plain, net, X) for net in nets[:3])
-
-
-def test_memory_keeps_minivgg_s_weights_in_their_order(
-    tmp_path, X, y, trained, same_predictions
-):
-    params = {**QUICK, "max_epochs": 1, "module__hidden_units": 8, "warm_start": True}
-    params["module__widths"] = (4, "M", 4)
-    nets = [
-        MiniVGGClassifier(**params, memory=memory).fit(X[:40], y[:40])
-        for memory in (None, tmp_path, tmp_path)
-    ]
-    assert len(trained) == 2
-    for net in nets:
-        net.set_params(memory=None).fit(X[:40], y[:40])
-        assert same_predictions(nets[0], net, X)
-    assert nets[2].n_iter_ == 2
 
 
 def test_memory_keeps_names_of_columns_and_labels(tmp_path, rows, trained):
@@ -374,17 +343,14 @@ def test_memory_is_off_for_training_that_continues(tmp_path, rows, trained):
 
 
 def test_memory_stores_no_fit_that_failed_or_was_cut_short(tmp_path, trained):
-    class Interrupt(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            raise KeyboardInterrupt
-
     class Stop(Callback):
         def on_epoch_end(self, net, **kwargs):
             net.stop_training()
 
     with pytest.raises(ValueError, match="diverged"):
         fit(tmp_path, optimizer=torch.optim.SGD, lr=1e30)
-    with extra_callbacks(Interrupt()), pytest.raises(KeyboardInterrupt):
+    interrupt = Raises(KeyboardInterrupt, epoch=1)
+    with extra_callbacks(interrupt), pytest.raises(KeyboardInterrupt):
         fit(tmp_path)
     with extra_callbacks(Stop()):
         assert fit(tmp_path).n_iter_ == 1
@@ -543,19 +509,6 @@ def test_memory_trains_nothing_in_a_search_run_again(
     for search in searches:
         assert without_times(search.cv_results_) == without_times(plain.cv_results_)
         assert same_predictions(search, plain, rows[0])
-
-
-def test_memory_keeps_the_time_of_the_training_in_tables(tmp_path, rows, trained):
-    net = LeNet5Classifier(**QUICK, memory=tmp_path)
-    first, second = (
-        cross_validate(net, *rows, cv=2, scoring=benchmark_scoring()) for _ in range(2)
-    )
-    assert len(trained) == 2
-    for name in first.keys() - {"fit_time", "score_time"}:
-        np.testing.assert_array_equal(first[name], second[name])
-    column = "training_time_s"
-    table = benchmark_table({"first": first, "second": second})
-    assert table[column].iloc[0] == table[column].iloc[1] > 0
 
 
 def test_memory_calls_callbacks_at_the_begin_and_end(tmp_path):

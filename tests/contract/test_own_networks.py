@@ -33,7 +33,6 @@ from fmnist_sklearn import (
     run_search,
     save_model,
 )
-from fmnist_sklearn.training.loop import Training
 
 from ..unit.persistence.hostile_files import Parts
 from ..unit.toys import GreyMobileNet, NoArguments, Perceptron, ResNet20
@@ -130,9 +129,7 @@ def test_network_in_onnx(fitted, X_test, tmp_path):
     assert np.abs(probabilities - fitted.predict_proba(X_test[:33])).max() <= 1e-5
 
 
-def test_network_in_memory_a_search_and_its_report(kind, X, y, tmp_path, monkeypatch):
-    run, trained = Training.run, []
-    monkeypatch.setattr(Training, "run", lambda t: (trained.append(1), run(t)))
+def test_network_in_memory_a_search_and_its_report(kind, X, y, tmp_path, trained):
     settings = {"max_epochs": 1, "memory": tmp_path / "memory", "progress": False}
     settings |= {"X_test": X[60:90], "y_test": y[60:90] % 3, "out": tmp_path / "out"}
     grid = {"lr": [0.01, 0.001]}
@@ -358,17 +355,11 @@ def test_file_that_names_hostile_code_runs_none(X, y, tmp_path, monkeypatch):
     ("change", "message"),
     [
         (lambda m: m["state"]["built_with"].update(module__width=2**40), "do not fit"),
-        (
-            lambda m: m["state"]["built_with"].update(module__what=1),
-            "unexpected",
-        ),
+        (lambda m: m["state"]["built_with"].update(module__what=1), "unexpected"),
         (lambda m: m["params"].update(module="hostile.Net"), "module"),
         (lambda m: m.update({"class": "LeNet5Classifier"}), "module"),
         (lambda m: m["state"].pop("network"), "another kind"),
-        (
-            lambda m: m["state"].update(image_shape=[1, 5000, 5000]),
-            "computes",
-        ),
+        (lambda m: m["state"].update(image_shape=[1, 5000, 5000]), "computes"),
     ],
 )
 def test_file_of_a_network_with_a_fault(X, y, tmp_path, change, message):

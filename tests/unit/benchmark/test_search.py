@@ -43,19 +43,6 @@ def few_images(monkeypatch):
     monkeypatch.setattr("fmnist_sklearn.benchmark.data.load_data", load)
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """A list that gets an item for each training that is run in this process."""
-    train, nets = Training.run, []
-
-    def counted(training):
-        nets.append(training.net)
-        train(training)
-
-    monkeypatch.setattr(Training, "run", counted)
-    return nets
-
-
 def search(params, **kwargs):
     settings = {"cv": 2, "max_epochs": 1, "data": "sample", "progress": False}
     return run_search("lenet5", params, **settings | kwargs)

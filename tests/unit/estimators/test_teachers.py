@@ -16,7 +16,6 @@ from sklearn.tree import DecisionTreeClassifier
 from skorch.dataset import ValidSplit
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
-from fmnist_sklearn.training.loop import Training
 
 IDENTITY = {"shift": 0}  # an augmentation that changes nothing
 
@@ -183,11 +182,7 @@ def test_save_model_leaves_the_teacher_out(tmp_path, X, y, quick, tree):
 
 
 @pytest.mark.parametrize("augment", [None, {"flip": 0.5}])
-def test_memory_knows_an_equal_teacher(tmp_path, X, y, quick, monkeypatch, augment):
-    trained, run = [], Training.run
-    monkeypatch.setattr(
-        Training, "run", lambda self: (trained.append(self.net), run(self))[1]
-    )
+def test_memory_knows_an_equal_teacher(tmp_path, X, y, quick, trained, augment):
     first, equal, another = (
         LeNet5Classifier(**quick | {"random_state": seed}).fit(X, y)
         for seed in (0, 0, 1)

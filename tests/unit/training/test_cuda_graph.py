@@ -24,7 +24,7 @@ from fmnist_sklearn import (
 from fmnist_sklearn.training import cuda_graph
 from fmnist_sklearn.training.net import TrainingNet
 
-from ..toys import Perceptron
+from ..toys import Listens, Perceptron, Raises
 
 
 class Called:
@@ -57,13 +57,6 @@ def called(monkeypatch):
     monkeypatch.setattr(cuda_graph, "FEWEST_STEPS", 1)
     yield Called.made
     assert not any(recorder.is_open for recorder in Called.made)
-
-
-class Listens(Callback):
-    """What makes a fit eager, and so the other side of a comparison."""
-
-    def on_batch_end(self, net, batch=None, training=False, **kwargs):
-        pass
 
 
 def in_both_ways(cls, X, y, callbacks=(), **params):
@@ -402,15 +395,6 @@ def test_captured_steps_fall_back_where_recording_fails(
 # How runs end -------------------------------------------------------------------
 
 
-class Raises(Callback):
-    def __init__(self, error, epoch):
-        self.error, self.epoch = error, epoch
-
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        if net.history_[-1, "epoch"] == self.epoch:
-            raise self.error
-
-
 class Interrupted(Called):
     """Ctrl-C while recording, or in the second call of what was recorded."""
 
@@ -450,7 +434,7 @@ def test_captured_fit_keeps_whole_epochs_after_ctrl_c(
     ("error", "params"),
     [
         (ValueError, {"lr": 1e30}),
-        (ZeroDivisionError, {"callbacks": [Raises(ZeroDivisionError("mine"), 2)]}),
+        (ZeroDivisionError, {"callbacks": [Raises(ZeroDivisionError("mine"))]}),
     ],
 )
 def test_captured_fit_that_fails_leaves_nothing(X, y, quick, called, error, params):
