@@ -60,6 +60,13 @@ class ClosedFile(FileLike):
     __getitem__ = __array__
 
 
+class InterfaceOnly:
+    """Has ``__array_interface__`` and nothing else."""
+
+    def __init__(self, array):
+        self.held, self.__array_interface__ = array, array.__array_interface__
+
+
 class DLPackOnly:
     """Has DLPack's two methods and nothing else."""
 
@@ -77,14 +84,23 @@ def tensor(array):
     return torch.from_numpy(array.copy())
 
 
+def negated(array):
+    """Return a tensor that PyTorch only marks as to be negated."""
+    real = tensor(array).float()
+    return torch.complex(real, -real).conj().imag
+
+
 CONTAINERS = {
     "__array__ only": ArrayOnly,
+    "__array_interface__": InterfaceOnly,
     "file-like": FileLike,
     "DLPack only": DLPackOnly,
     "DLPack of bfloat16": lambda a: DLPackOnly(tensor(a).bfloat16()),
     "memory view": memoryview,
     "bfloat16 tensor": lambda a: tensor(a).bfloat16(),
     "half tensor": lambda a: tensor(a).half(),
+    "strided tensor": lambda a: tensor(a).repeat_interleave(2, dim=-1)[..., ::2],
+    "negated tensor": negated,
     "tensor with gradient": lambda a: tensor(a).float().requires_grad_(),
     "list of tensors": lambda a: list(tensor(a).bfloat16()),
     "nested lists": np.ndarray.tolist,

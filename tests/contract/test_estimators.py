@@ -26,13 +26,9 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
     cross_val_predict,
 )
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 from sklearn.utils import compute_sample_weight
-from skorch.callbacks import LRScheduler
 
 from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, MiniVGGClassifier
-from fmnist_sklearn.benchmark import benchmark_table
 from fmnist_sklearn.training.device import resolve_device
 
 from . import NAMES
@@ -65,8 +61,6 @@ def test_attributes_of_a_fitted_net(lenet5, mini_vgg, kind):
     assert net.best_loss_ == min(net.loss_curve_)
     # The published numbers of parameters
     assert net.n_parameters_ == (61_750 if net is lenet5 else 2_167_786)
-    wide = LeNet5Classifier(module__hidden_units=(128, 64)).initialize()
-    assert wide.n_parameters_ == 62_850
 
 
 def test_classifier_is_unfitted_before_fit(X, kind):
@@ -192,18 +186,6 @@ def test_fit_of_rows_and_of_images_is_the_same(X, y, quick, kind):
 # Pipelines, searches, tables
 
 
-def test_pipeline(X, y, quick):
-    pipeline = make_pipeline(
-        FunctionTransformer(lambda X: X / 255), LeNet5Classifier(**quick)
-    )
-    pipeline.fit(X, NAMES[y])
-    assert pipeline.score(X, NAMES[y]) > 0.15
-    pipeline.set_params(lenet5classifier__lr=0.02)
-    assert pipeline[-1].lr == 0.02
-    scaled = make_pipeline(MinMaxScaler(), clone(pipeline[-1])).fit(X, y)
-    assert scaled.predict(X).shape == (240,)
-
-
 def test_grid_search(X, y, quick):
     grid = {"lr": [0.01, 0.001], "module__hidden_units": [(20,), (30, 10)]}
     grid["augment"] = [{"shift": 1}]
@@ -218,15 +200,6 @@ def test_grid_search(X, y, quick):
     units = search.best_params_["module__hidden_units"]
     assert best.module_.head.f5.out_features == units[0]
     assert set(search.predict(X)) <= set(CLASS_NAMES)
-    table = benchmark_table(search)
-    assert len(table) == 4
-    assert {"accuracy", "training_time_s", "lr"} <= set(table.columns)
-
-
-def test_grid_search_by_area_under_the_curve(X, y, quick):
-    grid = {"max_epochs": [1, 2]}
-    search = GridSearchCV(LeNet5Classifier(**quick), grid, cv=2, scoring="roc_auc")
-    assert search.fit(X, y > 4).best_score_ > 0.5
 
 
 def number_of_threads(net, X, y):
@@ -538,17 +511,6 @@ def test_warm_start_continues(X, y, quick):
     with pytest.raises(ValueError, match=r"\(1, 14, 14\), .*expects \(1, 28, 28\)"):
         net.fit(X.reshape(-1, 28, 28)[:, :14, :14], y)
     assert np.array_equal(net.predict_proba(X), expected)
-
-
-def test_warm_start_with_a_schedule_of_skorch_warns_of_nothing(X, y, quick, kind):
-    small = {} if kind is LeNet5Classifier else SMALL_VGG
-    settings = quick | {"max_epochs": 1, "patience": None, **small}
-    scheduler = LRScheduler("StepLR", step_size=1)
-    net = kind(**settings, callbacks=[scheduler], warm_start=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*lr_scheduler.*")
-        net.fit(X, y).fit(X, y)
-        pickle.loads(pickle.dumps(net.set_params(callbacks=None))).fit(X, y)
 
 
 # Pickles

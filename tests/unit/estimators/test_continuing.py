@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils import compute_sample_weight
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 
@@ -100,7 +100,6 @@ def test_params_set_between_calls_take_effect(
         ({"module__n_classes": 3}, "module__n_classes=3"),
         ({"lr": -1}, "'lr' parameter"),
         ({"iterator_train__batch_size": 0}, "iterator_train__batch_size must be"),
-        ({"iterator_train__batch_size": "x"}, "iterator_train__batch_size must be"),
         ({"optimizer__betas": (2, 2)}, "beta"),
         ({"lr_schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "metric"),
     ],
@@ -163,46 +162,18 @@ def test_lr_schedule_leaves_nothing_for_the_next_call(X, y, quick):
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
-@pytest.mark.parametrize("policy", ["one_cycle", "cosine"])
+@pytest.mark.parametrize("policy", ["one_cycle", "cosine", "skorch's"])
 def test_lr_schedule_with_a_trained_optimizer_gives_no_warning(
     rows, quick, optimizer, policy
 ):
-    net = LeNet5Classifier(
-        **quick, optimizer=optimizer, lr_schedule=policy, warm_start=True
-    )
+    schedule = {"lr_schedule": policy}
+    if policy == "skorch's":
+        schedule = {"callbacks": [LRScheduler("StepLR", step_size=1)]}
+    net = LeNet5Classifier(**quick, optimizer=optimizer, **schedule, warm_start=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*lr_scheduler")
         net.fit(*rows).fit(*rows)
         pickle.loads(pickle.dumps(net)).fit(*rows)
-
-
-@pytest.mark.parametrize(
-    ("policy", "kwargs"),
-    [
-        ("StepLR", {"step_size": 2, "gamma": 0.5}),
-        ("ExponentialLR", {"gamma": 0.5}),
-        ("CosineAnnealingLR", {}),
-        ("OneCycleLR", {}),
-        ("LinearLR", {}),
-        ("PolynomialLR", {}),
-    ],
-)
-def test_lr_schedule_may_be_a_class_of_torch(X, y, quick, policy, kwargs):
-    rates = []
-
-    class Rates(Callback):
-        def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-            rates.append(net.optimizer_.param_groups[0]["lr"])
-
-    LeNet5Classifier(
-        **quick,
-        lr_schedule=getattr(torch.optim.lr_scheduler, policy),
-        **{f"lr_schedule__{name}": value for name, value in kwargs.items()},
-        callbacks=[Rates()],
-    ).fit(X, y)
-    assert len(set(rates)) > 3
-    if policy == "StepLR":
-        assert rates[:5] == [0.01, 0.01, 0.005, 0.005, 0.0025]
 
 
 def test_lr_schedule_of_a_single_step_trains(X, y, quick):

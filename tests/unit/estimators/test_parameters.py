@@ -53,12 +53,6 @@ def test_constructors_share_the_text_of_their_parameters():
     assert text(LeNet5Classifier) == text(MiniVGGClassifier) == text(ImageClassifier)
 
 
-def test_fit_does_not_change_parameters(kind, lenet5, mini_vgg, quick):
-    net = lenet5 if kind is LeNet5Classifier else mini_vgg
-    few = {} if kind is LeNet5Classifier else {"max_epochs": 1}
-    assert net.get_params() == kind(**quick | few).get_params()
-
-
 def test_set_params_only_stores(lenet5, X):
     net = copy.deepcopy(lenet5)
     before = net.predict_proba(X)
@@ -269,14 +263,6 @@ def test_clone_in_every_state(X, y, quick, lenet5):
         assert vars(copied).keys() - {"_nested"} | nested == net.get_params().keys()
         with pytest.raises(NotFittedError, match="not fitted yet"):
             copied.predict(X)
-
-
-def test_repr_shows_what_was_changed():
-    assert repr(LeNet5Classifier()) == "LeNet5Classifier()"
-    shown = repr(LeNet5Classifier(lr=0.5, module__dropout=0.1))
-    assert "lr=0.5" in shown
-    assert "module__dropout=0.1" in shown
-    assert "batch_size" not in shown
 
 
 def test_tags(kind):

@@ -13,7 +13,6 @@ from skorch.callbacks import (
     Freezer,
     ParamMapper,
     ProgressBar,
-    TensorBoard,
     Unfreezer,
 )
 from skorch.helper import SliceDataset
@@ -45,14 +44,6 @@ def test_loss_scoring(net, X, y):
         error_score="raise",
     ).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-
-
-def test_criterion_is_the_mean(net):
-    logits, targets = torch.randn(6, 10), torch.arange(6)
-    assert net.criterion_.reduction == "mean"
-    loss = net.criterion_(logits, targets)
-    assert loss.shape == ()
-    assert loss == pytest.approx(net.get_loss(logits, targets, training=True))
 
 
 def test_get_dataset_has_the_targets(net, X, y):
@@ -115,22 +106,6 @@ def test_progress_bar_counts_the_batches(X, y, params, batches_per_epoch):
     assert len(counts) == 2
     assert all(total == n for total, n in counts)
     assert bar.batches_per_epoch == batches_per_epoch
-
-
-def test_tensor_board(X, y):
-    class Writer:
-        """The methods of a SummaryWriter that skorch calls."""
-
-        tags = set()  # noqa: RUF012
-
-        def add_scalar(self, tag, scalar_value, global_step=None, **kwargs):
-            self.tags.add(tag)
-
-        def close(self):
-            pass
-
-    LeNet5Classifier(**ONE, callbacks=[TensorBoard(Writer())]).fit(X, y)
-    assert {"Loss/train_loss", "Loss/valid_loss"} <= Writer.tags
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from torch.utils.data import Subset, TensorDataset
 
 from fmnist_sklearn.training.augment import make_augment
 from fmnist_sklearn.training.batches import (
-    Batch,
     BatchIterator,
     ImageDataset,
     batch_loss,
@@ -42,13 +41,6 @@ def test_dataset_items():
     assert float(weighted[2][2]) == 2.5
     moved = weighted.to(torch.device("cpu"))
     assert moved.images.data_ptr() == weighted.images.data_ptr()
-
-
-def test_batch_is_a_pair():
-    images, targets = batch = Batch("images", "targets", "weights")
-    assert (images, targets) == ("images", "targets")
-    assert batch.weights == "weights"
-    assert Batch("images", "targets").weights is None
 
 
 # Batches

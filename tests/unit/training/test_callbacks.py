@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -259,9 +260,13 @@ def decay(optimizer, total_steps, gamma):
 
 
 def one_cycle(max_lr=0.01, **kwargs):
-    return lambda opt: schedulers.OneCycleLR(opt, max_lr, total_steps=12, **kwargs)
+    return partial(schedulers.OneCycleLR, max_lr=max_lr, total_steps=12, **kwargs)
 
 
+cosine = partial(schedulers.CosineAnnealingLR, T_max=12)
+halving = partial(schedulers.ExponentialLR, gamma=0.5)
+polynomial = partial(schedulers.PolynomialLR, total_iters=12)
+steps = partial(schedulers.StepLR, step_size=2)
 PARAMS = {"pct_start": 0.6, "div_factor": 5}
 
 
@@ -277,17 +282,12 @@ PARAMS = {"pct_start": 0.6, "div_factor": 5}
             {"lr": 0.02},
             one_cycle(0.02, **PARAMS),
         ),
-        (
-            {"lr_schedule": "cosine"},
-            {},
-            lambda opt: schedulers.CosineAnnealingLR(opt, 12),
-        ),
-        (
-            {"lr_schedule": decay, "lr_schedule__gamma": 0.5},
-            {},
-            lambda opt: schedulers.ExponentialLR(opt, 0.5),
-        ),
+        ({"lr_schedule": "cosine"}, {}, cosine),
+        ({"lr_schedule": decay, "lr_schedule__gamma": 0.5}, {}, halving),
         ({"lr_schedule": None}, {}, lambda opt: schedulers.ConstantLR(opt, 1.0)),
+        # Other classes get the number of steps if they take one.
+        ({"lr_schedule": schedulers.PolynomialLR}, {}, polynomial),
+        ({"lr_schedule": schedulers.StepLR, "lr_schedule__step_size": 2}, {}, steps),
     ],
 )
 def test_lr_schedule_is_torch_s(X, y, quick, params, optimizer_params, scheduler):
@@ -302,8 +302,7 @@ def test_lr_schedule_starts_again_at_every_fit(X, y, quick):
     """With another ``lr`` in between, too; the scheduler does not outlive the fit."""
     net, recorder = fit_and_record(X, y, quick, lr_schedule="cosine", warm_start=True)
     net.set_params(lr=0.002).fit(X[:160], y[:160])
-    cosine = torch_s_rates(lambda o: schedulers.CosineAnnealingLR(o, 12), lr=0.002)
-    check_rates(recorder, cosine)
+    check_rates(recorder, torch_s_rates(cosine, lr=0.002))
     assert dict(net.callbacks_)["lr_schedule"].scheduler_ is None
 
 

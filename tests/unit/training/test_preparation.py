@@ -79,17 +79,6 @@ def counts_of_split(counts, fraction, seed, order=None):
 
 
 @pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ((60, 30, 10), [12, 6, 2]),
-        ((10, 0, 10), [2, 0, 2]),  # rows of one call need not hold every class
-    ],
-)
-def test_split_rows_is_stratified(counts, expected):
-    assert counts_of_split(counts, 0.2, seed=0, order=0)[1] == expected
-
-
-@pytest.mark.parametrize(
     ("counts", "fraction", "expected"),
     [
         # The only row of a class is trained on, and the others stay stratified.
