@@ -1,4 +1,3 @@
-import contextlib
 import copy
 import io
 import json
@@ -59,16 +58,6 @@ def quick(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory):
-    """What ``fit`` prints, and its file: a network that names clear images."""
-    path = tmp_path_factory.mktemp("model") / "lenet5.safetensors"
-    argv = ["fit", "LeNet5Classifier", "--data", "sample", "--recipe", "fast"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main([*argv, "--out", str(path)]) == 0
-    return printed.getvalue(), str(path)
-
-
-@pytest.fixture(scope="module")
 def model_file(lenet5, tmp_path_factory):
     """A network of two epochs, for tests in which the labels do not matter."""
     path = tmp_path_factory.mktemp("quick") / "lenet5.safetensors"
@@ -111,12 +100,14 @@ def parsed(capsys, *argv):
 # Training -----------------------------------------------------------------------------
 
 
-def test_fit_prints_its_accuracy_and_predict_names_pictures(fitted, tmp_path, capsys):
-    printed, path = fitted
+def test_fit_prints_its_accuracy_and_predict_names_pictures(tmp_path, capsys):
+    path = str(tmp_path / "lenet5.safetensors")
+    argv = ["fit", "LeNet5Classifier", "--data", "sample", "--recipe", "fast"]
+    assert main([*argv, "--out", path]) == 0
     match = re.fullmatch(
         r"LeNet5, trained on 6,000 images \(5 epochs, \d+\.\d s\): accuracy "
         rf"(0\.\d{{4}}) on 1,000 test images. Saved as {path}\n",
-        printed,
+        capsys.readouterr().out,
     )
     assert float(match[1]) > 0.8
     shown = parsed(capsys, "show", path)
@@ -336,14 +327,6 @@ def test_commands_take_arrays(quick, X, y, tmp_path, monkeypatch, capsys):
 # Stored networks and data -------------------------------------------------------------
 
 
-def test_show_describes_the_file(model_file, capsys):
-    assert main(["show", model_file]) == 0
-    shown = capsys.readouterr().out
-    assert re.search(r"^model +LeNet5Classifier$", shown, re.MULTILINE)
-    assert re.search(r"^n_parameters +61,750$", shown, re.MULTILINE)
-    assert re.search(r"^preparation +clothing$", shown, re.MULTILINE)
-
-
 def test_export_calls_export_onnx_or_names_its_extra(model_file, monkeypatch, capsys):
     argv = ["export", model_file, "--out", "net.onnx"]
     with monkeypatch.context() as patch:
@@ -373,21 +356,13 @@ def test_fetch_prints_where_the_data_are(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out == expected
 
 
-def test_predict_reports_bad_pictures_and_predicts_the_others(
-    model_file, picture, capsys
-):
+def test_predict_warns_of_pictures_without_an_item(model_file, picture, capsys):
     Image.new("RGB", (60, 60), "white").save("blank.png")
-    Image.new("RGBA", (60, 60), (0, 0, 0, 0)).save("clear.png")
-    Path("heic.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    names = ["blank.png", picture("a.png"), "heic.jpg", "clear.png"]
-    assert main(["predict", model_file, *names, "./a.png"]) == 1
+    assert main(["predict", model_file, "blank.png", picture("a.png"), "./a.png"]) == 1
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == ["a.png", "./a.png"]
-    failed = ("blank.png", "heic", "clear")
-    for name, line in zip(failed, err.splitlines(), strict=True):
-        kind = "error" if name == "heic" else "warning"
-        assert line.startswith(f"fmnist-sklearn: {kind}: {name}")
-        assert ("no item of clothing found" in line) == (kind == "warning")
+    (line,) = err.splitlines()
+    assert line.startswith("fmnist-sklearn: warning: blank.png: no item of clothing")
     assert main(["predict", model_file, "blank.png", "missing.png"]) == 1
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 2)
@@ -506,11 +481,6 @@ for argv in ["--help"], ["--version"], ["fit", "--help"]:
     with contextlib.suppress(SystemExit):
         main(argv)
     assert not {"torch", "sklearn", "numpy"} & set(sys.modules), argv
-from fmnist_sklearn import datasets as d
-d.fetch_fashion_mnist = lambda **kwargs: d.load_fashion_mnist_sample()
-for argv in ["fits", "."], ["fetch"]:
-    assert main(argv) == 0
-    assert "torch" not in sys.modules, argv
 """
 
 
@@ -594,20 +564,6 @@ def test_predict_escapes_control_characters(lenet5, picture, printed, capsys):
     assert classes.count("<U+000A>ü") == 10
     assert main(["predict", "evil", "missing\nfmnist-sklearn: all is well"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_main_exits_with_141_if_the_reader_of_stdout_is_gone():
-    reader, writer = os.pipe()
-    os.close(reader)
-    ended = subprocess.run(
-        [sys.executable, "-m", "fmnist_sklearn", "fits", "."],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": ""},
-    )
-    os.close(writer)
-    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_main_runs_with_closed_streams(model_file, picture, monkeypatch, capsys):
@@ -702,19 +658,12 @@ def test_printable(value, expected):
     assert printable(value) == expected
 
 
-@pytest.mark.parametrize(
-    ("encoding", "expected"),
-    [
-        ("utf-8", b"gr\xfcn gr\xc3\xbcn \xe2\x98\x82 1 \xc2\xb1 2\n"),
-        ("ascii", b"gr\xfcn gr\\xfcn \\u2602 1 +- 2\n"),
-    ],
-)
-def test_print_line_takes_any_text(monkeypatch, encoding, expected):
-    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+def test_print_line_takes_any_text(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     escape_unencodable(sys.stdout)
     print_line("gr\udcfcn grün ☂ 1 ± 2")
-    assert stream.buffer.getvalue() == expected
+    assert stream.buffer.getvalue() == b"gr\xfcn gr\\xfcn \\u2602 1 +- 2\n"
 
 
 @pytest.fixture

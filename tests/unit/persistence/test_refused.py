@@ -1,7 +1,6 @@
 """What save_model and load_model refuse."""
 
 import copy
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 
 from fmnist_sklearn import LeNet5Classifier
 from fmnist_sklearn.persistence import inspect_model, load_model, save_model
-from fmnist_sklearn.storage import write_container
 
 
 class Own(LeNet5Classifier):
@@ -135,20 +133,6 @@ def test_paths_that_are_missing_or_folders(small, tmp_path):
     for use in (load_model, inspect_model, lambda path: save_model(small, path)):
         with pytest.raises(IsADirectoryError, match="is not a regular file"):
             use(tmp_path)
-
-
-def test_load_model_of_other_and_damaged_files(small, path):
-    """What is damaged anywhere is tested in storage/test_container.py."""
-    save_model(small, path)
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"net\.safetensors is truncated or damaged"):
-        load_model(path)
-    path.write_bytes(pickle.dumps("hello"))
-    with pytest.raises(ValueError, match=r"net\.safetensors is a pickle"):
-        load_model(path)
-    write_container(path, {}, {}, kind="fit")
-    with pytest.raises(ValueError, match=r"net\.safetensors holds a 'fit'"):
-        load_model(path)
 
 
 @pytest.mark.slow
