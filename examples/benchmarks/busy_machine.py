@@ -3,10 +3,10 @@
     python examples/benchmarks/busy_machine.py [--rows N] [--busy N] [--rounds N]
 
 An epoch of LeNet5 on 1,800 images, in a process of its own for each row, in turn: by
-one thread; by two that wait for each other as PyTorch has it, in a loop; by two as
-they are set if fmnist_sklearn is imported before torch; and by two that sleep at
-once. First with nothing else running, then with processes that compute. Medians of
-the rounds are printed, and their ratios to one thread.
+one thread; by two that wait for each other as PyTorch has it, in a loop; and by two
+that wait for 10,000 or 1,000 turns of that loop, or none, and then sleep. First with
+nothing else running, then with processes that compute. Medians of the rounds are
+printed, and their ratios to one thread.
 """
 
 import argparse
@@ -17,31 +17,30 @@ import sys
 from contextlib import ExitStack
 
 FIT = """
-import sys, warnings
-exec(f"import {sys.argv[1]}")
-import torch
+import sys, warnings, torch
 from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
 
-torch.set_num_threads(int(sys.argv[2]))
+torch.set_num_threads(int(sys.argv[1]))
 warnings.simplefilter("ignore")
-X, y = (v[: int(sys.argv[3])] for v in load_fashion_mnist_sample(return_X_y=True))
+X, y = (v[: int(sys.argv[2])] for v in load_fashion_mnist_sample(return_X_y=True))
 net = LeNet5Classifier(max_epochs=1, random_state=0, device="cpu").fit(X[:200], y[:200])
 print(net.fit(X, y).fit_time_)
 """
 BUSY = [sys.executable, "-c", "while True: pass"]
 VARIABLES = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
-ROWS = {  # what is imported first, number of threads, variables
-    "1 thread": ("torch", "1", {}),
-    "2 threads": ("torch", "2", {}),
-    "2 threads, GOMP_SPINCOUNT=1000": ("torch", "2", {"GOMP_SPINCOUNT": "1000"}),
-    "2 threads, GOMP_SPINCOUNT=0": ("torch", "2", {"GOMP_SPINCOUNT": "0"}),
+ROWS = {  # number of threads, variables
+    "1 thread": ("1", {}),
+    "2 threads": ("2", {}),
+    "2 threads, GOMP_SPINCOUNT=10000": ("2", {"GOMP_SPINCOUNT": "10000"}),
+    "2 threads, GOMP_SPINCOUNT=1000": ("2", {"GOMP_SPINCOUNT": "1000"}),
+    "2 threads, GOMP_SPINCOUNT=0": ("2", {"GOMP_SPINCOUNT": "0"}),
 }
 
 
-def fit_time(first, n_threads, variables, n_rows):
+def fit_time(n_threads, variables, n_rows):
     """Return the seconds of a fit in a process of its own."""
     others = {name: os.environ[name] for name in os.environ.keys() - VARIABLES}
-    command = [sys.executable, "-c", FIT, first, n_threads, str(n_rows)]
+    command = [sys.executable, "-c", FIT, n_threads, str(n_rows)]
     return float(subprocess.check_output(command, env=others | variables, text=True))
 
 
