@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -45,7 +45,9 @@ _ACCURATE = {
     "label_smoothing": 0.02,
 }
 
-_RECIPES = {
+# Recipe -> class name -> keyword arguments, such as LeNet5Classifier(
+# **RECIPES["fast"]["LeNet5Classifier"]). Batch size and seed are not part of a recipe.
+RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "accurate": {
         "LeNet5Classifier": {
             **_ACCURATE,
@@ -100,35 +102,3 @@ _RECIPES = {
         "MiniVGGClassifier": {**_PUBLISHED, "dropout": 0.0},
     },
 }
-
-
-class _ReadOnly(dict):
-    """A dict that cannot be changed; copies and pickles of it are plain dicts.
-
-    So ``clone`` and other processes give each estimator a plain dict.
-    """
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError(
-            "a recipe is read-only and does not support item assignment or removal; "
-            "change a copy, such as {**recipe, 'max_epochs': 5}"
-        )
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[type, tuple[dict[Any, Any]]]:
-        return dict, (dict(self),)
-
-
-def _read_only(value: Any) -> Any:
-    """Make a dict and those inside it read-only."""
-    if not isinstance(value, dict):
-        return value
-    return _ReadOnly({key: _read_only(item) for key, item in value.items()})
-
-
-# Recipe -> class name -> keyword arguments, such as LeNet5Classifier(
-# **RECIPES["fast"]["LeNet5Classifier"]). Read-only: a change would affect every later
-# benchmark of the process. Batch size and seed are not part of a recipe.
-RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = _read_only(_RECIPES)

@@ -19,8 +19,6 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-import shtab
-
 from .._version import __version__
 from .output import (
     escape_unencodable,
@@ -359,7 +357,6 @@ class Kind:
     convert: Callable[[str], Any] = str
     is_valid: Callable[[Any], bool] = lambda value: True
     choices: Sequence[str] | None = None
-    complete: Any = None  # one of shtab's kinds of completion
 
     def __call__(self, text: str) -> Any:
         """Return the value of an argument."""
@@ -391,10 +388,10 @@ def _model_name(text: str) -> str:
 
 
 MODEL = Kind("MODEL", "lenet5 or minivgg", _model_name)
-FILE = Kind("FILE", "a file", Path, complete=shtab.FILE)
-DIR = Kind("DIR", "a folder", Path, complete=shtab.DIRECTORY)
+FILE = Kind("FILE", "a file", Path)
+DIR = Kind("DIR", "a folder", Path)
 ADDRESS = Kind("ADDRESS", "an address")
-IMAGE = Kind("IMAGE", "a file", complete=shtab.FILE)
+IMAGE = Kind("IMAGE", "a file")
 DATA = Kind(
     "auto|full|sample|DIR|FILE",
     "auto, full, sample, an existing folder, or an .npz or .npy file",
@@ -402,7 +399,6 @@ DATA = Kind(
     lambda data: (
         isinstance(data, str) or data.is_dir() or data.suffix in (".npz", ".npy")
     ),
-    complete=shtab.FILE,
 )
 ITEM = Kind(
     "NAME=VALUE",
@@ -465,9 +461,7 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add an argument; `more` are keyword arguments of ``add_argument``."""
         more |= {"metavar": kind.metavar, "choices": kind.choices}
-        action: Any = (group or self).add_argument(name, type=kind, help=help_, **more)
-        if kind.complete:
-            action.complete = kind.complete  # read by shtab
+        (group or self).add_argument(name, type=kind, help=help_, **more)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and exit with status 2 at the first unknown argument.
@@ -507,12 +501,6 @@ first steps:
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}"
-    )
-    parser.add_argument(
-        "--print-completion",
-        action=shtab.completion_action(),
-        choices=shtab.SUPPORTED_SHELLS,
-        help="print a script with which this shell completes commands and file names",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

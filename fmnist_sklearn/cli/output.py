@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import json
 import os
@@ -149,8 +148,8 @@ def print_table(table: pd.DataFrame) -> None:
 def escape_unencodable(stream: IO[Any] | None) -> None:
     """Have a stream write any text, whatever its encoding.
 
-    The bytes of a file name that is not UTF-8 are written unchanged; other characters
-    that the encoding lacks are written as escapes, "±" as "+-".
+    In UTF-8 the bytes of a file name that is not UTF-8 are written unchanged; what
+    another encoding lacks is written as escapes.
 
     Parameters
     ----------
@@ -158,17 +157,5 @@ def escape_unencodable(stream: IO[Any] | None) -> None:
         Such as sys.stdout. A stream that does not encode its text is left unchanged.
     """
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="bytes_or_escapes")
-
-
-def _encode_next(error: UnicodeError) -> tuple[bytes, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    char = error.object[error.start]
-    if char == "±":
-        return b"+-", error.start + 1
-    is_byte = "\udc80" <= char <= "\udcff"  # a byte of a file name, see PEP 383
-    errors = "surrogateescape" if is_byte else "backslashreplace"
-    return char.encode("ascii", errors), error.start + 1
-
-
-codecs.register_error("bytes_or_escapes", _encode_next)
+        is_utf8 = stream.encoding.lower() == "utf-8"
+        stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")

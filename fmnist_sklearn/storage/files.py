@@ -5,28 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import socket
 import stat
 import sys
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-if sys.platform != "win32":
-    import fcntl
-
-# How files are named that are not yet whole. A writer keeps a lock on its own: one
-# without a lock was left by a process that was killed.
+# How files are named that are not yet whole.
 _TEMPORARY = ".fmnist_sklearn-", ".tmp"
-
-_LOCK_TIMEOUT = 600.0  # seconds
-_SILENT_WAIT = 5.0  # seconds to wait for a lock before a warning
+_DAY_S = 86_400.0  # after which such a file was left by a process that was killed
+_LOCK_TIMEOUT_S = 600.0
 
 
 @contextmanager
@@ -38,7 +31,7 @@ def atomic_write(
     The content goes to a temporary file in the same folder, which replaces `path`
     when the block ends. Any error, ``KeyboardInterrupt`` included, removes the
     temporary file and leaves what was at `path` as it was. What a killed process left
-    behind is removed by the next write in that folder.
+    behind is removed by the first write in that folder a day later.
 
     Parameters
     ----------
@@ -92,46 +85,27 @@ def _temporary_file(path: str | os.PathLike[str], mode: str) -> Iterator[IO[Any]
     with suppress(FileNotFoundError):
         check_regular(path)
     target = Path(os.path.realpath(path))
-    clear_temporaries(target.parent)
+    _clear_temporaries(target.parent)
+    start, end = _TEMPORARY
+    temporary = str(target.with_name(f"{start}{uuid4().hex}{end}"))
+    # The permissions are those that the umask gives, where the tempfile module would
+    # make it readable by its owner only.
+    encoding = None if "b" in mode else "utf-8"
     try:
-        file = _open_locked(target, mode)
-        try:
+        with open(temporary, mode.replace("w", "x"), encoding=encoding) as file:
             # Before there is any content, which others may not be allowed to read.
             with suppress(FileNotFoundError):
-                shutil.copymode(path, file.name)
+                shutil.copymode(path, temporary)
             yield file
-        finally:
-            with suppress(OSError):  # what a full disk did not take is written again
-                file.close()
-            Path(file.name).unlink(missing_ok=True)
     except OSError as error:
         # The system reports a full disk without a name, and other errors with the name
         # of the temporary file.
         name = error.filename
-        of_ours = name is not None and Path(name).name.startswith(_TEMPORARY[0])
-        if of_ours or (name is None and error.errno is not None):
+        if name == temporary or (name is None and error.errno is not None):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
-
-
-def _open_locked(target: Path, mode: str) -> IO[Any]:
-    """Create a file next to `target`, locked against `clear_temporaries`."""
-    start, end = _TEMPORARY
-    encoding = None if "b" in mode else "utf-8"
-    while True:
-        temporary = target.with_name(f"{start}{os.getpid()}-{uuid4().hex}{end}")
-        # The permissions are those that the umask gives, where the tempfile module
-        # would make it readable by its owner only.
-        file = open(  # noqa: SIM115 - closed by the caller
-            temporary, mode.replace("w", "x"), encoding=encoding
-        )
-        if sys.platform != "win32":
-            with suppress(OSError):  # some network drives have no locks
-                fcntl.flock(file, fcntl.LOCK_SH)
-        # Another writer may have cleared it away before it was locked.
-        if os.fstat(file.fileno()).st_nlink > 0:
-            return file
-        file.close()
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -175,85 +149,33 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     return open(path, "rb")
 
 
-def clear_temporaries(folder: str | os.PathLike[str]) -> None:
-    """Remove what writers left in a folder when they were killed.
-
-    Parameters
-    ----------
-    folder : str or path-like
-        Files that are being written stay: their writers keep a lock on them.
-    """
+def _clear_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed left in a folder more than a day ago."""
     start, end = _TEMPORARY
-    for path in Path(folder).glob(f"{start}*{end}"):
-        with suppress(OSError), ExitStack() as stack:
-            if sys.platform != "win32":  # which keeps open files from being removed
-                file = stack.enter_context(open_regular(path))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+    for path in folder.glob(f"{start}*{end}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _DAY_S:
+                path.unlink()
 
 
-@contextmanager
 def file_lock(
-    path: str | os.PathLike[str], *, timeout: float | None = None
-) -> Iterator[None]:
-    """Exclude all other processes and threads from work on `path`.
+    path: str | os.PathLike[str], *, timeout: float = _LOCK_TIMEOUT_S
+) -> FileLock:
+    """Exclude all other processes and threads from work on `path` in a ``with`` block.
 
     Parameters
     ----------
     path : str or path-like
         The file or folder to guard. The lock is a file next to it, ``<path>.lock``;
-        the folder that holds it is created if missing. A link of that name is
-        replaced.
-    timeout : float or None, default=None
-        Seconds to wait for the lock; None is ten minutes.
+        the folder that holds it is created if missing.
+    timeout : float, default=600
+        Seconds to wait for the lock.
 
-    Raises
-    ------
-    TimeoutError
-        If another process still holds it then; the message names the process.
-
-    Warns
-    -----
-    UserWarning
-        After five seconds of waiting; it names the process that is waited for.
+    Returns
+    -------
+    lock : filelock.FileLock
+        Entering it raises a ``TimeoutError`` if another process still holds it then.
     """
-    timeout = _LOCK_TIMEOUT if timeout is None else timeout
     lock_path = Path(f"{os.fspath(path)}.lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):
-        status = lock_path.lstat()
-        # Locking truncates the file, also the one that a link points to.
-        if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
-            lock_path.unlink()
-    lock = FileLock(lock_path)
-    try:
-        try:
-            lock.acquire(timeout=min(timeout, _SILENT_WAIT))
-        except Timeout:
-            if timeout > _SILENT_WAIT:
-                warnings.warn(
-                    f"waiting for {lock_path}, locked by {_holder(lock_path)}",
-                    stacklevel=3,
-                )
-            lock.acquire(timeout=max(timeout - _SILENT_WAIT, 0))
-    except Timeout:
-        raise TimeoutError(
-            errno.ETIMEDOUT,
-            f"timed out waiting for the lock held by {_holder(lock_path)}; if it "
-            "hangs, kill it and retry",
-            str(lock_path),
-        ) from None
-    try:
-        with suppress(OSError):  # for the messages of those that wait
-            holder = f"process {os.getpid()} on {socket.gethostname()}"
-            lock_path.write_text(f"{holder}, since {time.ctime()}", encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-
-
-def _holder(lock_path: Path) -> str:
-    """Read which process holds a lock, as far as that is known."""
-    with suppress(OSError, ValueError):  # a network drive may not show its content
-        return lock_path.read_text(encoding="utf-8") or "another process"
-    return "another process"
+    return FileLock(lock_path, timeout=timeout)

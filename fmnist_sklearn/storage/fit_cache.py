@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import safe_open
 
 from .container import read_container, write_container
-from .files import clear_temporaries, file_lock
+from .files import file_lock
 
 _FOLDER = "fmnist_sklearn"  # inside the folder given, as joblib.Memory has "joblib"
 _LONGEST_WAIT_S = 3600.0
@@ -125,7 +125,7 @@ class FitCache:
         return sum(_remove(entry.path) for entry in entries)
 
     def clear(self) -> int:
-        """Delete all fits, and what locks and interrupted writes left.
+        """Delete all fits, and what locks left.
 
         Fits that are being trained meanwhile are stored when they are finished.
 
@@ -137,7 +137,6 @@ class FitCache:
         n_deleted = self.trim(-1)
         for path in self._folder.glob("*.fit.lock"):
             _remove(path)
-        clear_temporaries(self._folder)
         return n_deleted
 
     def trim(self, max_bytes: int | None = None) -> int:
@@ -204,8 +203,6 @@ class FitCache:
     ) -> None:
         """Store the arrays and the JSON of a fit; delete the oldest if necessary.
 
-        A link of that name is replaced; the file that it points to stays as it is.
-
         Parameters
         ----------
         key : str
@@ -224,8 +221,6 @@ class FitCache:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
-        if path.is_symlink():
-            path.unlink()
         meta = {**meta, "key": key, "about": dict(about or {})}
         write_container(path, arrays, meta, kind="fit")
         self.trim()

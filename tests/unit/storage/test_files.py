@@ -1,9 +1,8 @@
 import errno
 import os
-import signal
 import stat
-import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,25 +30,6 @@ def path(tmp_path):
     path = tmp_path / "file.bin"
     path.write_bytes(b"before")
     return path
-
-
-HANGS = """
-import sys, time
-from fmnist_sklearn.storage.files import atomic_write, file_lock
-with file_lock(sys.argv[1]), atomic_write(sys.argv[2]) as file:
-    file.write(b"x" * 1000)
-    file.flush()
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-def start_writer(locked, path):
-    """Start a process that holds a lock and writes a file; return it once it does."""
-    command = [sys.executable, "-c", HANGS, str(locked), str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"ready\n"
-    return process
 
 
 # Whole or not at all
@@ -196,80 +176,29 @@ def test_check_writable_leaves_no_trace(path):
     assert path.read_bytes() == b"before"
 
 
-# What killed writers left
+# What killed writers left, and locks
 
 
-@pytest.mark.slow
-@posix
-def test_temporaries_of_killed_writers_only_are_removed(tmp_path, tmp_path_factory):
-    writer = start_writer(tmp_path_factory.mktemp("locks") / "data", tmp_path / "a")
-    (tmp_path / "own.tmp").touch()
-    (temporary,) = tmp_path.glob(".*.tmp")
+def test_temporaries_older_than_a_day_are_removed(tmp_path):
+    start, end = files._TEMPORARY
+    for name, days in ((f"{start}1{end}", 0.9), (f"{start}2{end}", 1.1), ("a.tmp", 9)):
+        (tmp_path / name).touch()
+        written = time.time() - days * 86_400
+        os.utime(tmp_path / name, (written, written))
     write(tmp_path / "b")
-    assert temporary.exists()  # its writer is alive
-    os.kill(writer.pid, signal.SIGSTOP)
-    write(tmp_path / "b")
-    assert temporary.exists()
-    writer.kill()
-    writer.communicate()
-    assert temporary.exists()
-    write(tmp_path / "b")
-    assert sorted(os.listdir(tmp_path)) == ["b", "own.tmp"]
+    assert sorted(os.listdir(tmp_path)) == [f"{start}1{end}", "a.tmp", "b"]
 
 
-@posix
-def test_temporary_that_was_removed_before_its_lock_is_made_again(
-    tmp_path, monkeypatch
-):
-    lock = files.fcntl.flock
+def test_file_lock_excludes_others(tmp_path):
+    path = tmp_path / "new" / "data"
 
-    def flock(file, operation):
-        os.unlink(file.name)
-        monkeypatch.undo()
-        return lock(file, operation)
+    def lock():
+        with file_lock(path, timeout=0):
+            return True
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
-    write(tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == b"content"
-
-
-# Locks
-
-
-@pytest.mark.slow
-def test_file_lock_names_the_process_that_holds_it(tmp_path, monkeypatch):
-    path = tmp_path / "data"
-    monkeypatch.setattr(files, "_SILENT_WAIT", 0.05)
-    holder = start_writer(path, tmp_path / "other")
-    whom = f"process {holder.pid} on .*, since .*"
-    message = f"timed out waiting for the lock held by {whom}; if it hangs, kill it"
-    with (
-        pytest.raises(TimeoutError, match=message) as caught,
-        file_lock(path, timeout=0),
-    ):
-        pass
-    assert caught.value.filename == f"{path}.lock"
-    with (
-        pytest.warns(
-            UserWarning, match=f"waiting for .*lock, locked by {whom}"
-        ) as record,
-        pytest.raises(TimeoutError, match=message),
-        file_lock(path, timeout=0.2),
-    ):
-        pass
-    assert record[0].filename == __file__
-    holder.kill()
-    holder.communicate()
-    with file_lock(path, timeout=1):
-        pass
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff"])
-def test_file_lock_without_a_readable_holder(path, content):
-    with file_lock(path):
-        Path(f"{path}.lock").write_bytes(content)
-        with (
-            pytest.raises(TimeoutError, match="held by another process"),
-            file_lock(path, timeout=0),
-        ):
-            pass
+    with ThreadPoolExecutor(1) as other_thread:
+        with file_lock(path):
+            assert os.listdir(path.parent) == ["data.lock"]
+            with pytest.raises(TimeoutError, match=r"data\.lock"):
+                other_thread.submit(lock).result()
+        assert other_thread.submit(lock).result()
