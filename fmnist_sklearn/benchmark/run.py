@@ -42,11 +42,11 @@ from ..training.batches import split_rows
 from .compare import Scored, compare_rows, rank_models
 from .data import Images, take_images, take_set
 from .progress import RunProgress, Work
-from .report import judge_row
 from .results import (
     BenchmarkResult,
     SetsResult,
     describe_origin,
+    judge_row,
     make_record,
     prepare_folder,
     resumable,

@@ -31,11 +31,11 @@ from ..models import find_model
 from .cluster import Report, connected, following, running_on
 from .data import Images, take_images
 from .progress import RunProgress, Work
-from .report import judge_row
 from .results import (
     SearchResult,
     csv_text,
     describe_origin,
+    judge_row,
     make_record,
     optional,
     prepare_folder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections import Counter
@@ -194,12 +193,11 @@ def benchmark_table(results: Any, reference: str | int | None = None) -> pd.Data
     Notes
     -----
     A fitted search knows its scorers: another score than the accuracy is refused, and
-    so is the default score of a regressor, and of a classifier whose ``scoring`` or
-    ``score`` is another. The result of ``cross_validate`` and a bare ``cv_results_`` do
-    not contain the scorers. A score named "accuracy" is trusted there; an only score
-    (``test_score``) is taken as the accuracy, the default score of a classifier, unless
-    a value is outside 0 to 1. If it is another score, also score the accuracy:
-    ``scoring=["accuracy", "f1_macro"]``.
+    so is the default score of a regressor. The result of ``cross_validate`` and a bare
+    ``cv_results_`` do not contain the scorers. A score named "accuracy" is trusted
+    there; an only score (``test_score``) is taken as the accuracy, the default score of
+    a classifier, unless a value is outside 0 to 1. If it is another score, also score
+    the accuracy: ``scoring=["accuracy", "f1_macro"]``.
 
     Examples
     --------
@@ -535,23 +533,19 @@ def _check_scores(
 ) -> None:
     """Raise if results do not hold the accuracy, as far as that can be known.
 
-    With `is_any`, an only score may be another one.
-    A fitted search knows its scorers; of other results, a score named "accuracy" is
-    trusted, and of an only score the values count.
+    With `is_any`, an only score may be another one. A fitted search knows its scorers;
+    of other results, a score named "accuracy" is trusted, and of an only score the
+    values count.
     """
     start = f"{prefix}test_"
     got = [key.removeprefix(prefix) for key in results if key.startswith(start)]
-    if is_any and {"test_accuracy", "test_score"}.intersection(got):
-        return
-    if "test_accuracy" in got:
-        scorers = getattr(search, "scorer_", None)
-        if not isinstance(scorers, Mapping) or _is_accuracy(scorers["accuracy"]):
-            return
-        owner, got = "the search", [f"accuracy={scorers['accuracy']}"]
-    elif search is not None and "test_score" in got:
-        if _scores_accuracy(search):
+    name = "accuracy" if "test_accuracy" in got else "score"
+    if f"test_{name}" in got and search is not None and not is_any:
+        if _is_accuracy(search, name):
             return
         owner, got = "the search", [str(search.scoring or search.scorer_)]
+    elif f"test_{name}" in got and (is_any or name == "accuracy"):
+        return
     elif got == ["test_score"]:
         values = np.asarray(results[f"{start}score"], dtype=float)
         if not np.any((values < 0) | (values > 1)):
@@ -564,28 +558,16 @@ def _check_scores(
     )
 
 
-def _scores_accuracy(search: Any) -> bool:
-    """Whether the score named "score" of a fitted search is known to be the accuracy.
-
-    By default it is for classifiers, unless their own ``scoring`` is another: that of
-    a search or of ``LogisticRegressionCV``. "loss" is for early stopping only.
-    """
+def _is_accuracy(search: Any, name: str) -> bool:
+    """Whether a score of a fitted search is the accuracy, as classifiers' own is."""
     if search.scoring is None:
         params = search.cv_results_["params"]
-        models = [last_step(search.estimator, candidate) for candidate in params]
-        known = (None, "accuracy", "loss")
-        return all(
-            is_classifier(model)
-            and getattr(model, "scoring", None) in known
-            # scikit-learn's own score, or what wraps it
-            and inspect.unwrap(type(model).score).__module__.startswith("sklearn.")
-            for model in models
-        )
+        return all(is_classifier(last_step(search.estimator, p)) for p in params)
     scorer = search.scorer_
-    return _is_accuracy(scorer["score"] if isinstance(scorer, Mapping) else scorer)
-
-
-def _is_accuracy(scorer: Any) -> bool:
+    if isinstance(scorer, Mapping):
+        scorer = scorer[name]
+    elif name == "accuracy":  # of a function that returns several scores
+        return True
     # Scorers are not comparable. normalize=False and other options are in the repr.
     return repr(scorer) == repr(get_scorer("accuracy"))
 

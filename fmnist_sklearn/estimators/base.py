@@ -7,14 +7,13 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import joblib
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
@@ -66,10 +65,6 @@ from .validation import (
     weights_of_classes,
     whole_signature,
 )
-
-# Marks a method as ClassifierMixin's score, by which benchmark_table recognises it.
-# Typed as Any: the type of what wraps returns does not bind self.
-_as_accuracy: Any = wraps(ClassifierMixin.score, assigned=())
 
 
 class Snapshot:
@@ -1073,7 +1068,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 found = [None]
             return torch.cat(batches).float().cpu().numpy()
 
-    @_as_accuracy
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy of the predictions.
 

@@ -48,8 +48,6 @@ _BYTES_A_PIXEL = {"JPEG2000": 32, "WEBP": 24, "AVIF": 24, "HEIF": 24}
 _USUAL_BYTES = 12
 _PROGRESSIVE_BYTES = 6
 
-_STRIP = 1 << 18  # pixels whose levels are converted at a time
-
 # Cutting out an item of clothing.
 _MIN_CONTRAST = 13  # grey levels: the 5 % by which the authors of the data set trim
 _MIN_SHARE = 0.2  # of the contrast: smaller differences from the background are shading
@@ -338,38 +336,21 @@ def _to_rgba(picture: Image.Image, side: int, stretched: bool) -> Image.Image:
 
 
 def _read_levels(picture: Image.Image, tags: Any) -> Image.Image:
-    """Convert a grey picture of 16 or 32 bits to 8 bits, with its opacity.
-
-    In strips, since whole arrays of float64 would take more memory than decoding.
-    """
-    sample_format = tags.get(339, (1,))  # of a TIFF: 1, the default, is unsigned
-    is_unsigned = picture.mode == "I" and tags and sample_format == (1,)
-    key = picture.info.get("transparency")
-    n_rows = max(_STRIP // picture.width, 1)
-    tops = range(0, picture.height, n_rows)
-
-    def read(top: int) -> tuple[np.ndarray, np.ndarray]:
-        bottom = min(top + n_rows, picture.height)
-        levels = np.asarray(picture.crop((0, top, picture.width, bottom)))
-        if is_unsigned:
-            levels = levels.view(np.uint32)  # Pillow reads the same bits as signed
-        levels = levels.astype(np.float64)
-        return levels, np.isfinite(levels) & (levels != key)
-
-    extremes = [
-        (levels[visible].min(initial=0), levels[visible].max(initial=0))
-        for levels, visible in map(read, tops)
-    ]
-    lowest, highest = np.array(extremes).T
-    black, white = _level_range(lowest.min(), highest.max())
-    result = Image.new("LA", picture.size)
-    for top in tops:
-        levels, visible = read(top)
-        grey = np.where(visible, levels - black, 0) * (255 / (white - black))
-        bands = grey.round().clip(0, 255).astype(np.uint8), np.uint8(255) * visible
-        merged = Image.merge("LA", [Image.fromarray(band) for band in bands])
-        result.paste(merged, (0, top))
-    return result
+    """Convert a grey picture of 16 or 32 bits to 8 bits, with its opacity."""
+    levels = np.asarray(picture)
+    if picture.mode == "I" and tags and tags.get(339, (1,)) == (1,):
+        levels = levels.view(np.uint32)  # of a TIFF; Pillow reads the bits as signed
+    visible = np.isfinite(levels) & (levels != picture.info.get("transparency"))
+    # Not float64, which would take more memory than decoding.
+    grey = np.where(visible, levels.astype(np.float32), np.float32(0))
+    extremes = grey.min(initial=0), grey.max(initial=0)
+    black, white = _level_range(*map(float, extremes))
+    scale = 255 / (white - black)
+    grey *= scale
+    grey[visible] -= black * scale
+    np.rint(grey, out=grey).clip(0, 255, out=grey)
+    bands = grey.astype(np.uint8), np.uint8(255) * visible
+    return Image.merge("LA", [Image.fromarray(band) for band in bands])
 
 
 def _level_range(lowest: float, highest: float) -> tuple[float, float]:

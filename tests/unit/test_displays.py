@@ -40,7 +40,7 @@ from fmnist_sklearn import (
     benchmark_scoring,
     compare_models,
 )
-from fmnist_sklearn.benchmark.report import benchmark_figures
+from fmnist_sklearn.benchmark.results import benchmark_figures
 from fmnist_sklearn.displays.style import WRONG
 
 

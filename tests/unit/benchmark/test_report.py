@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from fmnist_sklearn import SearchHeatmapDisplay
-from fmnist_sklearn.benchmark.report import (
+from fmnist_sklearn.benchmark.results import (
     SIZE,
     benchmark_figures,
     class_names,
