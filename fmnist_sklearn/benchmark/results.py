@@ -34,7 +34,7 @@ from ..datasets import CLASS_NAMES
 from ..displays import ComparisonDisplay
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
-from ..displays.style import ROW_COLORS, add_legend, one_line, without_latex
+from ..displays.style import ROW_COLORS, add_legend, one_line
 from ..estimators.memory import as_cache
 from ..estimators.sklearn_compat import warn_user
 from ..persistence import save_model
@@ -335,7 +335,7 @@ class RunResult(ABC):
                 write_text(folder / file_name, make())
                 paths.append(folder / file_name)
         # Axes create texts, and ticks get theirs when they are saved.
-        with optional("the figures"), without_latex():
+        with optional("the figures"):
             for (stem, figure), ending in product(self._draw().items(), ("svg", "png")):
                 path = folder / f"{stem}.{ending}"
                 with optional(path.name):
@@ -1021,7 +1021,6 @@ def make_intervals(comparison: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-@without_latex()
 def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     """Draw the benchmark's three figures.
 

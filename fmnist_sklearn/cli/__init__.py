@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -421,18 +420,11 @@ JOBS = Kind("N", "an integer other than 0", int, lambda n: n != 0)
 SEED = Kind("S", "an integer from 0 to 2**32-1", int, lambda n: 0 <= n < 2**32)
 FOLDS = Kind("N", "a number of folds, 2 or more", int, lambda n: n >= 2)
 VALIDATION = _or_word("holdout", "holdout", FOLDS)
-BOOLEAN = Kind(
-    "true|false",
-    "true or false",
-    lambda text: json.loads(text.lower()),
-    lambda value: isinstance(value, bool),
-)
 PATIENCE = _or_word("none", None, COUNT)
 # Options of a search: their types, and what they try.
 SEARCHED = {
     "--lr": (RATE, "learning rates"),
     "--batch-size": (COUNT, "batch sizes"),
-    "--shuffle": (BOOLEAN, "whether validation rows are drawn at random"),
     "--dropout": (FRACTION, "fractions of units dropped"),
     "--patience": (PATIENCE, "epochs without progress before a fit stops"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .style import AS_IT_IS, COLORS, drawn_text, new_axes, without_latex
+from .style import AS_IT_IS, COLORS, drawn_text, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,6 @@ class ComparisonDisplay:
     comparison: pd.DataFrame
     label: str = "difference to the reference, 95 % intervals"
 
-    @without_latex()
     def plot(self, ax: Axes | None = None) -> ComparisonDisplay:
         """Draw the dots and intervals.
 

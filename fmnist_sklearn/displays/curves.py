@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import COLORS, add_legend, new_axes, without_latex
+from .style import COLORS, add_legend, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,6 @@ class TrainingCurvesDisplay:
     best_epochs: Mapping[str, int] | None = None
     loss_unit: str | None = None
 
-    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,

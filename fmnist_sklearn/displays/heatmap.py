@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .style import AS_IT_IS, drawn_text, new_axes, without_latex
+from .style import AS_IT_IS, drawn_text, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,6 @@ class SearchHeatmapDisplay:
     y: str
     score_name: str = "accuracy"
 
-    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,

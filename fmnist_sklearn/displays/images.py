@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
-from .style import AS_IT_IS, WRONG, drawn_text, new_axes, without_latex
+from .style import AS_IT_IS, WRONG, drawn_text, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,6 @@ class PredictionsDisplay:
     confidence: Sequence[float]
     loss: Sequence[float] | np.ndarray
 
-    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,
@@ -352,7 +351,6 @@ class FiltersDisplay:
 
     filters: np.ndarray
 
-    @without_latex()
     def plot(
         self,
         ax: Axes | None = None,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,18 +31,6 @@ def new_axes(width: float = 6.4, height: float = 4.2) -> Axes:
 
     _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     return ax
-
-
-@contextmanager
-def without_latex() -> Iterator[None]:
-    """Create texts that LaTeX does not set, whatever the user's matplotlibrc says.
-
-    It may be missing, and names are not written in it.
-    """
-    import matplotlib as mpl
-
-    with mpl.rc_context({"text.usetex": False}):
-        yield
 
 
 def drawn_text(text: Any, n_characters: int = 60) -> str:

@@ -551,7 +551,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     f"{self.classes_!r}, but y holds {classes!r}"
                 )
             self.classes_ = classes
-            dataset = self._make_dataset(rows, shared=True)
+            dataset = self._make_dataset(rows)
             if X_val is None:
                 train, valid = self._split(dataset)
             else:
@@ -684,18 +684,14 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         weights = check_sample_weight(sample_weight, n_rows)
         return Rows(pixels, labels, weights).without_zero_weights()
 
-    def _make_dataset(self, rows: Rows, *, shared: bool = False) -> ImageDataset:
-        """Turn validated arrays into tensors on the network's device.
-
-        With ``shared``, simultaneous fits of equal images on a GPU share one copy.
-        """
+    def _make_dataset(self, rows: Rows) -> ImageDataset:
+        """Turn validated arrays into tensors on the network's device."""
         weights = None
         if rows.weights is not None and np.ptp(rows.weights) > 0:  # not all equal
             weights = torch.from_numpy(weights_as_float32(rows.weights))
         images = to_image_tensor(rows.pixels, self.image_shape_)
         targets = encode_labels(rows.labels, self.classes_)
-        dataset = ImageDataset(images, targets, weights)
-        return dataset.to(self.device_, shared=shared)
+        return ImageDataset(images, targets, weights).to(self.device_)
 
     def _split(self, dataset: Any) -> tuple[Any, Any]:
         """Split into the part to train on and the part to validate on, or None."""
@@ -721,14 +717,12 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         factors = weights_of_classes(self.class_weight, self.classes_, rows.labels)
         train = normalise_weights(train, factors)
         valid = normalise_weights(valid, factors)
-        fresh = not before.in_place
-        if fresh:
+        if not before.in_place:
             self.initialize()
             # Of the part to train on only, so that validation stays independent.
             mean, std = pixel_statistics(train, self.pixel_scaling)
             self.module_.scaling.mean.copy_(mean)
             self.module_.scaling.std.copy_(std)
-            self._warn_if_large()
         teaching = None
         if self.teacher is not None and self.distillation_weight:
             train, teaching = start_teaching(self, train)
@@ -742,19 +736,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if self.memory is None:
             training.run()
         else:
-            self.from_memory_ = fit_with_cache(self, training, fresh=fresh)
+            self.from_memory_ = fit_with_cache(self, training)
         for task in tasks:
             task.end_fit(self)
-
-    def _warn_if_large(self) -> None:
-        _, height, width = self.image_shape_
-        if self._has_known_module and self.n_parameters_ > 50_000_000:
-            warn_user(
-                f"for images of {height} x {width} pixels the network has "
-                f"{self.n_parameters_:,} parameters, nearly all in its first dense "
-                "layer, which grows with the area of the images; make them smaller, "
-                "such as 64 x 64, or the layer narrower (module__hidden_units)"
-            )
 
     def _warn_if_weak(self, rows: Rows) -> None:
         """Warn of too few epochs, and of a result near chance."""
@@ -870,7 +854,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         ):
             # The same object where possible, since hooks may be registered on it.
             self.optimizer_ = new if kept is None else kept
-            _load_state(self.optimizer_, state, new.state_dict()["param_groups"])
+            groups = new.state_dict()["param_groups"]
+            self.optimizer_.load_state_dict({**state, "param_groups": groups})
         for group in self.optimizer_.param_groups:
             group.setdefault("initial_lr", group["lr"])  # for schedulers that continue
 
@@ -1290,20 +1275,6 @@ def _options(state: dict[str, Any]) -> list[list[Any]]:
         ]
         for group in state["param_groups"]
     ]
-
-
-def _load_state(
-    optimizer: Optimizer, state: dict[str, Any], groups: list[dict[str, Any]]
-) -> None:
-    """Load an optimizer's state for each weight, with other hyper-parameters."""
-    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
-    # A fused step visits weights and state in the order of memory, which the cache of
-    # fits does not keep.
-    for parameter, values in optimizer.state.items():
-        for name, value in values.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                laid_out = torch.empty_like(parameter, dtype=value.dtype)
-                values[name] = laid_out.copy_(value)
 
 
 def _on_cpu(value: Any) -> Any:

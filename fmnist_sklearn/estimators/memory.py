@@ -15,7 +15,7 @@ import joblib
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._version import __version__
 from ..storage import FitCache, bounded, fit_key
@@ -25,7 +25,6 @@ from .sklearn_compat import warn_user
 from .state import (
     State,
     UnstorableError,
-    architecture_of,
     changed_params,
     encode,
     encode_labels,
@@ -39,29 +38,15 @@ _NOT_IN_KEY = {
     "module",
     "teacher",
     "verbose",
-    "warm_start",  # a fit that continues another is not cached at all
+    "warm_start",  # with which no fit is cached
     "predict_flip",
     "device",
     "precision",
     "random_state",
 }
-# What a subclass may define itself: no training depends on it, or it is in the key.
-_NOT_OF_TRAINING = {
-    "module",
-    "predict",
-    "predict_proba",
-    "predict_log_proba",
-    "decision_function",
-    "embed",
-    "score",
-    "_predict_scores",
-    "_twin_with_own_network",
-    "_parameter_constraints",
-    *(f"set_{name}_request" for name in ("fit", "partial_fit", "score")),
-}
 
 
-def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
+def fit_with_cache(net: Any, training: Training) -> bool:
     """Read the result of an equal fit from ``memory``, or train and store the result.
 
     Parameters
@@ -70,8 +55,6 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
         With its parts built.
     training : Training
         A run of it that has not begun.
-    fresh : bool
-        Whether the weights are new ones.
 
     Returns
     -------
@@ -94,7 +77,7 @@ def fit_with_cache(net: Any, training: Training, *, fresh: bool) -> bool:
         training.run()
         return False
     try:
-        key = _key_of(net, training, fresh)
+        key = _key_of(net, training)
     except UnstorableError as error:
         warn_user(f"memory is not used for this fit: {error}")
         training.run()
@@ -121,7 +104,7 @@ def as_cache(memory: Any) -> FitCache | None:
 # The key --------------------------------------------------------------------------
 
 
-def _key_of(net: Any, training: Training, fresh: bool) -> str:
+def _key_of(net: Any, training: Training) -> str:
     """Return the key of a fit: of whatever its result depends on.
 
     Raises
@@ -131,15 +114,14 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
     """
     if net._is_partial_fit:
         raise UnstorableError("partial_fit continues an earlier fit")
-    if not fresh:
-        raise UnstorableError("with warm_start=True it continues the last one")
+    if net.warm_start:
+        raise UnstorableError("warm_start=True needs the state of the optimizer")
     if net.random_state is None:
         raise ValueError(
             f"memory={net.memory!r} keeps fits that can be repeated, and with "
             "random_state=None every fit is another one: pass an integer as "
             "random_state, or memory=None"
         )
-    _refuse_user_code(net)
     seeds = net._seeds
     arrays = _arrays_of(training.train, training.valid)
     networks = training.teaching.networks if training.teaching else ()
@@ -153,7 +135,7 @@ def _key_of(net: Any, training: Training, fresh: bool) -> str:
         "data": msgspec.to_builtins(_data_of(net)),
         "params": _params_by_value(net),
         "network": _import_path(net.module),
-        "code": _code_of(net.module_),
+        "code": _code_of(net),
         "teachers": [
             _teacher_by_value(network, f"teacher_{number}/", arrays)
             for number, network in enumerate(networks)
@@ -178,47 +160,23 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
 
     Soft targets that were computed before the training are among these already.
     """
-    _refuse_user_code(network)
     for name, value in network.module_.state_dict().items():
         arrays[prefix + name] = value.numpy(force=True)
-    if network._has_known_module:
-        built_with = msgspec.to_builtins(architecture_of(network))
-    else:
-        built_with = _by_value({**network._built_with, "module": None})
     return [
-        built_with,
+        _by_value({**network._built_with, "module": None}),
         list(network.image_shape_),
         _import_path(network.module),
-        _code_of(network.module_),
+        _code_of(network),
         network.precision_,
         bool(network.predict_flip),
     ]
 
 
-def _refuse_user_code(net: Any) -> None:
-    """Raise an error for what a subclass, or the estimator itself, overrides."""
-    classes = type(net).__mro__
-    ours = next(c for c in classes if c.__module__.startswith("fmnist_sklearn."))
-    names = {name for name in vars(net) if not (name[0] == "_" or name[-1] == "_")}
-    for cls in classes[: classes.index(ours)]:
-        names |= {name for name in vars(cls) if not name.startswith("__")}
-    names -= _param_names(net) | _NOT_OF_TRAINING
-    changed = sorted(name for name in names if hasattr(ours, name))
-    if changed:
-        raise UnstorableError(
-            f"{type(net).__name__} has its own {', '.join(changed)}, whose code may "
-            "change without its name"
-        )
-
-
-def _param_names(net: Any) -> set[str]:
-    """Return the names of all parameters, also of those a subclass has fixed."""
-    return {*net.get_params(), *net._parameter_constraints}
-
-
 def _params_by_value(net: Any) -> dict[str, Any]:
     params = {}
-    for name in sorted(_param_names(net) - _NOT_IN_KEY):
+    # Of all parameters, also those that a subclass has fixed.
+    names = {*net.get_params(), *net._parameter_constraints, "criterion"}
+    for name in sorted(names - _NOT_IN_KEY):
         try:
             params[name] = _by_value(getattr(net, name))
         except UnstorableError as error:
@@ -229,25 +187,29 @@ def _params_by_value(net: Any) -> dict[str, Any]:
 
 
 # The versions of these are in the key, or no fit depends on their code.
-_KNOWN_PACKAGES = {"torch", __name__.partition(".")[0], *sys.stdlib_module_names}
+_KNOWN_PACKAGES = {
+    *("torch", "skorch", "sklearn", __name__.partition(".")[0]),
+    *sys.stdlib_module_names,
+}
 
 
 def _import_path(cls: Any) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _code_of(network: nn.Module) -> dict[str, str]:
+def _code_of(net: Any) -> dict[str, str]:
     """Return the SHA-256 of each file that defines a network, by the module's name.
 
-    These are the files of its layers' classes, and those that they import from; of
-    installed packages, only the former.
+    These are the files of the estimator's class and of its layers' classes, and those
+    that they import from; of installed packages, only the former.
 
     Raises
     ------
     UnstorableError
         If a class is not in a file, or a file was changed since it was imported.
     """
-    classes = {cls for layer in network.modules() for cls in type(layer).__mro__}
+    parts = (net, *net.module_.modules())
+    classes = {cls for part in parts for cls in type(part).__mro__}
     todo, files = [cls.__module__ for cls in classes], dict[str, str]()
     for cls in classes:
         is_known = cls.__module__.partition(".")[0] in _KNOWN_PACKAGES
@@ -377,7 +339,7 @@ def _store(net: Any, cache: FitCache, key: str, training: Training) -> None:
         "fit_time": net.fit_time_,
     }
     try:
-        state, arrays, left_out = get_state(net, optimizer=True)
+        state, arrays, left_out = get_state(net)
         if left_out:
             raise UnstorableError(f"cannot store {', '.join(sorted(left_out))}")
         cache.write(key, arrays, msgspec.to_builtins(state), about)

@@ -21,7 +21,6 @@ from msgspec import Meta, Struct
 from skorch.history import History
 from torch import nn
 
-from ..modules import Dropout, LeNet5
 from ..training.net import Seeds, build_any_module, build_module
 
 # Far more than small images need. Within these bounds, no small file describes a
@@ -30,8 +29,6 @@ MAX_LAYERS = 64
 MAX_VALUES = 2**24  # of one image, in any layer
 MAX_EPOCHS = 100_000
 MAX_LABEL_BYTES = 2**24  # all labels together, as NumPy stores them
-
-_RNG = "rng/key"  # names of weights have no slash
 
 Width = Annotated[int, Meta(ge=1, le=MAX_VALUES)]
 Widths = Annotated[list[Width | Literal["M"]], Meta(max_length=MAX_LAYERS)]
@@ -85,14 +82,6 @@ class Fitted(Struct, forbid_unknown_fields=True, omit_defaults=True):
     _fit_ended: Date | None = None
 
 
-class Generator(Struct, forbid_unknown_fields=True):
-    """The state of a Mersenne Twister, but for its key."""
-
-    pos: Annotated[int, Meta(ge=0, le=624)]
-    has_gauss: Literal[0, 1]
-    cached_gaussian: float
-
-
 class State(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """All that a fit left behind and is not an array."""
 
@@ -105,30 +94,24 @@ class State(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
     partial_fit: bool
     history: Annotated[list[dict[str, Any]], Meta(max_length=MAX_EPOCHS)]
     seeds: Annotated[dict[SeedName, Seed], Meta(min_length=4)]
-    rng: Generator
     built_with: dict[BuiltWith, Any] | None = None
     feature_names: list[Text] | None = None
-    optimizer: dict[str, Any] | None = None
 
 
-def get_state(
-    net: Any, *, optimizer: bool = False
-) -> tuple[State, dict[str, np.ndarray], set[str]]:
+def get_state(net: Any) -> tuple[State, dict[str, np.ndarray], set[str]]:
     """Return what a fit left behind, without the parameters that it was given.
 
     Parameters
     ----------
     net : ImageClassifier
         Fitted; it is not changed.
-    optimizer : bool, default=False
-        Whether to add the state of the optimizer, where one is present.
 
     Returns
     -------
     state : State
         Whatever is not an array.
     arrays : dict of str to ndarray
-        Weights and buffers by their names, the random generator and the optimizer.
+        Weights and buffers by their names.
     left_out : set of str
         Columns of the history that JSON cannot hold.
 
@@ -142,8 +125,6 @@ def get_state(
         name: tensor.numpy(force=True)
         for name, tensor in net.module_.state_dict().items()
     }
-    _, key, *rng = net._seeds.rng.get_state(legacy=True)
-    arrays[_RNG] = np.asarray(key)
     history, left_out = [], set()
     for row in net.history_:
         columns = {name: value for name, value in row.items() if name != "batches"}
@@ -155,7 +136,7 @@ def get_state(
     }
     own = not net._has_known_module
     state = State(
-        module=None if own else architecture_of(net),
+        module=None if own else _architecture_of(net),
         network=_import_path_of(net) if own else None,
         frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
         classes=encode_labels(net.classes_),
@@ -164,21 +145,16 @@ def get_state(
         partial_fit=bool(net._is_partial_fit),
         history=history,
         seeds={name: int(getattr(net._seeds, name)) for name in get_args(SeedName)},
-        rng=Generator(*rng),
     )
-    if hasattr(net, "_built_with"):
-        built_with = {k: v for k, v in net._built_with.items() if k != "module"}
-        state.built_with, unstorable = encode_items(built_with)
-        if own and unstorable:
-            raise UnstorableError(
-                f"{', '.join(sorted(unstorable))} cannot be stored, and without it the "
-                "network cannot be built again: keep it with pickle or joblib"
-            )
+    built_with = {k: v for k, v in net._built_with.items() if k != "module"}
+    state.built_with, unstorable = encode_items(built_with)
+    if own and unstorable:
+        raise UnstorableError(
+            f"{', '.join(sorted(unstorable))} cannot be stored, and without it the "
+            "network cannot be built again: keep it with pickle or joblib"
+        )
     if hasattr(net, "feature_names_in_"):
         state.feature_names = net.feature_names_in_.tolist()
-    if optimizer:
-        state.optimizer, tensors = _encode_optimizer(net)
-        arrays |= tensors
     return state, arrays, left_out
 
 
@@ -204,8 +180,6 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
     known = net._has_known_module
     if (state.module is not None, state.network is not None) != (known, not known):
         raise ValueError("its network is of another kind than its class")
-    weights = {name: array for name, array in arrays.items() if "/" not in name}
-    others = {name: arrays[name] for name in arrays.keys() - weights.keys()}
     n_classes = state.module.n_classes if state.module else len(state.classes.labels)
     classes = _read_labels(state.classes, n_classes)
     n_columns, names = state.fitted.n_features_in_, state.feature_names
@@ -213,7 +187,7 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
     fits = n_columns <= math.prod(state.image_shape)
     if not fits or (names is not None and len(names) != n_columns):
         raise ValueError(f"its {n_columns} columns do not fit its images or names")
-    module = _build(net.module, state, weights)
+    module = _build(net.module, state, arrays)
     for name in state.frozen:
         module.get_parameter(name).requires_grad_(False)
     attributes = {
@@ -221,7 +195,7 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         "image_shape_": state.image_shape,
         "_classes": classes,
         "_is_partial_fit": state.partial_fit,
-        "_seeds": _read_seeds(state, others.pop(_RNG, None), net.random_state),
+        "_seeds": _read_seeds(state, net.random_state),
         "history_": _read_history(state),
         "module_": module,
         "initialized_": True,
@@ -231,10 +205,6 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         attributes["_built_with"] = kind | decode_items(state.built_with)
     if names is not None:
         attributes["feature_names_in_"] = np.array(names, dtype=object)
-    if state.optimizer is not None:
-        attributes["_optimizer_state"] = _read_optimizer(state.optimizer, others)
-    if others:
-        raise ValueError(f"it has arrays that are not used: {', '.join(others)}")
     # What an earlier fit may have left, and this one may not have set.
     optional = ("feature_names_in_", "optimizer_", "_built_with", "_optimizer_state")
     for name in (*Fitted.__struct_fields__, *optional):
@@ -246,8 +216,8 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
 # The network ----------------------------------------------------------------------
 
 
-def architecture_of(net: Any) -> Architecture:
-    """Read the arguments of an estimator's network from its layers.
+def _architecture_of(net: Any) -> Architecture:
+    """Return the arguments that an estimator's network was built with.
 
     The estimator's parameters may have been set to others since the fit.
 
@@ -256,26 +226,23 @@ def architecture_of(net: Any) -> Architecture:
     UnstorableError
         If the arguments do not make the same layers again.
     """
-    module = net.module_
-    dropout = [layer.p for layer in module.modules() if isinstance(layer, Dropout)]
-    n_classes = module.head.out.out_features
-    hidden_units: Any
-    widths: Any = None
-    if isinstance(module, LeNet5):
-        dense = [layer for layer in module.head if isinstance(layer, nn.Linear)]
-        hidden_units = [layer.out_features for layer in dense[:-1]]
-    else:
-        hidden_units = module.head.hidden.out_features
-        widths = [
-            "M" if isinstance(layer, nn.MaxPool2d) else layer.out_channels
-            for layer in module.features
-            if isinstance(layer, nn.MaxPool2d | nn.Conv2d)
-        ]
-    p = float(dropout[0]) if dropout else 0.0
-    architecture = Architecture(n_classes, p, hidden_units, widths)
+    built_with = {
+        name.removeprefix("module__"): value
+        for name, value in net._built_with.items()
+        if name.startswith("module__")
+    }
+    bound = inspect.signature(net.module).bind(**built_with)
+    bound.apply_defaults()
+    found = bound.arguments
+    architecture = Architecture(
+        found["n_classes"],
+        float(found["dropout"]),
+        np.asarray(found["hidden_units"]).tolist(),
+        list(found["widths"]) if "widths" in found else None,
+    )
     again = build_module(net.module, _arguments(architecture, net.image_shape_))
-    names = module.state_dict().keys()
-    if repr(again) != repr(module) or again.state_dict().keys() != names:
+    names = net.module_.state_dict().keys()
+    if repr(again) != repr(net.module_) or again.state_dict().keys() != names:
         raise UnstorableError(LAYERS_CHANGED)
     return architecture
 
@@ -285,7 +252,7 @@ def _arguments(architecture: Architecture, image_shape: Any) -> dict[str, Any]:
 
 
 def _build(
-    cls: type[nn.Module], state: State, arrays: dict[str, np.ndarray]
+    cls: type[nn.Module], state: State, arrays: Mapping[str, np.ndarray]
 ) -> nn.Module:
     """Build a network around arrays, if they are exactly its weights, and sound."""
     widths = state.module.widths if state.module else []
@@ -410,57 +377,12 @@ def _read_history(state: State) -> History:
     return History({**row, "batches": [{}]} for row in rows)
 
 
-def _read_seeds(state: State, key: np.ndarray | None, source: Any) -> Seeds:
-    if key is None or key.shape != (624,) or key.dtype != np.uint32:
-        raise ValueError(f"{_RNG} is not the state of a random generator")
-    seeds = Seeds(0)
-    rng = state.rng
-    seeds.rng.set_state(("MT19937", key, rng.pos, rng.has_gauss, rng.cached_gaussian))
+def _read_seeds(state: State, source: Any) -> Seeds:
+    seeds = Seeds(state.seeds["weights"])
     seeds.source = source
     for name, seed in state.seeds.items():
         setattr(seeds, name, seed)
     return seeds
-
-
-# The optimizer --------------------------------------------------------------------
-
-
-def _encode_optimizer(net: Any) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
-    """Return the values and the tensors of an optimizer.
-
-    The values are None where it is missing, or is one that only a pickle could hold.
-    """
-    kind, state = net.__dict__.get("_optimizer_state", (None, None))
-    if "optimizer_" in net.__dict__:
-        kind, state = type(net.optimizer_), net.optimizer_.state_dict()
-    if kind is None:
-        return None, {}
-    tensors, plain = {}, []
-    try:
-        for index, buffers in state["state"].items():
-            for name, value in buffers.items():
-                if isinstance(value, torch.Tensor):
-                    tensors[f"optimizer/{index}/{name}"] = value.numpy(force=True)
-                else:
-                    plain.append([index, name, encode(value)])
-        groups = encode(state["param_groups"])
-        return {"class": encode(kind), "groups": groups, "values": plain}, tensors
-    except UnstorableError:
-        return None, {}
-
-
-def _read_optimizer(
-    values: dict[str, Any], others: dict[str, np.ndarray]
-) -> tuple[type, dict[str, Any]]:
-    """Read the state of an optimizer, and take its arrays out of the others."""
-    state: dict[int, dict[str, Any]] = {}
-    for index, name, value in values["values"]:
-        state.setdefault(index, {})[name] = decode(value)
-    for key in [key for key in others if key.startswith("optimizer/")]:
-        _, index, name = key.split("/", 2)
-        state.setdefault(int(index), {})[name] = torch.from_numpy(others.pop(key))
-    groups = decode(values["groups"])
-    return decode(values["class"]), {"state": state, "param_groups": groups}
 
 
 def changed_params(cls: type, params: Mapping[str, Any]) -> dict[str, Any]:

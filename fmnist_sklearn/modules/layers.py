@@ -202,7 +202,7 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
             }
         )
 
-    layout = _copy_without_data(module)
+    layout: Any = copy.deepcopy(module).to("meta").eval()
     for name, layer in layout.named_modules():
         parts = {part for part, _ in layer.named_children()} - {"parametrizations"}
         is_layer = not parts and ".parametrizations" not in name
@@ -210,19 +210,3 @@ def layer_table(module: nn.Module) -> pd.DataFrame:
             layer.register_forward_hook(partial(record, name))
     layout(torch.empty(1, *layout.image_shape, device="meta"))
     return pd.DataFrame(rows)
-
-
-def _copy_without_data(module: nn.Module) -> Any:
-    """Copy a module for shapes to flow through, without the hooks of others."""
-    # A pruned layer holds a computed weight, which deepcopy would refuse.
-    computed = {
-        id(value): value.detach()
-        for layer in module.modules()
-        for value in vars(layer).values()
-        if isinstance(value, Tensor)
-    }
-    layout = copy.deepcopy(module, computed).to("meta").eval()
-    for layer in layout.modules():
-        # Not those before a forward: pruning computes its weight in one.
-        layer._forward_hooks.clear()
-    return layout

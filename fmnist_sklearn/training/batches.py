@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from .augment import Augment, mix_up
-from .device import sent, shared_copy
+from .device import sent
 
 
 @dataclass(eq=False, repr=False)
@@ -56,16 +56,10 @@ class ImageDataset(Dataset):
             items += (soft_targets,)
         return items
 
-    def to(self, device: torch.device, *, shared: bool = False) -> ImageDataset:
-        """Move the tensors to ``device``, where they are not there already.
-
-        With ``shared``, equal images that other fits have there are taken instead.
-        """
+    def to(self, device: torch.device) -> ImageDataset:
+        """Move the tensors to ``device``, where they are not there already."""
         weights = None if self.weights is None else self.weights.to(device)
-        moved = shared_copy if shared and device.type == "cuda" else Tensor.to
-        return ImageDataset(
-            moved(self.images, device), self.targets.to(device), weights
-        )
+        return ImageDataset(self.images.to(device), self.targets.to(device), weights)
 
 
 def resolve_subset(

@@ -184,29 +184,24 @@ def _reasons_of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[str]:
 def _reasons_of_schedule(
     schedule: Any, optimizer: torch.optim.Optimizer
 ) -> Iterator[str]:
-    for each in _schedulers(schedule):
-        if type(each).__module__ != "torch.optim.lr_scheduler":
-            yield f"lr_schedule gives a {type(each).__name__}"
+    scheduler = None if schedule is None else schedule.scheduler_
+    kind, lr_scheduler = type(scheduler), torch.optim.lr_scheduler
+    is_own = scheduler is not None and kind.__module__ != lr_scheduler.__name__
+    # These two are made of others.
+    if is_own or kind in (lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler):
+        yield f"lr_schedule gives a {kind.__name__}"
     if _cycles_momentum(schedule) and not all(
         group.get("betas", (0,))[0] and not group["maximize"]
         for group in optimizer.param_groups
     ):  # `Updates` changes the momentum of Adam only
-        yield f"{type(schedule.scheduler_).__name__} changes the momentum"
-
-
-def _schedulers(schedule: Any) -> list[Any]:
-    """Return the scheduler of a schedule, if any, and those that it is made of."""
-    scheduler = None if schedule is None else schedule.scheduler_
-    found = [] if scheduler is None else [scheduler]
-    for each in found:  # which grows meanwhile
-        # Of SequentialLR and ChainedScheduler, which have no public name for them.
-        found += getattr(each, "_schedulers", ())
-    return found
+        yield f"{kind.__name__} changes the momentum"
 
 
 def _cycles_momentum(schedule: Any) -> bool:
     """Whether a schedule changes the momentum from step to step."""
-    return any(getattr(s, "cycle_momentum", False) for s in _schedulers(schedule))
+    return schedule is not None and getattr(
+        schedule.scheduler_, "cycle_momentum", False
+    )
 
 
 # The steps --------------------------------------------------------------------------

@@ -7,7 +7,6 @@ fit.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import platform
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import TensorWeakRef
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -253,29 +251,6 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or values.is_cuda:
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
-
-
-_copies_lock = threading.Lock()
-_copies: dict[Any, TensorWeakRef] = {}
-
-
-def shared_copy(values: Tensor, device: torch.device) -> Tensor:
-    """Return the read-only copy of a CPU tensor that fits on a device share.
-
-    Equal contiguous data have one copy, whichever arrays they came in; its memory is
-    freed with the last reference to it.
-    """
-    content = hashlib.sha256(values.numpy().data).digest()
-    key = (str(device), values.dtype, values.shape, content)
-    with _copies_lock:
-        copy = _copies[key]() if key in _copies else None
-        if copy is None:
-            # Returns when the copy is there, for whatever stream reads it.
-            copy = values.to(device, copy=True)
-            for gone in [k for k, ref in _copies.items() if ref() is None]:
-                del _copies[gone]
-            _copies[key] = TensorWeakRef(copy)
-        return copy
 
 
 # Streams ------------------------------------------------------------------------

@@ -22,8 +22,6 @@ def test_recipe_has_valid_parameters_for_both_classes(recipe):
         assert not {"batch_size", "random_state"} & set(kwargs)
 
 
-
-
 def test_recipe_survives_clone_search_pickle_and_file(X, y, tmp_path):
     few = {"max_epochs": 1, "batch_size": 32, "random_state": 0}
     net = LeNet5Classifier(**{**ACCURATE, **few})

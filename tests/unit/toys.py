@@ -10,6 +10,8 @@ from skorch.callbacks import Callback
 from torch import nn
 from torchvision.models import mobilenet_v3_small
 
+from fmnist_sklearn import LeNet5Classifier
+
 
 class Net(ClassifierMixin, BaseEstimator):
     """Says about its fit what our estimators say."""
@@ -48,6 +50,38 @@ class Raises(Callback):
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         if net.history_[-1, "epoch"] == self.epoch:
             raise self.error
+
+
+class OtherDefault(LeNet5Classifier):
+    """With a constructor of its own, and predictions."""
+
+    def __init__(self, *, lr=0.02, floor=0.0, **kwargs):
+        super().__init__(lr=lr, **kwargs)
+        self.floor = floor
+
+    def predict_proba(self, X):
+        return np.maximum(super().predict_proba(X), self.floor)
+
+
+class OneFixed(LeNet5Classifier):
+    """One whose constructor names few parameters and fixes the others."""
+
+    dropout_of_all = 0.1
+
+    def __init__(self, memory=None, max_epochs=1):
+        super().__init__(
+            max_epochs=max_epochs,
+            memory=memory,
+            random_state=0,
+            dropout=self.dropout_of_all,
+        )
+
+
+class OtherStep(LeNet5Classifier):
+    """With a training step of its own."""
+
+    def train_step(self, batch, **fit_params):
+        return super().train_step(batch, **fit_params)
 
 
 class Perceptron(nn.Sequential):

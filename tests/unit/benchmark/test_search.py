@@ -382,18 +382,17 @@ def test_search_command_prints_a_table_and_writes_files(tmp_path, capsys):
 
 
 def test_search_command_takes_parameters_of_other_kinds(tmp_path, capsys):
-    argv = ["--shuffle", "true", "FALSE", "--patience", "none", "--dropout", "0"]
+    argv = ["--patience", "none", "3", "--dropout", "0"]
     assert run_command(*argv, "--out", str(tmp_path)) == 0
-    assert "shuffle=False" in capsys.readouterr().out
+    assert "patience=3" in capsys.readouterr().out
     params = json.loads((tmp_path / "search.json").read_text())["candidates"]
-    assert params[0] == {"dropout": 0.0, "patience": None, "shuffle": True}
+    assert params[0] == {"dropout": 0.0, "patience": None}
     assert not (tmp_path / "heatmap.svg").exists()
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--shuffle", "yes"], "expected true or false, got 'yes'"),
         (["--dropout", "1"], "a number from 0 to below 1, got '1'"),
         (["--patience", "0"], "none or an integer of at least 1, got '0'"),
         (["--lr", "1", "--n-jobs", "2", "--workers", "2"], "not allowed with"),

@@ -373,22 +373,6 @@ def test_evaluation_batch_size_fits_the_device(
     assert device.evaluation_batch_size(torch.device(where), n_pixels) == expected
 
 
-def test_shared_copy_holds_equal_data_once(monkeypatch):
-    monkeypatch.setattr(device, "_copies", {})
-    values = torch.arange(12, dtype=torch.uint8).view(3, 4)
-    first = device.shared_copy(values, CPU)
-    assert device.shared_copy(values.clone(), CPU) is first
-    values += 1  # what is on the device stays what it was
-    second = device.shared_copy(values, CPU)
-    assert second is not first
-    assert torch.equal(second, first + 1)
-    assert device.shared_copy(values.float(), CPU).dtype == torch.float32
-    del first, second
-    third = device.shared_copy(values, CPU)
-    assert len(device._copies) == 1
-    assert torch.equal(third, values)
-
-
 # Memory that was freed
 
 # By the file's path: the rest of its folder takes as long again to import as PyTorch.
