@@ -14,12 +14,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import (
-    classification_report,
-    get_scorer,
-    log_loss,
-    roc_auc_score,
-)
+from sklearn.metrics import classification_report, get_scorer, log_loss, roc_auc_score
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,

@@ -20,10 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 
-from fmnist_sklearn import (
-    FitCache,
-    LeNet5Classifier,
-)
+from fmnist_sklearn import FitCache, LeNet5Classifier
 from fmnist_sklearn.storage import fit_cache
 from fmnist_sklearn.training.loop import extra_callbacks
 

@@ -12,12 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from fmnist_sklearn import (
-    LeNet5Classifier,
-    MiniVGGClassifier,
-    load_model,
-    save_model,
-)
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
 
 VGG = {"module__widths": (4, "M", 8, "M"), "module__hidden_units": 16}
 

@@ -7,12 +7,7 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from fmnist_sklearn import (
-    RECIPES,
-    ImageClassifier,
-    LeNet5Classifier,
-    MiniVGGClassifier,
-)
+from fmnist_sklearn import RECIPES, ImageClassifier, LeNet5Classifier, MiniVGGClassifier
 
 from ..unit.toys import GreyMobileNet, Perceptron, ResNet20
 

@@ -276,10 +276,7 @@ def test_compare_models_of_cross_validations():
 
 
 def test_compare_models_of_failed_fits_and_single_scores():
-    with (
-        pytest.warns(FitFailedWarning),
-        pytest.warns(UserWarning, match="non-finite"),
-    ):
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
         search = GridSearchCV(Net(), {"fail": [False, True]}, cv=2).fit(X, y)
     table = compare_models(search)
     assert table["comparison"].tolist() == ["reference", "not tested: a fit failed"]

@@ -12,15 +12,7 @@ import pytest
 from fmnist_sklearn import storage
 from fmnist_sklearn.datasets import download, fashion_mnist_source, fetch_fashion_mnist
 
-from .tools import (
-    FAILURES,
-    HOSTILE,
-    HostileMirror,
-    corrupt,
-    idx,
-    names,
-    write_files,
-)
+from .tools import FAILURES, HOSTILE, HostileMirror, corrupt, idx, names, write_files
 
 TRAIN = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
 

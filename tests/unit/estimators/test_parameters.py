@@ -171,10 +171,7 @@ def test_misspelt_names(name, likely):
     ("name", "match"),
     [
         ("modul__dropout", "did you mean module__dropout"),
-        (
-            "nonsense__x",
-            "'nonsense__x' is not a parameter of a part",
-        ),
+        ("nonsense__x", "'nonsense__x' is not a parameter of a part"),
         ("module__hiden_units", "did you mean module__hidden_units"),
         ("optimizer__weight_decai", "did you mean optimizer__weight_decay"),
         ("criterion__reduction", "'criterion__reduction' is not a parameter"),

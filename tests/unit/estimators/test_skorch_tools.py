@@ -8,13 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import (
-    Callback,
-    Freezer,
-    ParamMapper,
-    ProgressBar,
-    Unfreezer,
-)
+from skorch.callbacks import Callback, Freezer, ParamMapper, ProgressBar, Unfreezer
 from skorch.helper import SliceDataset
 from skorch.scoring import loss_scoring
 from skorch.utils import to_numpy

@@ -225,10 +225,7 @@ def test_teacher_is_refused(X, y, quick):
         (LeNet5Classifier(), "teacher must be fitted, and LeNet5Classifier is not"),
         (GaussianNB(), "teacher must be fitted, and GaussianNB is not"),
         (object(), "The 'teacher' parameter of LeNet5Classifier must be"),
-        (
-            [object()],
-            "teacher must be one or more fitted classifiers with",
-        ),
+        ([object()], "teacher must be one or more fitted classifiers with"),
         ([], r"teacher must be one or more .* got \[\]"),
         (GaussianNB().fit(X, y % 3), "teacher GaussianNB must know the classes that y"),
         (small, r"images of shape \(1, 12, 12\), but these are of shape \(1, 28"),

@@ -6,11 +6,7 @@ import torch
 from torch import nn
 
 from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG
-from fmnist_sklearn.modules.layers import (
-    Dropout,
-    PixelScaling,
-    reset_parameters,
-)
+from fmnist_sklearn.modules.layers import Dropout, PixelScaling, reset_parameters
 
 
 def drawn(kind, seed):

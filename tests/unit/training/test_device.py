@@ -13,12 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmnist_sklearn import (
-    LeNet5Classifier,
-    MiniVGGClassifier,
-    load_model,
-    save_model,
-)
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, load_model, save_model
 from fmnist_sklearn.training import cuda_graph, device
 from fmnist_sklearn.training.device import (
     repeatable_cudnn,

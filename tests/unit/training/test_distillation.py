@@ -78,11 +78,7 @@ def test_mixup_is_cross_entropy_of_soft_targets(images, targets, smoothing):
 
 @pytest.mark.parametrize(
     "params",
-    [
-        {},
-        {"class_weight": {0: 2.0}},
-        {"iterator_train": torch.utils.data.DataLoader},
-    ],
+    [{}, {"class_weight": {0: 2.0}}, {"iterator_train": torch.utils.data.DataLoader}],
 )
 def test_mixup_and_rotation_in_fit(X, y, quick, params):
     """It repeats itself and changes the training."""
