@@ -249,28 +249,6 @@ def non_daemons():
     return [each for each in threading.enumerate() if not each.daemon]
 
 
-@pytest.mark.parametrize(
-    ("lr", "scoring", "match"),
-    [
-        (1e30, "accuracy", "smaller lr"),
-        (0.01, "nonsense", "'nonsense' is not a valid scoring value"),
-    ],
-)
-def test_set_callbacks_and_a_fit_that_fails(X, y, quick, callback, lr, scoring, match):
-    threads = non_daemons()
-    monitor = callback.ScoringMonitor(scoring=scoring)
-    net = LeNet5Classifier(**quick | {"lr": lr}, optimizer=torch.optim.SGD)
-    net.set_callbacks(callback.ProgressBar(), monitor)
-    assert net.get_params().keys() == LeNet5Classifier().get_params().keys()
-    with pytest.raises(ValueError, match=match):
-        net.fit(X, y)
-    assert non_daemons() == threads
-    with pytest.raises(NotFittedError, match="not fitted yet"):
-        net.predict(X)
-    if lr > 1:
-        assert net.set_params(lr=0.01).fit(X, y).n_iter_ == 2
-
-
 class RaiseInHook:
     """Counts the calls of each hook, and raises in one of them."""
 

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import classification_report, get_scorer, log_loss, roc_auc_score
+from sklearn.metrics import get_scorer, log_loss, roc_auc_score
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -152,30 +152,6 @@ def test_embed_returns_the_last_hidden_layer(lenet5, mini_vgg, X):
     assert np.array_equal(flipped.embed(X), lenet5.embed(X))
     no_hidden = LeNet5Classifier(module__hidden_units=()).initialize()
     assert no_hidden.embed(X).shape == (20, 400)
-
-
-def test_predict_in_a_classification_report(X, y, X_test, y_test):
-    net = LeNet5Classifier(lr=0.01, max_epochs=15, random_state=0).fit(X, y)
-    report = classification_report(
-        y_test, net.predict(X_test), target_names=CLASS_NAMES, output_dict=True
-    )
-    assert set(CLASS_NAMES) < set(report)
-    assert report["accuracy"] == pytest.approx(net.score(X_test, y_test))
-    assert report["accuracy"] > 0.55  # 240 images; chance is 0.1
-
-
-def test_fit_of_rows_and_of_images_is_the_same(X, y, quick, kind):
-    settings = quick | {"max_epochs": 1}
-    settings |= {} if kind is LeNet5Classifier else SMALL_VGG
-    shapes = [(60, 784), (60, 28, 28), (60, 1, 28, 28)]
-    nets = [kind(**settings).fit(X[:60].reshape(shape), y[:60]) for shape in shapes]
-    expected = nets[0].predict_proba(X[60:120])
-    for net in nets:
-        assert net.image_shape_ == (1, 28, 28)
-        assert net.n_features_in_ == 784
-        for shape in shapes:
-            images = X[60:120].reshape(shape)
-            assert np.array_equal(net.predict_proba(images), expected)
 
 
 # Pipelines, searches, tables

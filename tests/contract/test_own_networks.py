@@ -119,6 +119,7 @@ def test_network_in_files(fitted, kind, X_test, tmp_path, same_predictions):
     loaded.partial_fit(X_test, np.arange(len(X_test)) % 10)
 
 
+@pytest.mark.parametrize("kind", ["resnet"], indirect=True)
 def test_network_in_onnx(fitted, X_test, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -129,6 +130,7 @@ def test_network_in_onnx(fitted, X_test, tmp_path):
     assert np.abs(probabilities - fitted.predict_proba(X_test[:33])).max() <= 1e-5
 
 
+@pytest.mark.parametrize("kind", ["perceptron", "resnet"], indirect=True)
 def test_network_in_memory_a_search_and_its_report(kind, X, y, tmp_path, trained):
     settings = {"max_epochs": 1, "memory": tmp_path / "memory", "progress": False}
     settings |= {"X_test": X[60:90], "y_test": y[60:90] % 3, "out": tmp_path / "out"}

@@ -1,9 +1,7 @@
 """scikit-learn's own estimator checks, all of them, on each classifier."""
 
 import pytest
-from sklearn.neural_network import MLPClassifier
 from sklearn.utils.estimator_checks import (
-    check_supervised_y_2d,
     parametrize_with_checks,
 )
 
@@ -73,9 +71,3 @@ def test_scikit_learn_s_check(estimator, check):
             "float32, in which probabilities are computed and decision_function is not"
         )
     check(estimator)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_warm_start_of_scikit_learn_s_own_fails_the_check_too():
-    with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        check_supervised_y_2d("mlp", MLPClassifier(warm_start=True, max_iter=50))
