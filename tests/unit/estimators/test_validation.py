@@ -5,9 +5,7 @@ import re
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse
 import torch
 from PIL import Image
 
@@ -147,21 +145,6 @@ def test_flatten_images_refuses_what_makes_no_array(X, error, match):
         flatten_images(X, None)
 
 
-@pytest.mark.parametrize(
-    "X",
-    [
-        pd.DataFrame({"a": [1], "b": [2]}),
-        pd.Series(["a", None], dtype="string"),
-        scipy.sparse.eye_array(3, format="csr"),
-        *(["a", "b"], [1, 2], [[1], [2, 3]], [np.float32(1)], [None], [], {"X": 1}),
-        *("text", b"bytes", np.float32(2), 2, None, {1, 2}),
-    ],
-    ids=lambda X: type(X).__name__,
-)
-def test_to_array_leaves_the_rest_to_scikit_learn(X):
-    assert to_array(X) is X
-
-
 # The shape that rows are read in ------------------------------------------------------
 
 
@@ -241,13 +224,6 @@ def test_predict_warns_once_of_another_pixel_range(unit_first, X, y, quick):
 
 
 # Tensors ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.int8, bool])
-def test_to_image_tensor_of_other_dtypes_and_of_few_columns(dtype):
-    images = to_image_tensor(np.array([[0, 1, 1]]).astype(dtype), (1, 2, 2))
-    assert images.dtype == torch.float32
-    assert images.flatten().tolist() == [0, 1, 1, 0]  # filled up
 
 
 def test_to_image_tensor_refuses_what_float32_cannot_hold():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fmnist_sklearn import LeNet5, LeNet5Classifier, MiniVGG
+from fmnist_sklearn import LeNet5
 from fmnist_sklearn.modules.layers import Dropout, PixelScaling, reset_parameters
 
 
@@ -48,16 +48,6 @@ def test_reset_parameters_sets_everything():
             assert torch.equal(value, fresh[name])
 
 
-def test_reset_parameters_depends_on_its_generator_alone():
-    random_state = torch.get_rng_state()
-    first = drawn(LeNet5, 1).state_dict()
-    assert torch.equal(torch.get_rng_state(), random_state)
-    torch.rand(3)
-    again, other = drawn(LeNet5, 1).state_dict(), drawn(LeNet5, 2).state_dict()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["head.f5.weight"], other["head.f5.weight"])
-
-
 def test_pixel_scaling_for_each_channel():
     scaling = PixelScaling(2)
     scaling.mean.copy_(torch.tensor([1.0, 10.0]))
@@ -87,13 +77,3 @@ def test_dropout_draws_from_its_own_generator_or_the_global_one():
     assert torch.equal(layer(x), first)
     assert Dropout(0.5).eval()(x) is x  # and it does nothing where it should not
     assert Dropout(0.0).train()(x) is x
-
-
-def test_dropout_reaches_the_networks():
-    for module, expected in (
-        (LeNet5(), [0.5, 0.5]),
-        (MiniVGG(), [0.0]),
-        (MiniVGG(dropout=0.4), [0.4]),
-        (LeNet5Classifier(dropout=0.3).initialize().module_, [0.3, 0.3]),
-    ):
-        assert [m.p for m in module.modules() if isinstance(m, Dropout)] == expected

@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import Subset
 
 from fmnist_sklearn.training.augment import make_augment
 from fmnist_sklearn.training.batches import (
     BatchIterator,
     ImageDataset,
-    batch_loss,
-    is_resident,
     resolve_subset,
 )
 
@@ -26,24 +24,6 @@ def generator(seed=0):
 
 def targets_of(batches):
     return [batch[1].tolist() for batch in batches]
-
-
-# The dataset
-
-
-def test_dataset_items():
-    plain, weighted = numbered(5), numbered(5, weights=True)
-
-    assert len(plain) == 5
-    image, target = plain[3]
-    assert image.shape == (1, 3, 4)
-    assert (int(image[0, 0, 0]), int(target)) == (3, 3)
-    assert float(weighted[2][2]) == 2.5
-    moved = weighted.to(torch.device("cpu"))
-    assert moved.images.data_ptr() == weighted.images.data_ptr()
-
-
-# Batches
 
 
 @pytest.mark.parametrize("n", [1, 7, 12, 13])
@@ -139,19 +119,3 @@ def test_batch_iterator_calls_a_function_on_each_batch():
     batches = list(BatchIterator(numbered(5), 3, augment=augment, generator=own))
     assert seen == [((3, 1, 3, 4), torch.uint8, own), ((2, 1, 3, 4), torch.uint8, own)]
     assert float(batches[0][0][1, 0, 0, 0]) == 1.5
-
-
-def test_is_resident():
-    assert is_resident(numbered(3))
-    assert is_resident(Subset(Subset(numbered(3), [0, 1]), [0]))
-    assert not is_resident(TensorDataset(torch.zeros(3)))
-    assert not is_resident(Subset(TensorDataset(torch.zeros(3)), [0]))
-
-
-# Losses
-
-
-def test_batch_loss():
-    losses = torch.tensor([1.0, 2.0, 6.0])
-    assert batch_loss(losses, None) == 3
-    assert batch_loss(losses, torch.tensor([0.0, 3.0, 0.5])) == 3
