@@ -85,16 +85,6 @@ def test_check_runs_the_tests_of_a_changed_file(checkout, changed, tests):
     assert given == sorted([*expected, *tests.split()])
 
 
-def test_check_with_nothing_changed_or_since_a_branch(checkout):
-    assert check(checkout)[1] == []
-    git(checkout, "checkout", "-q", "-b", "work")
-    (checkout / "tests/unit/test_models.py").write_text("x = 1\n")
-    (checkout / "tests/contract/test_arrays.py").unlink()
-    git(checkout, *AUTHOR, "commit", "-q", "-a", "-m", "second")
-    assert check(checkout)[1] == []
-    assert check(checkout, "main")[1] == ["tests/unit/test_models.py"]
-
-
 def test_ruff_is_the_same_version_everywhere():
     settings = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -84,16 +84,6 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
         ]
 
 
-def test_readme_has_each_command_once_as_a_block():
-    for what, program in [(".", "fmnist-sklearn benchmark"), ('".[test]"', "pytest")]:
-        command = f".venv/bin/pip install -e {what} && .venv/bin/{program}"
-        block = f"```sh\npython3 -m venv .venv && {command}\n```\n"
-        assert README.count(block) == 1
-    without_cuda = "torch torchvision --index-url https://download.pytorch.org/whl/cpu"
-    assert README.count(f".venv/bin/pip install {without_cuda} && ") == 1
-    assert README.count("pip install") == 4
-
-
 def test_templates_of_the_api_page_are_there():
     """Sphinx takes another in silence, and the page then shows no methods."""
     page = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")

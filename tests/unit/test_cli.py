@@ -175,20 +175,6 @@ def test_benchmark_without_the_full_data_uses_the_sample(
     assert "error: no network" in capsys.readouterr().err
 
 
-def test_benchmark_as_json_and_its_fits(quick, tmp_path, capsys):
-    out, kept = tmp_path / "out", str(tmp_path / "kept")
-    argv = ["benchmark", "--data", "sample", "--models", "lenet5", "--memory", kept]
-    found = parsed(capsys, *argv, "--batch-size", "512", "--out", str(out))
-    assert found["best"] == found["rows"][0]["model"]
-    assert all(Path(path).is_file() for path in found["files"])
-    (fit,) = parsed(capsys, "fits", kept)
-    row = found["rows"][0]
-    assert (fit["model"], fit["params"]["batch_size"]) == ("LeNet5Classifier", "512")
-    assert fit["accuracy"] == row["validation_accuracy"]
-    assert (fit["n_rows"], fit["n_epochs"]) == (240, 2)
-    assert fit["fit_time"] == row["training_time_s"]
-
-
 def test_fits_lists_and_deletes_some_or_all(X, y, tmp_path, capsys):
     X, y = X[:60], y[:60]
     for params in ({"lr": 0.01}, {"lr": 0.02}, {"validation_fraction": 0}):

@@ -443,15 +443,6 @@ def test_predictions_of_a_pipeline_and_of_no_images(lenet5, X_test, y_test, ax):
     assert [text.get_text() for text in ax.texts] == ["no mistakes"]
 
 
-def test_predictions_follow_a_dark_style(lenet5, X_test, y_test):
-    with plt.style.context("dark_background"):
-        display = PredictionsDisplay.from_estimator(
-            lenet5, X_test, y_test, only_mistakes=False, n_images=100
-        )
-    colors = {cell.xaxis.label.get_color() for cell in display.axes_}
-    assert colors == {"white", WRONG}
-
-
 # Names in texts -----------------------------------------------------------------------
 
 # name -> how it is drawn; None, as it is
@@ -503,15 +494,6 @@ def test_names_are_drawn_as_they_are(part):
             else:
                 assert drawn == (NAMES[name] or name)
             assert not text.get_parse_math()
-
-
-def test_predictions_make_room_for_their_texts():
-    params = {"images": np.zeros((2, 1, 4, 4)), "confidence": [0.5, 1], "loss": [1, 1]}
-    sizes = {"Coat": (3.4, 2.3), "x" * 24: (4.9, 2.3), "a\nb": (3.4, 2.7)}
-    for name, size in sizes.items():
-        display = PredictionsDisplay(y_true=[name] * 2, y_pred=[name] * 2, **params)
-        found = display.plot().figure_.get_size_inches()
-        np.testing.assert_allclose(found, size, atol=0.02)
 
 
 # FiltersDisplay -----------------------------------------------------------------------

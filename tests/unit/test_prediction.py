@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, persistence, save_model
+from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, save_model
 from fmnist_sklearn.cli import main
 from fmnist_sklearn.cli.predict import choose_preparation, pixel_factor
 from fmnist_sklearn.photos import load_photo
@@ -66,19 +66,6 @@ def test_predict_takes_a_folder_in_order(model, folder, lenet5, X, capsys, batch
     for (_, label, p), row in zip(cells(out), expected, strict=False):
         assert label == str(row.argmax())
         assert p == f"{row.max():.3f}"
-
-
-def test_predict_opens_the_model_file_once(model, folder, monkeypatch, capsys):
-    opened = []
-
-    def read(path, **kwargs):
-        opened.append(path)
-        return read_container(path, **kwargs)
-
-    read_container = persistence.read_container
-    monkeypatch.setattr(persistence, "read_container", read)
-    assert run(capsys, model, "pics")[0] == 0
-    assert len(opened) == 1
 
 
 def test_predict_names_broken_files_and_predicts_the_others(model, folder, capsys):

@@ -226,10 +226,9 @@ def test_benchmark_figures():
         assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
 
 
-def test_benchmark_figures_are_blue_rose_green_and_grey():
+def test_benchmark_figures_have_a_colour_for_each_row():
     figure = benchmark_figures(dict.fromkeys("abcdef", EPOCHS))["accuracy"]
     colors = [to_hex(line.get_color()) for line in figure.axes[0].get_lines()]
-    assert colors[:4] == ["#2563a8", "#ee7f97", "#1f7a4d", "#8c9199"]
     assert len(set(colors)) == 6
     # More rows than colours: the legend leaves the axes.
     assert figure.axes[0].get_legend() is None

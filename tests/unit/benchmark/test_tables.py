@@ -219,19 +219,6 @@ def test_benchmark_table_of_several_searches_and_results():
 # What is refused
 
 
-def test_benchmark_table_without_accuracy():
-    with pytest.raises(ValueError, match=r"got \['roc_auc_ovr'\].*benchmark_scoring"):
-        benchmark_table(
-            grid_search(DummyClassifier(), {}, scoring="roc_auc_ovr", refit=True)
-        )
-    with pytest.raises(ValueError, match=r"results must .* got \['test_f1_macro'\]"):
-        benchmark_table(
-            grid_search(Net(), {"width": [1]}, scoring=["f1_macro"], refit=False)
-        )
-    with pytest.raises(ValueError, match=r"'row' must .* got \['test_r2'\]"):
-        benchmark_table({"row": {"fit_time": [1.0], "test_r2": [0.5]}})
-
-
 def test_benchmark_table_of_a_score_that_cannot_be_the_accuracy():
     dummy = DummyClassifier()
     losses = cross_validate(dummy, X, y, scoring="neg_log_loss", cv=3)
