@@ -72,6 +72,12 @@ def y_test():
     return load_fashion_mnist_sample(subset="test", return_X_y=True)[1][:120]
 
 
+@pytest.fixture(scope="session")
+def small_X():
+    """24 images of 8 x 8 pixels, on which a fit takes no time; not to change."""
+    return np.random.default_rng(0).integers(0, 256, (24, 64), dtype=np.uint8)
+
+
 # The settings that make a fit short; all others are the defaults of users.
 QUICK = {
     "lr": 0.01,

@@ -95,6 +95,7 @@ def test_network_learns_labels_of_any_kind_with_weights(kind, X, y):
     assert net.n_iter_ == 2
 
 
+@pytest.mark.parametrize("kind", ["resnet"], indirect=True)
 def test_network_in_a_grid_search_of_two_processes(kind, X, y, two_processes):
     net, grid = ImageClassifier(**kind | {"max_epochs": 1}), {"lr": [0.01, 0.001]}
     search = GridSearchCV(net, grid, cv=2, n_jobs=2).fit(X[:60], y[:60] % 3)

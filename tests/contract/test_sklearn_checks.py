@@ -1,9 +1,7 @@
 """scikit-learn's own estimator checks, all of them, on each classifier."""
 
 import pytest
-from sklearn.utils.estimator_checks import (
-    parametrize_with_checks,
-)
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fmnist_sklearn import RECIPES, ImageClassifier, LeNet5Classifier, MiniVGGClassifier
 

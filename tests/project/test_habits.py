@@ -47,22 +47,6 @@ def git(folder, *args):
     subprocess.run(["git", *args], cwd=folder, check=True)
 
 
-def check(folder, *args):
-    """Run the script; return how the tools were called, and what pytest was given."""
-    run = subprocess.run(
-        ["bash", ".ci/check", *args],
-        cwd=folder,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    calls = re.findall(r"^ran (\w+): (.*)$", run.stdout, re.MULTILINE)
-    tools, arguments = zip(*calls, strict=True)
-    given = arguments[-1].removeprefix("-m not slow ").split()
-    return list(tools), given if tools[-1] == "pytest" else []
-
-
 @pytest.mark.parametrize(
     ("changed", "tests"),
     [
@@ -78,8 +62,17 @@ def check(folder, *args):
 )
 def test_check_runs_the_tests_of_a_changed_file(checkout, changed, tests):
     (checkout / changed).write_text("x = 1\n")
-    tools, given = check(checkout)
-    assert tools == ["ruff", "ruff", "mypy", "pytest"]
+    run = subprocess.run(
+        ["bash", ".ci/check"],
+        cwd=checkout,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    calls = re.findall(r"^ran (\w+): (.*)$", run.stdout, re.MULTILINE)
+    assert [tool for tool, _ in calls] == ["ruff", "ruff", "mypy", "pytest"]
+    given = calls[-1][1].removeprefix("-m not slow ").split()
     is_code = changed.startswith("fmnist_sklearn/")
     expected = [changed, "tests/project"] if is_code else []
     assert given == sorted([*expected, *tests.split()])

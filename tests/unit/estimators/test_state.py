@@ -11,12 +11,6 @@ from fmnist_sklearn.estimators.state import State, get_state, set_state
 y = np.arange(24) % 3
 
 
-@pytest.fixture(scope="module")
-def small_X():
-    """24 images on which a fit takes no time."""
-    return np.random.default_rng(0).integers(0, 256, (24, 64), dtype=np.uint8)
-
-
 def fitted(X, kind=LeNet5Classifier, **params):
     return kind(max_epochs=2, random_state=0, **params).fit(X, y)
 

@@ -25,12 +25,6 @@ def round_trip(net, path):
 
 
 @pytest.fixture(scope="module")
-def small_X():
-    """24 images on which a fit takes no time."""
-    return np.random.default_rng(0).integers(0, 256, (24, 64), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
 def small(small_X):
     """A fitted net; not to be changed."""
     return fit_small(small_X)
