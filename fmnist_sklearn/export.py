@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ._unwrap import wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
+from .estimators.validation import fitted_range
 from .storage import atomic_write
 from .training.device import own_settings
 
@@ -134,13 +135,12 @@ def export_onnx(
             f"image of {shape} that they do not fill; export it with layout='rows'"
         )
     labels = _labels(estimator.classes_)
-    scaling = estimator.module_.scaling
-    mean, std = float(scaling.mean.mean()), float(scaling.std.mean())
-    if input_dtype == "uint8" and 255 - mean > 100 * std:
+    highest, fitted = fitted_range(estimator.module_)
+    if input_dtype == "uint8" and highest != 255:
         warnings.warn(
             "the graph will take pixels of 0 to 255 (input_dtype='uint8'), but this "
-            f"estimator was fitted on pixels of mean {mean:.3g} and standard deviation "
-            f"{std:.3g}; for pixels scaled as for fit pass input_dtype='float32'",
+            f"estimator was fitted on {fitted}; for pixels scaled as for fit pass "
+            "input_dtype='float32'",
             stacklevel=2,
         )
     about = {

@@ -342,20 +342,13 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     """
     with _opened(path) as (container, model):
         state, fitted = model.state, msgspec.to_builtins(model.state.fitted)
-        network = state.network
         best = fitted.get("best_epoch_")
         row = decode_items(state.history[best - 1]) if best else {}
         return ModelSummary(
             path=os.fspath(path),
             model=model.class_,
-            module=network.module if network else None,
-            n_parameters=network.n_parameters
-            if network
-            else sum(
-                array.size
-                for name, array in container.arrays.items()
-                if name.endswith((".weight", ".bias")) and name not in state.frozen
-            ),
+            module=state.network,
+            n_parameters=state.n_parameters,
             image_shape=state.image_shape,
             classes=state.classes.labels,
             n_epochs=len(state.history),
@@ -395,13 +388,13 @@ def _build(
     network = model.state.network
     if module is None and network is not None:
         raise ValueError(
-            f"its network is a {network.module}, which is never imported by the name "
+            f"its network is a {network}, which is never imported by the name "
             "in a file; pass that class, load_model(path, module=...)"
         )
     given = {} if module is None else {"module": module}
     estimator = _CLASSES[model.class_](**params, **given)
     estimator._check_params()
-    if network is not None and network.module.split(".")[-1] != module.__name__:
-        warn_user(f"the network was saved as a {network.module}, got module={module!r}")
+    if network is not None and network.split(".")[-1] != module.__name__:
+        warn_user(f"the network was saved as a {network}, got module={module!r}")
     set_state(estimator, model.state, arrays)
     return estimator

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
+from ..estimators.validation import fitted_range
 from ..persistence import load_model_and_preparation
 from ..photos.folder import NO_CLOTHING, list_pictures, progress_bar, read_pictures
 from ..storage import atomic_write, bounded, check_regular, describe_error
@@ -340,13 +341,10 @@ def pixel_factor(estimator: ImageClassifier) -> tuple[float, str | None]:
             f"the model was fitted on {estimator.n_features_in_} pixels in images of "
             f"shape {shape}, and pictures are grey (1) or RGB (3){rows_instead}"
         )
-    scaling = estimator.module_.scaling
-    mean, std = float(scaling.mean.mean()), float(scaling.std.mean())
-    if 255 - mean <= 100 * std:
+    highest, fitted = fitted_range(estimator.module_)
+    if highest == 255:
         return 1, None
-    fitted = f"pixels of mean {mean:.3g} and standard deviation {std:.3g}"
-    # The largest variance of numbers from 0 to 1 is mean (1 - mean).
-    if 0 <= mean <= 1 and std**2 <= mean * (1 - mean) * 1.01:
+    if highest == 1:
         return 1 / 255, f"the model was fitted on {fitted}: pictures are scaled to 0..1"
     raise ValueError(
         f"the model was fitted on {fitted}, and it is not known how to scale pictures "

@@ -276,28 +276,16 @@ def _is_found(value: Any) -> bool:
 
 
 def _arrays_of(train: Any, valid: Any) -> dict[str, np.ndarray]:
-    """Return what the rows to train and to validate on consist of."""
-    base, rows = resolve_subset(train)
-    # The names are part of the key: they stay where an attribute gets another name.
-    tensors: dict[str, Tensor | None] = {
-        "images": base.images,
-        "targets": base.targets,
-        "weights": base.weights,
-        "answers": base.soft_targets,
-        "rows": rows,
-    }
-    if valid is not None:
-        valid_base, valid_rows = resolve_subset(valid)
-        tensors["valid_weights"] = valid_base.weights
-        tensors["valid_rows"] = valid_rows
-        if valid_base.images is not base.images:
-            tensors["valid_images"] = valid_base.images
-            tensors["valid_targets"] = valid_base.targets
-    return {
-        name: tensor.numpy(force=True)
-        for name, tensor in tensors.items()
-        if tensor is not None
-    }
+    """Return what the rows to train and to validate on consist of, each array once."""
+    found: dict[str, Tensor] = {}
+    for part, dataset in {"train": train, "valid": valid}.items():
+        if dataset is not None:
+            base, rows = resolve_subset(dataset)
+            tensors = {**vars(base), "rows": rows}
+            for name, tensor in tensors.items():
+                if tensor is not None and not any(tensor is t for t in found.values()):
+                    found[f"{part}_{name}"] = tensor
+    return {name: tensor.numpy(force=True) for name, tensor in found.items()}
 
 
 # The entry ------------------------------------------------------------------------

@@ -48,20 +48,14 @@ LAYERS_CHANGED = (
 )
 
 
-class Architecture(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The arguments of LeNet5 or MiniVGG, but for ``image_shape``."""
+class Architecture(Struct, forbid_unknown_fields=True):
+    """The arguments of LeNet5 or MiniVGG, within their bounds."""
 
+    image_shape: tuple[Width, Width, Width]
     n_classes: Width
     dropout: Annotated[float, Meta(ge=0, lt=1)]
     hidden_units: Width | Widths
     widths: Widths | None = None  # of MiniVGG
-
-
-class ImportPath(Struct, forbid_unknown_fields=True):
-    """The class of a user's network, as text. Nothing imports it."""
-
-    module: Text  # as "resnet.ResNet20"
-    n_parameters: Annotated[int, Meta(ge=0)]  # learnable ones
 
 
 class Labels(Struct, forbid_unknown_fields=True):
@@ -85,8 +79,8 @@ class Fitted(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class State(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """All that a fit left behind and is not an array."""
 
-    module: Architecture | None = None  # of LeNet5 or MiniVGG
-    network: ImportPath | None = None  # of any other, built with built_with
+    network: Text | None = None  # class of a user's network; nothing imports it
+    n_parameters: Annotated[int, Meta(ge=0)]  # learnable ones
     frozen: list[str]
     classes: Labels
     image_shape: tuple[Width, Width, Width]
@@ -94,7 +88,7 @@ class State(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
     partial_fit: bool
     history: Annotated[list[dict[str, Any]], Meta(max_length=MAX_EPOCHS)]
     seeds: Annotated[dict[SeedName, Seed], Meta(min_length=4)]
-    built_with: dict[BuiltWith, Any] | None = None
+    built_with: dict[BuiltWith, Any]
     feature_names: list[Text] | None = None
 
 
@@ -134,10 +128,22 @@ def get_state(net: Any) -> tuple[State, dict[str, np.ndarray], set[str]]:
     fitted = {
         k: encode(vars(net)[k]) for k in Fitted.__struct_fields__ if k in vars(net)
     }
-    own = not net._has_known_module
+    built_with, unstorable = encode_items(
+        {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in net._built_with.items()
+            if name != "module"
+        }
+    )
+    if unstorable:
+        raise UnstorableError(
+            f"{', '.join(sorted(unstorable))} cannot be stored, and without it the "
+            "network cannot be built again: keep it with pickle or joblib"
+        )
     state = State(
-        module=None if own else _architecture_of(net),
-        network=_import_path_of(net) if own else None,
+        network=None if net._has_known_module else _import_path_of(net),
+        built_with=built_with,
+        n_parameters=net.n_parameters_,
         frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
         classes=encode_labels(net.classes_),
         image_shape=net.image_shape_,
@@ -146,13 +152,6 @@ def get_state(net: Any) -> tuple[State, dict[str, np.ndarray], set[str]]:
         history=history,
         seeds={name: int(getattr(net._seeds, name)) for name in get_args(SeedName)},
     )
-    built_with = {k: v for k, v in net._built_with.items() if k != "module"}
-    state.built_with, unstorable = encode_items(built_with)
-    if own and unstorable:
-        raise UnstorableError(
-            f"{', '.join(sorted(unstorable))} cannot be stored, and without it the "
-            "network cannot be built again: keep it with pickle or joblib"
-        )
     if hasattr(net, "feature_names_in_"):
         state.feature_names = net.feature_names_in_.tolist()
     return state, arrays, left_out
@@ -178,16 +177,15 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         estimator is unchanged then.
     """
     known = net._has_known_module
-    if (state.module is not None, state.network is not None) != (known, not known):
+    if (state.network is None) != known:
         raise ValueError("its network is of another kind than its class")
-    n_classes = state.module.n_classes if state.module else len(state.classes.labels)
-    classes = _read_labels(state.classes, n_classes)
+    classes = _read_labels(state.classes)
     n_columns, names = state.fitted.n_features_in_, state.feature_names
     # Rows may be shorter than an image, which is padded.
     fits = n_columns <= math.prod(state.image_shape)
     if not fits or (names is not None and len(names) != n_columns):
         raise ValueError(f"its {n_columns} columns do not fit its images or names")
-    module = _build(net.module, state, arrays)
+    module = _build(net.module, known, state, arrays)
     for name in state.frozen:
         module.get_parameter(name).requires_grad_(False)
     attributes = {
@@ -199,14 +197,13 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         "history_": _read_history(state),
         "module_": module,
         "initialized_": True,
+        "_built_with": ({} if known else {"module": net.module})
+        | decode_items(state.built_with),
     }
-    if state.built_with is not None:
-        kind = {} if known else {"module": net.module}
-        attributes["_built_with"] = kind | decode_items(state.built_with)
     if names is not None:
         attributes["feature_names_in_"] = np.array(names, dtype=object)
     # What an earlier fit may have left, and this one may not have set.
-    optional = ("feature_names_in_", "optimizer_", "_built_with", "_optimizer_state")
+    optional = ("feature_names_in_", "optimizer_", "_optimizer_state")
     for name in (*Fitted.__struct_fields__, *optional):
         vars(net).pop(name, None)
     net.__setstate__(attributes)
@@ -216,84 +213,46 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
 # The network ----------------------------------------------------------------------
 
 
-def _architecture_of(net: Any) -> Architecture:
-    """Return the arguments that an estimator's network was built with.
-
-    The estimator's parameters may have been set to others since the fit.
-
-    Raises
-    ------
-    UnstorableError
-        If the arguments do not make the same layers again.
-    """
-    built_with = {
-        name.removeprefix("module__"): value
-        for name, value in net._built_with.items()
-        if name.startswith("module__")
-    }
-    bound = inspect.signature(net.module).bind(**built_with)
-    bound.apply_defaults()
-    found = bound.arguments
-    architecture = Architecture(
-        found["n_classes"],
-        float(found["dropout"]),
-        np.asarray(found["hidden_units"]).tolist(),
-        list(found["widths"]) if "widths" in found else None,
-    )
-    again = build_module(net.module, _arguments(architecture, net.image_shape_))
-    names = net.module_.state_dict().keys()
-    if repr(again) != repr(net.module_) or again.state_dict().keys() != names:
-        raise UnstorableError(LAYERS_CHANGED)
-    return architecture
-
-
-def _arguments(architecture: Architecture, image_shape: Any) -> dict[str, Any]:
-    return {**msgspec.to_builtins(architecture), "image_shape": tuple(image_shape)}
-
-
 def _build(
-    cls: type[nn.Module], state: State, arrays: Mapping[str, np.ndarray]
+    cls: type[nn.Module], known: bool, state: State, arrays: Mapping[str, np.ndarray]
 ) -> nn.Module:
     """Build a network around arrays, if they are exactly its weights, and sound."""
-    widths = state.module.widths if state.module else []
-    largest = _largest_layer(state.image_shape, widths or [6])
+    shape, n_classes = state.image_shape, len(state.classes.labels)
+    data = {"module__image_shape": shape, "module__n_classes": n_classes}
+    arguments = {
+        name.removeprefix("module__"): data.get(name, value)
+        for name, value in decode_items(state.built_with).items()
+        if name.startswith("module__")
+    }
+    widths: list[Any] = [6]
+    if known:
+        bound = inspect.signature(cls).bind(**arguments)
+        bound.apply_defaults()
+        widths = msgspec.convert(bound.arguments, Architecture).widths or widths
+    largest = _largest_layer(shape, widths)
     if largest > MAX_VALUES:
         raise ValueError(
             f"its network computes {largest:,} values for one image of shape "
-            f"{state.image_shape} in one layer, expected at most {MAX_VALUES:,}"
+            f"{shape} in one layer, expected at most {MAX_VALUES:,}"
         )
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    if state.module is None:
-        module = _build_any(cls, state, tensors)
-    else:
+    if known:
         # On the "meta" device, where layers of any size take no memory.
-        module = build_module(cls, _arguments(state.module, state.image_shape))
+        module = build_module(cls, arguments)
+    else:
+        build = partial(build_any_module, cls, arguments, shape, n_classes, 0)
+        # First without memory, which arguments in the file may ask for without end. A
+        # constructor that computes with the numbers of tensors cannot do that.
+        with suppress(NotImplementedError, RuntimeError):
+            _check_arrays(build(device="meta"), tensors)
+        module = build()
     _check_arrays(module, tensors)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds NaN or infinity")
     # A user's network may hold one weight in two places.
-    module.load_state_dict(tensors, assign=state.module is not None)
+    module.load_state_dict(tensors, assign=known)
     return module.eval()
-
-
-def _build_any(
-    cls: type[nn.Module], state: State, tensors: dict[str, torch.Tensor]
-) -> nn.Module:
-    """Build a user's network, of a class that the caller handed in."""
-    shape, n_classes = state.image_shape, len(state.classes.labels)
-    data = {"module__image_shape": shape, "module__n_classes": n_classes}
-    arguments = {
-        name.removeprefix("module__"): data.get(name, value)
-        for name, value in decode_items(state.built_with or {}).items()
-        if name.startswith("module__")
-    }
-    build = partial(build_any_module, cls, arguments, shape, n_classes, 0)
-    # First without memory, which arguments in the file may ask for without end. A
-    # constructor that computes with the numbers of tensors cannot do that.
-    with suppress(NotImplementedError, RuntimeError):
-        _check_arrays(build(device="meta"), tensors)
-    return build()
 
 
 def _check_arrays(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
@@ -304,11 +263,11 @@ def _check_arrays(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
         raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
 
 
-def _import_path_of(net: Any) -> ImportPath:
+def _import_path_of(net: Any) -> str:
     cls = type(getattr(net.module_, "network", net.module_))
     if cls is not net.module:
         raise UnstorableError(LAYERS_CHANGED)
-    return ImportPath(f"{cls.__module__}.{cls.__qualname__}", net.n_parameters_)
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:
@@ -350,17 +309,15 @@ def encode_labels(classes: np.ndarray) -> Labels:
     return Labels(classes.dtype.str, [encode(label) for label in labels])
 
 
-def _read_labels(stored: Labels, n_classes: int) -> np.ndarray:
+def _read_labels(stored: Labels) -> np.ndarray:
     labels, dtype = stored.labels, np.dtype(stored.dtype)
     if dtype.itemsize * len(labels) > MAX_LABEL_BYTES:
         raise ValueError(f"its labels of dtype {dtype} take more than 16 MiB")
     classes = np.array(labels, dtype=dtype)
     # Mixed kinds, which only an object array holds, have no order.
     in_order = dtype.kind == "O" or (classes[:-1] < classes[1:]).all()
-    if not in_order or classes.tolist() != labels or len(set(labels)) != n_classes:
-        raise ValueError(
-            f"its labels are not {n_classes} different values of dtype {dtype} in order"
-        )
+    if not in_order or classes.tolist() != labels or len(set(labels)) != len(labels):
+        raise ValueError(f"its labels are not different values of {dtype} in order")
     return classes
 
 

@@ -38,9 +38,6 @@ from .sklearn_compat import warn_user
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: sizes of a trailing axis of colours
 _LEAST_SIDE = 8  # pixels; shapes with shorter sides are not judged
 
-# Attributes by which an object offers its array to NumPy or PyTorch.
-_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
-
 # Modules for which the pixel-range warning was already issued. Not an attribute of the
 # estimator, since predict must not change it.
 _warned_of_range: WeakSet[torch.nn.Module] = WeakSet()
@@ -263,7 +260,7 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
     ----------
     X : object
         Tensors, lists of arrays, tensors or pictures, datasets of files, and any other
-        object that offers its values by a protocol of NumPy or PyTorch.
+        object that offers its values by a protocol of NumPy.
     name : str, default="the array"
         Its name in error messages.
 
@@ -334,7 +331,7 @@ def _tensor_to_array(X: Tensor, name: str) -> np.ndarray:
 
 def _holds_array(X: Any) -> bool:
     """Whether an object is, or offers, an array."""
-    is_array = isinstance(X, memoryview) or any(hasattr(X, p) for p in _PROTOCOLS)
+    is_array = hasattr(X, "__array__") or hasattr(X, "__array_interface__")
     return is_array and not isinstance(X, np.generic)
 
 
@@ -345,8 +342,6 @@ def _read_array(X: Any, name: str) -> np.ndarray:
             "method convert('L') or convert('RGB') first"
         )
     try:
-        if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
-            return _tensor_to_array(torch.from_dlpack(X), name)
         array = np.asanyarray(X)  # keeps a mask
         is_colour_picture = hasattr(X, "mode") and array.ndim == 3
         return array.transpose(2, 0, 1) if is_colour_picture else array
@@ -492,29 +487,47 @@ def check_image_shape(image_shape: Any, n_columns: int) -> ImageShape:
     return channels, height, width
 
 
+def fitted_range(module: Any) -> tuple[float | None, str]:
+    """Find the pixels that a network was fitted on, by its scaling.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        With a ``PixelScaling`` as ``scaling``.
+
+    Returns
+    -------
+    highest : float or None
+        255 or 1; None for another range.
+    statistics : str
+        Their mean and standard deviation, for messages.
+    """
+    mean, std = float(module.scaling.mean.mean()), float(module.scaling.std.mean())
+    statistics = f"pixels of mean {mean:.3g} and standard deviation {std:.3g}"
+    if 255 - mean <= 100 * std:
+        return 255, statistics
+    # Numbers from 0 to 1 have no larger variance than mean * (1 - mean).
+    is_unit = 0 <= mean <= 1 and std**2 <= mean * (1 - mean) * 1.01
+    return (1 if is_unit else None), statistics
+
+
 def warn_of_range(module: torch.nn.Module, pixels: np.ndarray) -> None:
     """Warn once of pixels of 0 to 1 after a fit on 0 to 255, or the reverse."""
-    scaling: Any = getattr(module, "scaling", None)
-    if scaling is None or module in _warned_of_range:
-        return
     some = pixels[:256]  # enough to see the range, at no cost
-    highest = some.max()
-    in_unit = 0 < highest <= 1 and pixels.dtype.kind == "f"
-    if some.min() < 0 or not (in_unit or 10 < highest <= 255):
+    lowest, highest = some.min(), some.max()
+    if module in _warned_of_range or lowest < 0 or not hasattr(module, "scaling"):
         return
-    mean, std = float(scaling.mean[0]), float(scaling.std[0])
-    # Numbers from 0 to 1 have no larger variance than mean * (1 - mean).
-    fitted_on_unit = 0 <= mean <= 1 and std**2 <= mean * (1 - mean) * 1.01
-    if in_unit and mean + std > 5 and mean >= 0:
+    fitted, statistics = fitted_range(module)
+    if 0 < highest <= 1 and pixels.dtype.kind == "f" and fitted == 255:
         remedy, received = "multiply them by 255", "0 to 1"
-    elif not in_unit and fitted_on_unit:
+    elif 10 < highest <= 255 and fitted == 1:
         remedy, received = "divide them by 255", "0 to 255"
     else:
         return
     _warned_of_range.add(module)
     warn_user(
-        f"X holds pixels of {received}, but the network was fitted on pixels of mean "
-        f"{mean:.3g} and standard deviation {std:.3g}; {remedy}"
+        f"X holds pixels of {received}, but the network was fitted on {statistics}; "
+        f"{remedy}"
     )
 
 

@@ -378,13 +378,12 @@ class TrainingNet(NeuralNetClassifier):
         return self
 
     def initialize_criterion(self) -> Any:
-        """Build the loss; ``get_loss`` averages it, where weights come in."""
+        """Build the loss of each row; ``get_loss`` averages it, with weights."""
         kwargs = {
             "label_smoothing": self.label_smoothing,
             **self.get_params_for("criterion"),
+            "reduction": "none",
         }
-        if self.criterion is not nn.CrossEntropyLoss:
-            kwargs["reduction"] = "none"
         self.criterion_ = self.criterion(**kwargs).to(self.device_)
         return self
 
@@ -574,20 +573,10 @@ class TrainingNet(NeuralNetClassifier):
             Sample weights, of mean 1 over the whole part.
         """
         y_true = torch.as_tensor(y_true, device=self.device_).long()
-        criterion = self.criterion_
-        if not training:
+        if training:
+            losses = self.criterion_(y_pred, y_true)
+        else:
             losses = F.cross_entropy(y_pred, y_true, reduction="none")
-        elif type(criterion) is nn.CrossEntropyLoss:  # which gives the mean itself
-            losses = F.cross_entropy(
-                y_pred,
-                y_true,
-                weight=criterion.weight,
-                ignore_index=criterion.ignore_index,
-                reduction="none",
-                label_smoothing=criterion.label_smoothing,
-            )
-        else:  # built with reduction="none"
-            losses = criterion(y_pred, y_true)
         return batch_loss(losses, weights)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:

@@ -392,7 +392,7 @@ def test_memory_trains_again_what_is_damaged(tmp_path, rows, trained, same_predi
     for wrong in (
         (arrays, {}),
         (arrays, {**meta, "history": 3}),
-        (arrays, {**meta, "module": {"n_classes": 10**9}}),
+        (arrays, {**meta, "built_with": {"module__hidden_units": 10**9}}),
         ({**arrays, "more": np.zeros(3)}, meta),
         # Sound fits of other rows.
         (arrays, {**meta, "classes": {"dtype": "<U1", "labels": ["a", "b", "c"]}}),

@@ -341,7 +341,7 @@ def test_file_that_names_hostile_code_runs_none(X, y, tmp_path, monkeypatch):
     content = path.read_bytes()
     for name in ("hostile.Perceptron", "os.system", "__main__", "../hostile", ""):
         parts = Parts(content)
-        parts.meta["state"]["network"]["module"] = name
+        parts.meta["state"]["network"] = name
         path.write_bytes(parts.pack())
         with pytest.raises(ValueError, match="which is never imported"):
             load_model(path)

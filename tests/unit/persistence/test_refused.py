@@ -68,7 +68,7 @@ INFINITY = r"c1\.conv\.weight holds NaN"
     ("change", "error", "message"),
     [
         (swap, TypeError, LAYERS),
-        (prune, TypeError, LAYERS),
+        (prune, ValueError, "do not fit the network: .*weight_mask"),
         (lambda net: net.module_.head.out.bias.fill_(np.nan), ValueError, NAN),
         (lambda net: net.module_.c1.conv.weight.fill_(np.inf), ValueError, INFINITY),
         (lambda net: net.module_.double(), ValueError, "do not fit the network"),
