@@ -364,13 +364,10 @@ def test_optimizer_param_groups_keep_their_lr(X, y, quick):
     assert [group["lr"] for group in net.optimizer_.param_groups] == [0.5, 0.25]
 
 
-def test_fit_with_a_high_learning_rate_does_not_end_in_nan(X, y, quick):
-    net = LeNet5Classifier(**quick | {"lr": 2.0})
-    for method in (net.fit, net.partial_fit):
-        with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
-            method(X, y, foo=1)
-    net.fit(X, y)
-    assert np.isfinite(net.history[:, ("train_loss", "valid_loss")]).all()
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_fit_takes_no_other_arguments(X, y, method):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
+        getattr(LeNet5Classifier(), method)(X, y, foo=1)
 
 
 # Iterators, datasets and splits

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.datasets import load_iris, make_moons
-from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
@@ -313,14 +312,6 @@ def test_compare_models_of_several_scores_without_an_accuracy():
 def test_compare_models_names_an_unknown_reference(reference):
     with pytest.raises(ValueError, match=r"one row, of \['LogisticRegression \(C="):
         compare_models(search_of(3), reference)
-
-
-def test_compare_models_of_dummies_finds_nothing():
-    results = {
-        name: validate(model=DummyClassifier(), return_indices=True) for name in "ab"
-    }
-    table = compare_models(results)
-    assert table.loc[1, NUMBERS].tolist() == [0, 0, 0, 1, 1]
 
 
 # Sentences

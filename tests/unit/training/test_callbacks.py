@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 from torch import nn
@@ -196,16 +195,6 @@ def test_interrupted_fit_keeps_the_best_weights_so_far(
     assert net.n_iter_ == len(losses) == 3  # whole epochs
     assert net.best_epoch_ == np.argmin(losses) + 1
     assert kept_loss(net, parts) == pytest.approx(min(losses), rel=1e-5)
-
-
-def test_interrupted_fit_in_its_first_epoch_is_none(X, y, quick):
-    net = LeNet5Classifier(**quick, callbacks=[PressCtrlC(1)])
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X, y)
-    with pytest.raises(NotFittedError):
-        net.predict_proba(X)
-    net.set_params(callbacks=None).fit(X, y)  # and it can be fitted again
-    assert net.n_iter_ == 2
 
 
 # Schedules

@@ -40,14 +40,6 @@ def test_seeds_following_keep_the_split_only():
     assert values(seeds) == first
 
 
-def test_seeds_without_random_state_are_fresh_entropy():
-    before = np.random.get_state()[1].copy()
-    first = values(Seeds(None))
-    assert np.array_equal(np.random.get_state()[1], before)
-    np.random.seed(0)
-    assert values(Seeds(None)) != first
-
-
 # The split
 
 
