@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import os
@@ -234,16 +235,19 @@ def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> A
     """Let PyTorch write the graph; return it as ONNX's protocol buffer."""
     rows = layout == "rows"
     shape = (estimator.n_features_in_,) if rows else estimator.image_shape_
-    program = torch.onnx.export(
-        _FromPixels(estimator).eval(),
-        (torch.zeros(2, *shape, dtype=getattr(torch, dtype)),),
-        input_names=["pixels"],
-        output_names=["index", "probabilities"],
-        dynamic_shapes={"pixels": {0: torch.export.Dim("n")}},
-        opset_version=opset,
-        dynamo=True,
-        verbose=False,
-    )
+    pixels = torch.zeros(2, *shape, dtype=getattr(torch, dtype))
+    args = _FromPixels(estimator).eval(), (pixels,)
+    names = ["pixels", "index", "probabilities"]
+    options: Any = {"input_names": names[:1], "output_names": names[1:]}
+    options |= {"opset_version": opset, "verbose": False}
+    if torch.__version__ < (2, 10):  # 2.6 cannot write batch normalisation by dynamo
+        import onnx
+
+        axes, file = {name: {0: "n"} for name in names}, io.BytesIO()
+        torch.onnx.export(*args, file, dynamo=False, dynamic_axes=axes, **options)
+        return onnx.load_from_string(file.getvalue())
+    shapes = {"pixels": {0: torch.export.Dim("n")}}
+    program = torch.onnx.export(*args, dynamo=True, dynamic_shapes=shapes, **options)
     return program.model_proto  # type: ignore[union-attr]
 
 

@@ -1,11 +1,13 @@
 """Shared by all tests: a small part of the bundled images, and nets fitted once."""
 
 import random
+from importlib.metadata import version
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
 from threadpoolctl import threadpool_limits
 
 from fmnist_sklearn import (
@@ -22,10 +24,15 @@ threadpool_limits(1)
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a CUDA device without one; mark what starts processes."""
+    """Skip what this machine or its versions lack; mark what starts processes."""
     for item in items:
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        for needed in (
+            Requirement(mark.args[0]) for mark in item.iter_markers("needs")
+        ):
+            if version(needed.name) not in needed.specifier:
+                item.add_marker(pytest.mark.skip(reason=f"needs {needed}"))
         if {"two_processes", "scheduler"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 

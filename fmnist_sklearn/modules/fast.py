@@ -18,11 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Private, because PyTorch has no public question for it. Without it, hooks for all
-# modules would not see the layers while a network is trained; FlopCounterMode and
-# ModuleTracker set such hooks. Other modes see the operations that are computed.
-from torch.nn.modules.module import _has_any_global_hook
-
 from .layers import Dropout, pad_with_zeros
 from .lenet5 import ConvBlock, DenseHead, LeNet5
 from .minivgg import MiniVGG
@@ -35,6 +30,11 @@ _NO_HOOKS: dict[str, Any] = {
     "_backward_pre_hooks": {},
     "_backward_hooks": {},
 }
+
+# The dictionaries of hooks for all modules, which PyTorch lists nowhere else. Without
+# them, such hooks would not see the layers while a network is trained; FlopCounterMode
+# and ModuleTracker set some. Other modes see the operations that are computed.
+_HOOKS_OF_ALL = [v for k, v in vars(nn.modules.module).items() if k.endswith("_hooks")]
 
 # What the fused forwards assume of layers of exactly these classes (a parametrised
 # layer has a subclass): the attributes that change what a layer computes.
@@ -89,7 +89,7 @@ def fused_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
 def calls_forward_only(layer: nn.Module) -> bool:
     """Whether calling a layer runs the ``forward`` of its class and no hooks."""
     is_own = _NO_HOOKS.items() <= vars(layer).items() and "forward" not in vars(layer)
-    return is_own and not _has_any_global_hook()
+    return is_own and not any(_HOOKS_OF_ALL)
 
 
 def _are_as_built(layers: list[Any], kinds: list[type[nn.Module]]) -> bool:

@@ -131,7 +131,7 @@ def read_container(path: str | os.PathLike[str], *, kind: str) -> Container:
         # 8 bytes of the header's length, then JSON
         length = int.from_bytes(content[:8], "little")
         header = msgspec.json.decode(content[8 : 8 + length], type=_Layout).metadata
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         if content.startswith(_PICKLES):
             raise ValueError(
                 f"{path} is a pickle, which can run any code: open it with joblib.load "

@@ -16,7 +16,7 @@ from fmnist_sklearn.training.cuda_graph import Updates
 
 from ..unit.toys import Listens, Raises
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.needs("torch>=2.11")]
 
 
 @pytest.fixture(autouse=True)

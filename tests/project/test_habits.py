@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 
@@ -84,3 +85,19 @@ def test_ruff_is_the_same_version_everywhere():
     (there,) = re.findall(r"rev: v([\d.]+)$", settings, re.MULTILINE)
     (here,) = re.findall(r'"ruff==([\d.]+)"', project)
     assert here == there
+
+
+def test_floors_are_the_versions_of_the_oldest_run():
+    """Also those in the text of docs/install.rst."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["onnx"], *extras["distributed"]]
+    floors = [re.sub(r"\[.*\]", "", each) for each in required + extras["test"]]
+    floors = {each.replace(">=", "==") for each in floors if ">=" in each}
+    assert floors == set((ROOT / ".ci/oldest.txt").read_text().splitlines()[1:])
+    page = (ROOT / "docs/install.rst").read_text(encoding="utf-8")
+    text = " ".join(page.partition("\nVersions\n")[2].lower().split())
+    names = "torch==|scikit-learn|skorch|numpy|pandas"
+    stated = [each.replace("==", " ") for each in floors if re.match(names, each)]
+    assert len(stated) == 5
+    assert [each for each in stated if each not in text] == []

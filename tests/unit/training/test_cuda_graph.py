@@ -26,6 +26,8 @@ from fmnist_sklearn.training.net import TrainingNet
 
 from ..toys import Listens, Perceptron, Raises
 
+pytestmark = pytest.mark.needs("torch>=2.11")
+
 
 class Called:
     """Records nothing: the steps are called again."""
