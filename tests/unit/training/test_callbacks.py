@@ -260,7 +260,7 @@ PARAMS = {"pct_start": 0.6, "div_factor": 5}
 
 
 @pytest.mark.parametrize(
-    ("params", "optimizer_params", "scheduler"),
+    ("params", "optimizer_params", "expected"),
     [
         ({"optimizer": torch.optim.Adam}, {}, one_cycle()),
         ({"optimizer": torch.optim.SGD}, {"momentum": 0.9}, one_cycle()),
@@ -279,12 +279,12 @@ PARAMS = {"pct_start": 0.6, "div_factor": 5}
         ({"lr_schedule": schedulers.StepLR, "lr_schedule__step_size": 2}, {}, steps),
     ],
 )
-def test_lr_schedule_is_torch_s(X, y, quick, params, optimizer_params, scheduler):
+def test_lr_schedule_is_torch_s(X, y, quick, params, optimizer_params, expected):
     nested = {f"optimizer__{name}": value for name, value in optimizer_params.items()}
     params = {"lr_schedule": "one_cycle", **nested, **params}
     _, recorder = fit_and_record(X, y, quick, **params)
     optimizer = params.get("optimizer", torch.optim.Adam)
-    check_rates(recorder, torch_s_rates(scheduler, optimizer, **optimizer_params))
+    check_rates(recorder, torch_s_rates(expected, optimizer, **optimizer_params))
 
 
 def test_lr_schedule_starts_again_at_every_fit(X, y, quick):
