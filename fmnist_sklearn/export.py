@@ -240,11 +240,11 @@ def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> A
     names = ["pixels", "index", "probabilities"]
     options: Any = {"input_names": names[:1], "output_names": names[1:]}
     options |= {"opset_version": opset, "verbose": False}
-    if torch.__version__ < (2, 10):  # 2.6 cannot write batch normalisation by dynamo
+    if torch.__version__ < "2.10":  # 2.6 cannot write batch normalisation by dynamo
         import onnx
 
         axes, file = {name: {0: "n"} for name in names}, io.BytesIO()
-        torch.onnx.export(*args, file, dynamo=False, dynamic_axes=axes, **options)
+        torch.onnx.export(*args, file, dynamo=False, dynamic_axes=axes, **options)  # type: ignore[arg-type]
         return onnx.load_from_string(file.getvalue())
     shapes = {"pixels": {0: torch.export.Dim("n")}}
     program = torch.onnx.export(*args, dynamo=True, dynamic_shapes=shapes, **options)

@@ -201,7 +201,7 @@ class TrainingNet(NeuralNetClassifier):
     _memory_format = torch.contiguous_format
 
     # Types of devices on which training steps may be captured; untested before 2.11.
-    _captures_on = ("cuda",) if torch.__version__ >= (2, 11) else ()
+    _captures_on = ("cuda",) if torch.__version__ >= "2.11" else ()
 
     _is_partial_fit = False
     _training: Training | None = None  # the run in progress

@@ -218,7 +218,7 @@ def test_export_gives_equal_files_whatever_the_settings(
     assert content == other.read_bytes()
     assert sorted(tmp_path.iterdir()) == [other, plain]
     folder = str(Path(fmnist_sklearn.__file__).parent).encode()
-    assert folder in traced.SerializeToString()
+    assert folder in traced.SerializeToString() or torch.__version__ < "2.10"
     assert folder not in content
 
 
