@@ -14,9 +14,12 @@ _PUBLISHED = {
     "optimizer__momentum": 0.9,
     "optimizer__nesterov": True,
     "lr": 0.001,
+    "weight_decay": 0.0,
     "lr_schedule": None,
+    "augment": None,
     "max_epochs": 150,
     "patience": 10,
+    "load_best": True,
     "validation_fraction": 0.2,
     "shuffle": False,
     "label_smoothing": 0.0,
@@ -25,14 +28,16 @@ _PUBLISHED = {
     "precision": "float32",
 }
 
-# One cycle of the learning rate, with the weights of its last epoch: over many epochs
-# the validation loss is lowest long before the accuracy is highest.
-_ONE_CYCLE = {"lr_schedule": "one_cycle", "load_best": False}
+# One cycle of the learning rate to its end, with the weights of its last epoch: over
+# many epochs the validation loss is lowest long before the accuracy is highest.
+_ONE_CYCLE = {"lr_schedule": "one_cycle", "patience": None, "load_best": False}
 
 # A few epochs reach the accuracy of the published protocol, which takes 50 and more.
 _FAST = {
     **_ONE_CYCLE,
     "optimizer": torch.optim.Adam,
+    "weight_decay": 0.0,
+    "augment": None,
     "validation_fraction": 0.1,
     "label_smoothing": 0.0,
     "ema_decay": None,

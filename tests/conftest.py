@@ -17,6 +17,8 @@ from fmnist_sklearn import (
 )
 from fmnist_sklearn.training.loop import Training
 
+from .unit.toys import CONSTANT
+
 # Small batches and small matrices gain nothing from more threads, and lose much where
 # other processes compute.
 torch.set_num_threads(1)
@@ -105,9 +107,10 @@ def quick():
 def plain(quick):
     """As ``quick``, for tests of the last step's weights, and of the loss itself.
 
-    By default the weights are averages over many steps, and the targets smoothed.
+    By default the weights are averages over many steps, the targets smoothed, the
+    images shifted, and no two steps have the same learning rate.
     """
-    return quick | {"ema_decay": None, "label_smoothing": 0.0}
+    return quick | CONSTANT | {"ema_decay": None, "label_smoothing": 0.0}
 
 
 @pytest.fixture(scope="session")

@@ -32,10 +32,10 @@ def plain_lenet5() -> nn.Module:
         nn.Flatten(),
         nn.Linear(400, 120),
         nn.ELU(),
-        nn.Dropout(0.5),
+        nn.Dropout(0.2),
         nn.Linear(120, 84),
         nn.ELU(),
-        nn.Dropout(0.5),
+        nn.Dropout(0.2),
         nn.Linear(84, 10),
     )
 
@@ -56,6 +56,7 @@ def plain_mini_vgg() -> nn.Module:
         nn.Flatten(),
         nn.Linear(4096, 512),
         nn.ReLU(),
+        nn.Dropout(0.3),
         nn.Linear(512, 10),
     )
 
@@ -63,7 +64,14 @@ def plain_mini_vgg() -> nn.Module:
 ESTIMATORS = {name.lower(): model.cls for name, model in MODELS.items()}
 PLAIN_NETWORKS = {"lenet5": plain_lenet5, "minivgg": plain_mini_vgg}
 # Settings of the estimators that leave out what the plain loop does not do either.
-AS_PLAIN = {"label_smoothing": 0, "ema_decay": None}
+AS_PLAIN = {
+    "optimizer": torch.optim.Adam,
+    "lr_schedule": None,
+    "augment": None,
+    "label_smoothing": 0,
+    "ema_decay": None,
+}
+AVERAGED = {**AS_PLAIN, "label_smoothing": 0.05, "ema_decay": 0.999}
 
 
 def scaled(images: np.ndarray) -> Tensor:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from contenders import (
     AS_PLAIN,
+    AVERAGED,
     ESTIMATORS,
     PLAIN_NETWORKS,
     parse_arguments,
@@ -169,7 +170,7 @@ def train(task: Task, rounds: int, n_epochs: int) -> None:
     trainers = {
         PLAIN_LOOP: plain_loop(task),
         OURS: ours(task, **AS_PLAIN),
-        f"{OURS}, averaged weights and smoothed labels": ours(task),
+        f"{OURS}, averaged weights and smoothed labels": ours(task, **AVERAGED),
     }
     if task.device.type == "cuda":
         trainers[BARE_GRAPH] = bare_graph(task)

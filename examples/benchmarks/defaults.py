@@ -1,45 +1,112 @@
-"""Time the estimators as they come, ``LeNet5Classifier().fit(X, y)``, on all images.
+"""Compare estimators without arguments: accuracy and fit time, on several data sets.
 
-The 60,000 training images are fitted, a tenth of which the estimator keeps to stop by,
-and the 10,000 test images are scored once. A line a fit goes to ``docs/defaults.csv``,
-which is written again. Nothing else should run meanwhile::
+    python examples/benchmarks/defaults.py [--sets NAME ...] [--splits N] [--folder DIR]
 
-    python examples/benchmarks/defaults.py --seeds 0 1 2
+The estimators are this package's two, also with their defaults before version 1.1, and
+five of scikit-learn, whose pixels are scaled to 0..1. The sets are Fashion-MNIST with
+600, 6,000 and 60,000 training images, scikit-learn's digits, and the files of a folder,
+``NAME.npz`` with ``X`` (n, h, w) or (n, h, w, 3), uint8, and ``y``. A fifth of the rows
+is held out, stratified, by a seed for each split; of Fashion-MNIST, the 10,000 test
+images. Each fit is a row of ``docs/defaults.csv``; those that are there are skipped, so
+that an interrupted run goes on. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from contenders import ESTIMATORS, parse_arguments, stopwatch
-from records import DEFAULTS, MODEL_NAMES, write_rows
+import numpy as np
+import torch
+from contenders import parse_arguments, stopwatch
+from records import DEFAULTS, add_row, is_recorded
+from sklearn.datasets import load_digits
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import SVC
 
-from fmnist_sklearn import fetch_fashion_mnist
+from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, fetch_fashion_mnist
+
+BEFORE = {
+    "optimizer": torch.optim.Adam,
+    "lr_schedule": None,
+    "augment": None,
+}
+ESTIMATORS = {
+    "LeNet5Classifier()": LeNet5Classifier,
+    "LeNet5Classifier, before": lambda **seed: LeNet5Classifier(
+        **BEFORE, lr=2e-3, max_epochs=28, dropout=0.5, **seed
+    ),
+    "MiniVGGClassifier()": MiniVGGClassifier,
+    "MiniVGGClassifier, before": lambda **seed: MiniVGGClassifier(
+        **BEFORE, lr=1e-3, max_epochs=12, dropout=0.0, **seed
+    ),
+    "LogisticRegression()": LogisticRegression,
+    "SVC()": SVC,
+    "RandomForestClassifier()": RandomForestClassifier,
+    "HistGradientBoostingClassifier()": HistGradientBoostingClassifier,
+    "MLPClassifier()": MLPClassifier,
+}
+
+
+def load_split(name: str, split: int, folder: Path) -> list[np.ndarray]:
+    """Return training and test images, and their labels, of a split of a set."""
+    if name.startswith("fashion"):
+        X, y = fetch_fashion_mnist(return_X_y=True)
+        X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
+        n_rows = int(name.removeprefix("fashion"))
+        if n_rows < len(X):
+            X, _, y, _ = train_test_split(
+                X, y, train_size=n_rows, stratify=y, random_state=split
+            )
+        return [X, X_test, y, y_test]
+    if name == "digits":
+        digits = load_digits()
+        X, y = digits.images.astype(np.uint8), digits.target
+    else:
+        with np.load(folder / f"{name}.npz") as file:
+            X, y = file["X"], file["y"]
+        X = X.transpose(0, 3, 1, 2) if X.ndim == 4 else X
+    return train_test_split(X, y, test_size=0.2, stratify=y, random_state=split)
+
+
+def measure(name: str, estimator: str, split: int, folder: Path) -> dict[str, object]:
+    """Fit and score an estimator."""
+    X, X_test, y, y_test = load_split(name, split, folder)
+    model = ESTIMATORS[estimator](random_state=split)
+    if not isinstance(model, LeNet5Classifier | MiniVGGClassifier):
+        highest = np.float32(X.max())
+        X, X_test = (each.reshape(len(each), -1) / highest for each in (X, X_test))
+    seconds = stopwatch(lambda: model.fit(X, y))
+    return {
+        "rows": len(y),
+        "accuracy": round(float(model.score(X_test, y_test)), 4),
+        "seconds": round(seconds, 2),
+        "epochs": len(getattr(model, "history_", ())) or "",
+    }
 
 
 def main() -> None:
-    """Fit both estimators with each seed."""
+    """Measure what is not recorded yet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--folder", type=Path, help="folder of .npz files")
+    parser.add_argument("--sets", nargs="+")
+    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS)
+    parser.add_argument("--splits", type=int, default=5)
     arguments = parse_arguments(parser)
-    X, y = fetch_fashion_mnist(return_X_y=True)
-    X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
-    rows = []
-    for model in sorted(ESTIMATORS):
-        for seed in arguments.seeds:
-            estimator = ESTIMATORS[model](random_state=seed)
-            seconds = stopwatch(lambda estimator=estimator: estimator.fit(X, y))
-            row = {
-                "estimator": f"{MODEL_NAMES[model]}Classifier()",
-                "seed": seed,
-                "threads": arguments.threads,
-                "epochs": len(estimator.history_),
-                "seconds": round(seconds),
-                "test accuracy": f"{estimator.score(X_test, y_test):.4f}",
-            }
-            print(row, flush=True)
-            rows.append(row)
-    write_rows(DEFAULTS, rows)
+    sets = ["fashion600", "fashion6000", "fashion60000", "digits"]
+    if arguments.folder is not None:
+        sets += sorted(path.stem for path in arguments.folder.glob("*.npz"))
+    for split in range(arguments.splits):
+        for name in arguments.sets or sets:
+            for estimator in arguments.estimators or ESTIMATORS:
+                key = {"set": name, "estimator": estimator, "split": split}
+                key["threads"] = arguments.threads
+                if not is_recorded(DEFAULTS, key):
+                    row = measure(name, estimator, split, arguments.folder)
+                    add_row(DEFAULTS, key | row)
 
 
 if __name__ == "__main__":

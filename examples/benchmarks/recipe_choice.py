@@ -46,6 +46,8 @@ def _first(max_epochs, batch_size, lr, dropout, label_smoothing, **augment):
         "optimizer__weight_decay": 0.01,
         "lr_schedule": "one_cycle",
         "lr_schedule__pct_start": 0.3,
+        "patience": None,
+        "load_best": True,
         "ema_decay": 0.999,
         "max_epochs": max_epochs,
         "batch_size": batch_size,
@@ -66,6 +68,8 @@ def _fast(max_epochs, lr, dropout=0.0, weight_decay=0.0):
     return {
         "optimizer": torch.optim.AdamW if weight_decay else torch.optim.Adam,
         "lr_schedule": "one_cycle",
+        "load_best": True,
+        "augment": None,
         "label_smoothing": 0.0,
         "ema_decay": None,
         "max_epochs": max_epochs,
@@ -112,10 +116,9 @@ CANDIDATES = {
 
 def row_of(recipe: str, model: str, candidate: dict[str, Any]) -> dict[str, str]:
     """Write a candidate as the first columns of its row."""
-    defaults = {"lr_schedule__pct_start": 0.3, "augment": {}}
-    params = {**defaults, **candidate}
+    params = {"lr_schedule__pct_start": 0.3, **candidate}
     params["augment"] = ", ".join(
-        f"{name} {value}" for name, value in params["augment"].items()
+        f"{name} {value}" for name, value in (params["augment"] or {}).items()
     )
     params["ema_decay"] = params["ema_decay"] or 0
     return {

@@ -353,6 +353,58 @@ def draw_frontier() -> Any:
     return figure
 
 
+def defaults_table() -> pd.DataFrame:
+    """Tabulate what ``defaults.py`` measured, a column a data set.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Test accuracy, mean ± standard deviation over n splits, and the median of the
+        seconds of a fit.
+    """
+    fits = pd.read_csv(DEFAULTS)
+
+    def describe(runs: pd.DataFrame) -> str:
+        accuracy, seconds = runs["accuracy"], runs["seconds"].median()
+        spread = f" ± {accuracy.std():.4f}" if len(runs) > 1 else ""
+        return f"{accuracy.mean():.4f}{spread} (n={len(runs)}), {seconds:.3g} s"
+
+    fits["set"] += " (" + fits["rows"].map("{:,} rows)".format)
+    columns = ["accuracy", "seconds"]
+    cells = fits.groupby(["estimator", "set"], sort=False)[columns].apply(describe)
+    table = cells.unstack().reindex(fits["estimator"].unique())
+    return table[list(fits["set"].unique())].fillna("").reset_index()
+
+
+def draw_defaults() -> Any:
+    """Draw what ``defaults.py`` measured: accuracy against time, a panel a data set."""
+    import matplotlib.pyplot as plt
+
+    fits = pd.read_csv(DEFAULTS)
+    fits = fits[~fits["estimator"].str.endswith("before")]
+    names, sets = fits["estimator"].unique(), fits["set"].unique()
+    n_lines = -(-len(sets) // 3)
+    figure, axes = plt.subplots(
+        n_lines, 3, figsize=(9, 2.6 * n_lines), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat[len(sets) :]:
+        ax.remove()
+    for ax, set_ in zip(axes.flat, sets, strict=False):
+        runs = fits[fits["set"] == set_].groupby("estimator")
+        seconds, accuracy = runs["seconds"].median(), runs["accuracy"].mean()
+        for name in names:
+            if name in seconds:
+                ax.plot(seconds[name], accuracy[name], "o", label=name)
+            else:
+                ax.plot([], [], "o", label=name)
+        ax.set(title=set_, xscale="log", xlabel="Fit time (s)", ylabel="Accuracy")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, fontsize="small"
+    )
+    return figure
+
+
 def describe_runs(records: pd.DataFrame) -> str:
     """Describe the hardware, the versions and the arithmetic of the runs."""
     precisions = records.groupby("model")["precision"].unique()

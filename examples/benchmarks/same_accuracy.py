@@ -14,6 +14,7 @@ import argparse
 
 import torch
 from contenders import (
+    AS_PLAIN,
     ESTIMATORS,
     PLAIN_NETWORKS,
     parse_arguments,
@@ -50,13 +51,11 @@ def our_accuracy(model: str, seed: int, train, test) -> float:
     """Fit and score the estimator with the same settings."""
     epochs, lr = TRAINING[model]
     estimator = ESTIMATORS[model](
+        **AS_PLAIN | {"lr_schedule": "one_cycle"},
         lr=lr,
-        lr_schedule="one_cycle",
         max_epochs=epochs,
         batch_size=BATCH_SIZE,
         validation_fraction=0,
-        label_smoothing=0,
-        ema_decay=None,
         pixel_scaling="symmetric",
         random_state=seed,
     )

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from contenders import (
     AS_PLAIN,
+    AVERAGED,
     ESTIMATORS,
     PLAIN_NETWORKS,
     Contender,
@@ -256,7 +257,8 @@ def contenders(task: Task) -> Iterable[tuple[str, Contender]]:
     yield OURS, partial(ours, task, **AS_PLAIN)
     if task.model == "minivgg":
         yield f"{OURS}, float32", partial(ours, task, precision="float32", **AS_PLAIN)
-    yield f"{OURS}, averaged weights and smoothed labels", partial(ours, task)
+    averaged = partial(ours, task, **AVERAGED)
+    yield f"{OURS}, averaged weights and smoothed labels", averaged
     yield BARE_LOOP, partial(bare_loop, task)
     yield "plain skorch", partial(plain_skorch, task)
     yield "published way (PIL and ToTensor a row)", partial(published_way, task)

@@ -132,41 +132,46 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
         of the rows trained on, at least 16 and at most 64.
-    max_epochs : int, default=20
+    max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
+        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
     patience : int, "auto" or None, default="auto"
-        Stop after this number of epochs in a row without a lower validation loss.
-        "auto" is 10 for a constant learning rate. It is None, which never stops, with
-        a schedule (which would be cut off) or without a validation part.
-    load_best : bool, default=True
-        Whether the weights of the epoch with the lowest validation loss are kept.
-        False keeps those of the last epoch: at the end of a schedule these are often
-        more accurate but less well calibrated, hence a higher validation loss.
+        After this number of epochs in a row without a lower validation loss the
+        training ends: at once with a constant learning rate, else after the rest of
+        the schedule in a quarter of its epochs. "auto" is 10; None never ends it.
+    load_best : bool or "auto", default="auto"
+        Which weights are kept. True: those of the epoch with the lowest validation
+        loss. False: those of the last epoch. "auto" is True for a constant learning
+        rate; with a schedule, those of the last epoch whose validation accuracy is
+        within one standard error of the highest. At the end of a schedule weights are
+        often more accurate but less well calibrated, hence a higher validation loss.
     validation_fraction : float, default=0.1
         Share of the rows set aside to validate on; 0 trains on every row.
     shuffle : bool, default=True
         Whether the validation part is a stratified random one; False takes the
         leading rows. Mini-batches are in random order either way.
-    optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
+    optimizer : torch.optim.Optimizer class, default=torch.optim.AdamW
         Called with the parameters and ``lr``, and with ``optimizer__betas=...`` and
         the like.
-    weight_decay : float, default=0.0
+    weight_decay : float or "auto", default="auto"
         Weight decay, by the optimizer's own rule, of the weights of convolutions and
-        dense layers; biases and batch normalisation are excluded.
-        ``optimizer__weight_decay`` instead decays all parameters alike.
-    lr_schedule : {"one_cycle", "cosine"}, callable or None, default=None
-        How the learning rate changes from batch to batch, over ``max_epochs``:
+        dense layers; biases and batch normalisation are excluded. "auto" is 0.02 with
+        ``torch.optim.AdamW``, else 0. ``optimizer__weight_decay`` instead decays all
+        parameters alike.
+    lr_schedule : {"one_cycle", "cosine"}, callable or None, default="one_cycle"
+        How the learning rate changes from batch to batch, over ``max_epochs``; None is
+        a constant one.
         ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
         function ``(optimizer, total_steps, **kwargs)`` that returns a scheduler;
         ``lr_schedule__pct_start=...`` and the like are passed to it.
-    augment : mapping, callable or None, default=None
+    augment : mapping, callable, "auto" or None, default="auto"
         Random changes of the training images: a mapping from "flip" (probability of
         a left-right flip), "shift" (pixels each way), "rotate" (degrees each way),
         "erase" (largest side, in pixels, of a blackened square) and "mixup" (alpha of
         Beta(alpha, alpha), from which the proportion is drawn in which images of a
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
-        shape (n, C, H, W) and a ``torch.Generator``.
+        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}``.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -299,15 +304,15 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         module: type[nn.Module] | None = None,
         lr: float = 1e-3,
         batch_size: int | Literal["auto"] = "auto",
-        max_epochs: int = 20,
+        max_epochs: int | Literal["auto"] = "auto",
         patience: int | Literal["auto"] | None = "auto",
-        load_best: bool = True,
+        load_best: bool | Literal["auto"] = "auto",
         validation_fraction: float = 0.1,
         shuffle: bool = True,
-        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
-        weight_decay: float = 0.0,
-        lr_schedule: Literal["one_cycle", "cosine"] | Callable | None = None,
-        augment: Mapping[str, float] | Callable | None = None,
+        optimizer: Callable[..., Optimizer] = torch.optim.AdamW,
+        weight_decay: float | Literal["auto"] = "auto",
+        lr_schedule: Literal["one_cycle", "cosine"] | Callable | None = "one_cycle",
+        augment: Mapping[str, float] | Callable | Literal["auto"] | None = "auto",
         label_smoothing: float = 0.05,
         ema_decay: float | None = 0.999,
         teacher: Teacher | Sequence[Teacher] | None = None,
@@ -564,7 +569,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 except (TypeError, ValueError) as error:
                     message = f"In X_val, y_val, sample_weight_val: {error}"
                     raise type(error)(message) from error
-            self._train(rows, train, valid, self.max_epochs, before)
+            self._train(rows, train, valid, self.count_epochs(len(train)), before)
         self._warn_if_weak(rows)
         return self
 
@@ -728,7 +733,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             train, teaching = start_teaching(self, train)
         tasks = []
         if hasattr(self, "_skl_callbacks") and not self._is_partial_fit:
-            tasks.append(FitTasks(self, *rows))
+            tasks.append(FitTasks(self, *rows, n_epochs))
         callbacks = [BusyMachine(warn_user), *tasks]
         training = Training(self, train, valid, n_epochs, callbacks, teaching)
         before.run = training
@@ -746,12 +751,12 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         if not epochs:
             return
         *earlier, last = [row["valid_loss"] for row in epochs]
-        is_open = self.lr_schedule is None and self._patience()
-        # Averaged weights improve a little for very long.
-        if is_open and last < 0.99 * min(earlier, default=float("inf")):
+        # Averaged weights improve a little for very long, and more under a schedule.
+        share = 0.99 if self.lr_schedule is None else 0.97
+        if self.patience and last < share * min(earlier, default=float("inf")):
             warn_user(
-                f"the validation loss was still falling when max_epochs="
-                f"{self.max_epochs} was reached; more epochs may fit better",
+                f"the validation loss was still falling after {len(epochs)} epochs; a "
+                f"higher max_epochs (now {self.max_epochs!r}) may fit better",
                 ConvergenceWarning,
             )
         elif rows.weights is None and self.class_weight is None:

@@ -21,46 +21,51 @@ class LeNet5Classifier(ImageClassifier):
 
     Parameters
     ----------
-    lr : float, default=2e-3
+    lr : float, default=0.01
         Learning rate; with a schedule, the highest one.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
         of the rows trained on, at least 16 and at most 64.
-    max_epochs : int, default=28
+    max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
+        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
     patience : int, "auto" or None, default="auto"
-        Stop after this number of epochs in a row without a lower validation loss.
-        "auto" is 10 for a constant learning rate. It is None, which never stops, with
-        a schedule (which would be cut off) or without a validation part.
-    load_best : bool, default=True
-        Whether the weights of the epoch with the lowest validation loss are kept.
-        False keeps those of the last epoch: at the end of a schedule these are often
-        more accurate but less well calibrated, hence a higher validation loss.
+        After this number of epochs in a row without a lower validation loss the
+        training ends: at once with a constant learning rate, else after the rest of
+        the schedule in a quarter of its epochs. "auto" is 10; None never ends it.
+    load_best : bool or "auto", default="auto"
+        Which weights are kept. True: those of the epoch with the lowest validation
+        loss. False: those of the last epoch. "auto" is True for a constant learning
+        rate; with a schedule, those of the last epoch whose validation accuracy is
+        within one standard error of the highest. At the end of a schedule weights are
+        often more accurate but less well calibrated, hence a higher validation loss.
     validation_fraction : float, default=0.1
         Share of the rows set aside to validate on; 0 trains on every row.
     shuffle : bool, default=True
         Whether the validation part is a stratified random one; False takes the
         leading rows. Mini-batches are in random order either way.
-    optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
+    optimizer : torch.optim.Optimizer class, default=torch.optim.AdamW
         Called with the parameters and ``lr``, and with ``optimizer__betas=...`` and
         the like.
-    weight_decay : float, default=0.0
+    weight_decay : float or "auto", default="auto"
         Weight decay, by the optimizer's own rule, of the weights of convolutions and
-        dense layers; biases and batch normalisation are excluded.
-        ``optimizer__weight_decay`` instead decays all parameters alike.
-    lr_schedule : {"one_cycle", "cosine"}, callable or None, default=None
-        How the learning rate changes from batch to batch, over ``max_epochs``:
+        dense layers; biases and batch normalisation are excluded. "auto" is 0.02 with
+        ``torch.optim.AdamW``, else 0. ``optimizer__weight_decay`` instead decays all
+        parameters alike.
+    lr_schedule : {"one_cycle", "cosine"}, callable or None, default="one_cycle"
+        How the learning rate changes from batch to batch, over ``max_epochs``; None is
+        a constant one.
         ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
         function ``(optimizer, total_steps, **kwargs)`` that returns a scheduler;
         ``lr_schedule__pct_start=...`` and the like are passed to it.
-    augment : mapping, callable or None, default=None
+    augment : mapping, callable, "auto" or None, default="auto"
         Random changes of the training images: a mapping from "flip" (probability of
         a left-right flip), "shift" (pixels each way), "rotate" (degrees each way),
         "erase" (largest side, in pixels, of a blackened square) and "mixup" (alpha of
         Beta(alpha, alpha), from which the proportion is drawn in which images of a
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
-        shape (n, C, H, W) and a ``torch.Generator``.
+        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}``.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -121,7 +126,7 @@ class LeNet5Classifier(ImageClassifier):
         Jupyter, where ipywidgets is installed, above a progress bar, except in
         searches. The logger "fmnist_sklearn" receives these lines in any case, at
         level INFO.
-    dropout : float, default=0.5
+    dropout : float, default=0.2
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
@@ -194,12 +199,11 @@ class LeNet5Classifier(ImageClassifier):
     def __init__(
         self,
         *,
-        lr: float = 2e-3,
-        max_epochs: int = 28,
-        dropout: float = 0.5,
+        lr: float = 0.01,
+        dropout: float = 0.2,
         **kwargs: Any,
     ) -> None:
-        super().__init__(lr=lr, max_epochs=max_epochs, **kwargs)
+        super().__init__(lr=lr, **kwargs)
         self.dropout = dropout
 
 
@@ -213,46 +217,51 @@ class MiniVGGClassifier(ImageClassifier):
 
     Parameters
     ----------
-    lr : float, default=1e-3
+    lr : float, default=0.003
         Learning rate; with a schedule, the highest one.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
         of the rows trained on, at least 16 and at most 64.
-    max_epochs : int, default=12
+    max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
+        "auto" is as many as make 1,000 mini-batches, at least 9 and at most 13.
     patience : int, "auto" or None, default="auto"
-        Stop after this number of epochs in a row without a lower validation loss.
-        "auto" is 10 for a constant learning rate. It is None, which never stops, with
-        a schedule (which would be cut off) or without a validation part.
-    load_best : bool, default=True
-        Whether the weights of the epoch with the lowest validation loss are kept.
-        False keeps those of the last epoch: at the end of a schedule these are often
-        more accurate but less well calibrated, hence a higher validation loss.
+        After this number of epochs in a row without a lower validation loss the
+        training ends: at once with a constant learning rate, else after the rest of
+        the schedule in a quarter of its epochs. "auto" is 10; None never ends it.
+    load_best : bool or "auto", default="auto"
+        Which weights are kept. True: those of the epoch with the lowest validation
+        loss. False: those of the last epoch. "auto" is True for a constant learning
+        rate; with a schedule, those of the last epoch whose validation accuracy is
+        within one standard error of the highest. At the end of a schedule weights are
+        often more accurate but less well calibrated, hence a higher validation loss.
     validation_fraction : float, default=0.1
         Share of the rows set aside to validate on; 0 trains on every row.
     shuffle : bool, default=True
         Whether the validation part is a stratified random one; False takes the
         leading rows. Mini-batches are in random order either way.
-    optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
+    optimizer : torch.optim.Optimizer class, default=torch.optim.AdamW
         Called with the parameters and ``lr``, and with ``optimizer__betas=...`` and
         the like.
-    weight_decay : float, default=0.0
+    weight_decay : float or "auto", default="auto"
         Weight decay, by the optimizer's own rule, of the weights of convolutions and
-        dense layers; biases and batch normalisation are excluded.
-        ``optimizer__weight_decay`` instead decays all parameters alike.
-    lr_schedule : {"one_cycle", "cosine"}, callable or None, default=None
-        How the learning rate changes from batch to batch, over ``max_epochs``:
+        dense layers; biases and batch normalisation are excluded. "auto" is 0.02 with
+        ``torch.optim.AdamW``, else 0. ``optimizer__weight_decay`` instead decays all
+        parameters alike.
+    lr_schedule : {"one_cycle", "cosine"}, callable or None, default="one_cycle"
+        How the learning rate changes from batch to batch, over ``max_epochs``; None is
+        a constant one.
         ``OneCycleLR`` or ``CosineAnnealingLR`` of torch.optim.lr_scheduler, or a
         function ``(optimizer, total_steps, **kwargs)`` that returns a scheduler;
         ``lr_schedule__pct_start=...`` and the like are passed to it.
-    augment : mapping, callable or None, default=None
+    augment : mapping, callable, "auto" or None, default="auto"
         Random changes of the training images: a mapping from "flip" (probability of
         a left-right flip), "shift" (pixels each way), "rotate" (degrees each way),
         "erase" (largest side, in pixels, of a blackened square) and "mixup" (alpha of
         Beta(alpha, alpha), from which the proportion is drawn in which images of a
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
-        shape (n, C, H, W) and a ``torch.Generator``.
+        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}``.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -313,7 +322,7 @@ class MiniVGGClassifier(ImageClassifier):
         Jupyter, where ipywidgets is installed, above a progress bar, except in
         searches. The logger "fmnist_sklearn" receives these lines in any case, at
         level INFO.
-    dropout : float, default=0.0
+    dropout : float, default=0.3
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
@@ -380,14 +389,14 @@ class MiniVGGClassifier(ImageClassifier):
     _parameter_constraints = WITH_DROPOUT
     _bfloat16_pays = True
     _memory_format = torch.channels_last
+    _auto_epochs = (9, 13, 1000)
 
     def __init__(
         self,
         *,
-        lr: float = 1e-3,
-        max_epochs: int = 12,
-        dropout: float = 0.0,
+        lr: float = 0.003,
+        dropout: float = 0.3,
         **kwargs: Any,
     ) -> None:
-        super().__init__(lr=lr, max_epochs=max_epochs, **kwargs)
+        super().__init__(lr=lr, **kwargs)
         self.dropout = dropout

@@ -34,12 +34,16 @@ class FitTasks(Callback):
         What ``fit`` received, validated.
     sample_weight : ndarray or None
         Weights of the rows.
+    n_epochs : int
+        Epochs, at most.
     """
 
-    def __init__(self, net: Any, X: Any, y: Any, sample_weight: Any) -> None:
+    def __init__(
+        self, net: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int
+    ) -> None:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data_ = {"X": X, "y": y, "metadata": metadata}
-        self.fit_context_ = net._init_callback_context(max_subtasks=net.max_epochs)
+        self.fit_context_ = net._init_callback_context(max_subtasks=n_epochs)
         self.fit_context_.call_on_fit_task_begin(estimator=net, **self.data_)
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):

@@ -37,57 +37,72 @@ class _CallbackOfOneRun(Callback):
 
 
 class BestEpoch(NamedTuple):
-    """The epoch with the lowest validation loss so far, and its weights if kept."""
+    """The best epoch so far, and its weights if kept."""
 
-    loss: float = float("inf")
     epoch: int | None = None  # counted from 1; None without validation
     weights: dict[str, Tensor] | None = None
 
 
 class EarlyStopping(_CallbackOfOneRun):
-    """Keep the weights of the epoch with the lowest validation loss; stop in time.
+    """Keep the weights of the best epoch, and end the training in time.
 
-    "Lowest" is the true minimum, without a tolerance. The training run puts the weights
-    back when it ends, whatever ended it.
+    The training run puts the weights back when it ends, whatever ended it.
 
     Parameters
     ----------
     patience : int or None
-        Stop after this number of epochs in a row that did not lower the validation
-        loss; None never stops.
-    load_best : bool, default=True
-        False leaves the weights of the last epoch, and only stops.
+        Number of epochs in a row without a lower validation loss after which the
+        training ends: at once, or, where the learning rate follows a schedule, after
+        the rest of the schedule in a quarter of its epochs. None never ends it.
+    load_best : {"loss", "accuracy", None}
+        Which epoch is the best: that with the lowest validation loss, a true minimum
+        without tolerance; or the last whose validation accuracy is within one standard
+        error of the highest. None leaves the weights of the last epoch.
+
+    References
+    ----------
+    Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees", 1984,
+    section 3.4.3: the rule of one standard error.
     """
 
     # As before a run.
     best_ = BestEpoch()
+    loss_ = float("inf")
+    accuracy_ = 0.0
     waited_ = 0
     has_run_out_ = False
 
-    def __init__(self, patience: int | None, load_best: bool = True) -> None:
+    def __init__(self, patience: int | None, load_best: str | None = "loss") -> None:
         self.patience = patience
         self.load_best = load_best
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
-        self.best_, self.waited_, self.has_run_out_ = BestEpoch(), 0, False
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Copy the weights if they are the best so far, else count."""
-        loss = net.history[-1].get("valid_loss")
-        if loss is None:
+        """Copy the weights if they are the best so far; count epochs without gain."""
+        row = net.history[-1]
+        if "valid_loss" not in row:
             return
-        if loss < self.best_.loss:
-            # In one assignment, which no interrupt can leave half done.
-            epoch = net.history[-1]["epoch"]
-            weights = copy_state(net.module_) if self.load_best else None
-            self.best_ = BestEpoch(loss, epoch, weights)
-            self.waited_ = 0
+        is_lowest = row["valid_loss"] < self.loss_
+        if self.load_best == "loss":
+            is_best = is_lowest
+        elif self.load_best == "accuracy":
+            self.accuracy_ = p = max(row["valid_acc"], self.accuracy_)
+            error = math.sqrt(p * (1 - p) / len(dataset_valid))
+            is_best = row["valid_acc"] >= p - error
         else:
-            self.waited_ += 1
-            if self.patience is not None and self.waited_ >= self.patience:
-                self.has_run_out_ = True
-                net.stop_training()
+            is_best = False
+        if is_best:
+            # In one assignment, which no interrupt can leave half done.
+            self.best_ = BestEpoch(row["epoch"], copy_state(net.module_))
+        self.loss_ = min(row["valid_loss"], self.loss_)
+        self.waited_ = 0 if is_lowest else self.waited_ + 1
+        if self.waited_ == self.patience and not self.has_run_out_:
+            self.has_run_out_ = True
+            net._training.end_early()
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Release the copy of the weights."""
@@ -112,8 +127,6 @@ class LRSchedule(_CallbackOfOneRun):
         ``torch.optim.lr_scheduler.OneCycleLR`` or ``CosineAnnealingLR``, another class
         of ``torch.optim.lr_scheduler``, or a function called as
         ``policy(optimizer, total_steps, **kwargs)``.
-    n_epochs : int
-        Number of epochs that the schedule spans.
     kwargs : dict
         Further arguments of the scheduler.
     """
@@ -121,21 +134,17 @@ class LRSchedule(_CallbackOfOneRun):
     # As outside of a run.
     scheduler_: Any = None
     steps_left_ = 0
+    stride_ = 1
 
     def __init__(
-        self,
-        policy: str | Callable[..., Any],
-        n_epochs: int,
-        kwargs: dict[str, Any],
+        self, policy: str | Callable[..., Any], kwargs: dict[str, Any]
     ) -> None:
         self.policy = policy
-        self.n_epochs = n_epochs
         self.kwargs = kwargs
 
-    def start(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> None:
+    def start(self, optimizer: torch.optim.Optimizer, total_steps: int) -> None:
         """Build the scheduler, once the number of steps is known."""
-        total_steps = self.n_epochs * steps_per_epoch
-        self.scheduler_, self.steps_left_ = None, total_steps
+        self.scheduler_, self.steps_left_, self.stride_ = None, total_steps, 1
         policy: Any = self.policy
         if isinstance(policy, str):
             if total_steps == 1:
@@ -174,9 +183,9 @@ class LRSchedule(_CallbackOfOneRun):
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Move to the learning rate of the next step."""
         if training and self.scheduler_ is not None:
-            self.steps_left_ -= 1
-            if self.steps_left_ > 0:
+            for _ in range(min(self.stride_, self.steps_left_ - 1)):
                 self.scheduler_.step()
+            self.steps_left_ -= self.stride_
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Release the optimizer."""
@@ -303,13 +312,17 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Show the bar."""
         n_before = len(net.history)
-        self.bar_, self.n_epochs_ = None, n_before + net._training.n_epochs
+        self.bar_, self.n_before_ = None, n_before
         if net.verbose and self.sink is print and _is_watched():
             from rich.progress import Progress
 
             # Slower than rich's default, as each refresh takes time from the training.
             bar = Progress(refresh_per_second=2, transient=True)
-            bar.add_task(type(net).__name__, total=self.n_epochs_, completed=n_before)
+            bar.add_task(
+                type(net).__name__,
+                total=n_before + net._training.n_epochs,
+                completed=n_before,
+            )
             self.bar_ = net._training.at_end.enter_context(bar)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
@@ -317,13 +330,14 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
         row, epoch = net.history[-1], len(net.history)
         # Without what marks the best values, which skorch colours.
         shown = {key: row[key] for key in filter_log_keys(row, self.keys_ignored_)}
-        left = round(shown.pop("dur", 0) * (self.n_epochs_ - epoch))
+        n_epochs = self.n_before_ + net._training.n_epochs
+        left = round(shown.pop("dur", 0) * (n_epochs - epoch))
         values = [f"{key} {self.format_row(shown, key, None)}" for key in shown]
         values.append(f"{left // 60}:{left % 60:02} left")
-        line = f"epoch {epoch} of {self.n_epochs_}: {', '.join(values)}"
+        line = f"epoch {epoch} of {n_epochs}: {', '.join(values)}"
         _logger.info(line)
         if self.bar_ is not None:
-            self.bar_.update(self.bar_.task_ids[0], completed=epoch)
+            self.bar_.update(self.bar_.task_ids[0], total=n_epochs, completed=epoch)
         if self.sink is not print:
             self.sink(line)
         elif net.verbose:

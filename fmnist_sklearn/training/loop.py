@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -78,7 +79,7 @@ class Training:
         teaching: Any = None,
     ) -> None:
         self.net, self.train, self.valid = net, train, valid
-        self.n_epochs = n_epochs
+        self.n_epochs, self.n_run = n_epochs, 0
         self.teaching = teaching
         self.callbacks = (*callbacks, *_extra_callbacks.get())
         self.kept: BestState | None = None
@@ -134,7 +135,7 @@ class Training:
                     f"n_samples={len(self.train)} rows"
                 )
             if self.schedule is not None:
-                self.schedule.start(net.optimizer_, len(batches))
+                self.schedule.start(net.optimizer_, self.n_epochs * len(batches))
             capture: Any = None
             if net.device_.type in net._captures_on:
                 from .cuda_graph import Capture
@@ -143,9 +144,9 @@ class Training:
             else:
                 net.steps_ = "eager"
             try:
-                for _ in range(self.n_epochs):
+                while True:
                     self._run_epoch(batches, capture)
-                    if self.stop_requested:
+                    if self.n_run >= self.n_epochs or self.stop_requested:
                         break
             finally:
                 if capture is not None:
@@ -153,6 +154,7 @@ class Training:
 
     def _run_epoch(self, batches: Any, capture: Any) -> None:
         """Train for an epoch, validate, record, and keep the best weights."""
+        self.n_run += 1
         net, history = self.net, self.net.history_
         datasets = {"dataset_train": self.train, "dataset_valid": self.valid}
         history.new_epoch()
@@ -178,6 +180,19 @@ class Training:
 
     # How it ends ----------------------------------------------------------------
 
+    def end_early(self) -> None:
+        """End after this epoch, or hurry through the rest of a schedule.
+
+        A schedule that is cut off leaves weights much worse than at its end. Its rest
+        takes a quarter of the epochs, with longer strides.
+        """
+        if self.schedule is None:
+            self.stop_requested = True
+        elif left := self.n_epochs - self.n_run:
+            n_more = math.ceil(left / 4)
+            self.schedule.stride_ = math.ceil(left / n_more)
+            self.n_epochs = self.n_run + n_more
+
     def skip(self) -> None:
         """Call this run's own callbacks as for a run whose outcome is known already."""
         for callback in self.callbacks:
@@ -188,7 +203,7 @@ class Training:
     def was_stopped(self) -> bool:
         """Whether something else than the net's own patience ended the run early."""
         has_run_out = self.stopper is not None and self.stopper.has_run_out_
-        return self.stop_requested and not has_run_out
+        return self.stop_requested and not (has_run_out and self.schedule is None)
 
     def _keep(self) -> BestState:
         """Note what the run would leave behind if it ended here."""

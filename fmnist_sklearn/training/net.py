@@ -191,6 +191,7 @@ class TrainingNet(NeuralNetClassifier):
     _optimizers = ("optimizer",)
 
     device: Any
+    max_epochs: Any
 
     # Whether cuDNN may only use what gives equal bits for equal seeds. To do without,
     # set it to False on a class: LeNet5Classifier.repeatable = False.
@@ -199,6 +200,9 @@ class TrainingNet(NeuralNetClassifier):
     # What pays for a network; examples/benchmarks/training_speed.py measures it.
     _bfloat16_pays = False
     _memory_format = torch.contiguous_format
+
+    # max_epochs="auto": the least and the most, and between them so many steps.
+    _auto_epochs = (16, 24, 1800)
 
     # Types of devices on which training steps may be captured; untested before 2.11.
     _captures_on = ("cuda",) if torch.__version__ >= "2.11" else ()
@@ -396,19 +400,24 @@ class TrainingNet(NeuralNetClassifier):
         chosen = {"fused", "foreach", "capturable", "differentiable"} & kwargs.keys()
         if self.optimizer in _FUSED_OPTIMIZERS and not chosen:
             kwargs["fused"] = True
-        if self.weight_decay and "weight_decay" not in kwargs:
-            args = (self._groups_with_decay(*args),)
+        decay = self.weight_decay
+        if decay == "auto":
+            decay = 0.02 if self.optimizer is optim.AdamW else 0
+        if decay and "weight_decay" not in kwargs:
+            args = (self._groups_with_decay(*args, decay),)
         self.optimizer_ = self.optimizer(*args, **kwargs)
         return self
 
-    def _groups_with_decay(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _groups_with_decay(
+        self, groups: list[dict[str, Any]], decay: float
+    ) -> list[dict[str, Any]]:
         """Split groups of parameters into those that decay and those that are spared.
 
         Groups of ``optimizer__param_groups`` with a decay of their own keep it.
         """
         if "weight_decay" not in inspect.signature(self.optimizer).parameters:
             raise ValueError(
-                f"weight_decay={self.weight_decay!r} needs an optimizer that has it, "
+                f"weight_decay={decay!r} needs an optimizer that has it, "
                 f"got optimizer={self.optimizer!r}; use torch.optim.AdamW"
             )
         split: list[dict[str, Any]] = []
@@ -418,9 +427,9 @@ class TrainingNet(NeuralNetClassifier):
                 continue
             weights = [p for p in group["params"] if p.ndim > 1]
             spared = [p for p in group["params"] if p.ndim <= 1]
-            for params, decay in ((weights, self.weight_decay), (spared, 0.0)):
+            for params, share in ((weights, decay), (spared, 0.0)):
                 if params:
-                    split.append({**group, "params": params, "weight_decay": decay})
+                    split.append({**group, "params": params, "weight_decay": share})
         return split
 
     # Callbacks ------------------------------------------------------------------
@@ -429,21 +438,17 @@ class TrainingNet(NeuralNetClassifier):
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
         callbacks: list[tuple[str, Callback]] = [("epoch_timer", EpochTimer())]
         if self.lr_schedule is not None and not self._is_partial_fit:
-            schedule = LRSchedule(
-                self.lr_schedule, self.max_epochs, self.get_params_for("lr_schedule")
-            )
+            schedule = LRSchedule(self.lr_schedule, self.get_params_for("lr_schedule"))
             callbacks.append(("lr_schedule", schedule))
         if self.ema_decay is not None and not self._is_partial_fit:
             callbacks.append(("weight_average", WeightAverage(self.ema_decay)))
         if not self._is_partial_fit:
-            stopping = EarlyStopping(self._patience(), self.load_best)
+            auto = "loss" if self.lr_schedule is None else "accuracy"
+            kept = {True: "loss", False: None, "auto": auto}[self.load_best]
+            patience = DEFAULT_PATIENCE if self.patience == "auto" else self.patience
+            stopping = EarlyStopping(patience, kept)
             callbacks.append(("early_stopping", stopping))
         return [*callbacks, ("print_log", EpochLog())]
-
-    def _patience(self) -> int | None:
-        if self.patience != "auto":
-            return self.patience
-        return DEFAULT_PATIENCE if self.lr_schedule is None else None
 
     def _initialize_callbacks(self) -> Any:
         super()._initialize_callbacks()
@@ -456,6 +461,21 @@ class TrainingNet(NeuralNetClassifier):
         return self
 
     # Batches --------------------------------------------------------------------
+
+    def count_epochs(self, n_rows: int) -> int:
+        """Return ``max_epochs``, or the number that "auto" means.
+
+        Parameters
+        ----------
+        n_rows : int
+            Number of rows to train on.
+        """
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        size = self.get_params_for("iterator_train").get("batch_size", self.batch_size)
+        size = _batch_size("iterator_train", size, n_rows) or 1
+        least, most, n_steps = self._auto_epochs
+        return min(max(round(n_steps / math.ceil(n_rows / size)), least), most)
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return batches of a dataset: whole ones, unless an iterator class is given.

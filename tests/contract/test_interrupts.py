@@ -18,9 +18,12 @@ import pytest
 import fmnist_sklearn
 from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample
 
+from ..unit.toys import CONSTANT
+
 PACKAGE = str(Path(fmnist_sklearn.__file__).parent)
 N_EPOCHS = 2
 SETTINGS = {
+    **CONSTANT,
     "lr": 0.02,
     "batch_size": 16,
     "max_epochs": N_EPOCHS,

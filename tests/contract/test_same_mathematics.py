@@ -68,6 +68,8 @@ def test_fit_has_the_losses_of_a_plain_loop(classifier, model):
     net = classifier(
         batch_size=BATCH_SIZE,
         max_epochs=1,
+        lr_schedule=None,
+        augment=None,
         optimizer=torch.optim.SGD,
         **{f"optimizer__{name}": value for name, value in SGD.items()},
         validation_fraction=0,

@@ -8,7 +8,7 @@ from fmnist_sklearn import RECIPES, ImageClassifier, LeNet5Classifier, MiniVGGCl
 from ..unit.toys import GreyMobileNet, Perceptron, ResNet20
 
 # What differs from the defaults only makes the training short.
-SHORT = {"max_epochs": 4, "lr": 0.03, "batch_size": 32, "random_state": 0}
+SHORT = {"max_epochs": 12, "lr": 0.03, "batch_size": 16, "random_state": 0}
 SMALL_VGG = {**SHORT, "module__widths": (8, "M"), "module__hidden_units": 32}
 ESTIMATORS = [
     LeNet5Classifier(**SHORT),

@@ -330,6 +330,7 @@ def test_parameters_reach_their_parts(X, y, quick):
         dropout=0.9,
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.8,
+        lr_schedule=None,
         criterion__label_smoothing=0.2,  # wins over label_smoothing
         iterator_train__drop_last=True,
     ).fit(X[:100], y[:100])
@@ -350,7 +351,7 @@ def test_optimizer_may_be_any_callable(X, y, quick):
     def optimizer(parameters, lr, **kwargs):
         return torch.optim.SGD(parameters, lr=lr, **kwargs)
 
-    settings = quick | {"max_epochs": 1, "optimizer__lr": 0.5}
+    settings = quick | {"max_epochs": 1, "optimizer__lr": 0.5, "lr_schedule": None}
     for kind in (optimizer, torch.optim.RMSprop, torch.optim.NAdam):
         net = LeNet5Classifier(**settings | {"optimizer": kind}).fit(X[:60], y[:60])
         assert isinstance(net.optimizer_, torch.optim.Optimizer)
@@ -359,7 +360,8 @@ def test_optimizer_may_be_any_callable(X, y, quick):
 
 
 def test_optimizer_param_groups_keep_their_lr(X, y, quick):
-    net = LeNet5Classifier(**quick, optimizer__param_groups=[("head.*", {"lr": 0.5})])
+    groups = [("head.*", {"lr": 0.5})]
+    net = LeNet5Classifier(**quick, weight_decay=0, optimizer__param_groups=groups)
     net.partial_fit(X, y, classes=range(10)).set_params(lr=0.25).partial_fit(X, y)
     assert [group["lr"] for group in net.optimizer_.param_groups] == [0.5, 0.25]
 
@@ -378,7 +380,7 @@ def test_data_loader_trains_as_our_own_batches(X, y, quick, weighted):
     """In row order, where the batches must be the same."""
     X, y = X[:100], y[:100]
     weights = np.random.rand(100) if weighted else None
-    settings = quick | {"iterator_train__shuffle": False}
+    settings = quick | {"iterator_train__shuffle": False, "augment": None}
     ours = LeNet5Classifier(**settings).fit(X, y, weights)
     theirs = LeNet5Classifier(
         **settings, iterator_train=DataLoader, iterator_valid=DataLoader
@@ -639,7 +641,7 @@ def test_train_step_may_accumulate_gradients(X, y, quick):
                 self.n_updates_ += 1
             return step
 
-    net = Accumulating(**quick).fit(X, y)
+    net = Accumulating(**quick, lr_schedule=None).fit(X, y)
     assert (net.n_steps_, net.n_updates_) == (12, 4)
     assert {int(state["step"]) for state in net.optimizer_.state.values()} == {4}
 

@@ -98,7 +98,7 @@ def test_repr_shows_what_differs_from_the_subclass_s_own_defaults():
 def test_signature_includes_what_kwargs_pass_on():
     parameters = inspect.signature(TwoLevels).parameters
     assert parameters["temperature"].default == 2.0
-    assert parameters["lr"].default == 2e-3
+    assert parameters["lr"].default == 0.01
     assert "kwargs" not in parameters
     assert "others" not in parameters
 

@@ -83,7 +83,7 @@ def test_graph_is_the_estimator(case, tmp_path):
     kind, resize, dtype, layout, flip, labels = CASES[case]
     X, y = load_fashion_mnist_sample(return_X_y=True)
     X_test = load_fashion_mnist_sample(subset="test", return_X_y=True)[0][:300]
-    net = kind(max_epochs=1, patience=None, random_state=0, predict_flip=flip)
+    net = kind(max_epochs=3, patience=None, random_state=0, predict_flip=flip)
     net.fit(resize(X[:100].reshape(-1, 1, 28, 28)), np.asarray(labels)[y[:100]])
     pixels = resize(X_test.reshape(-1, 1, 28, 28)).astype(dtype)
     pixels = pixels.reshape(300, -1) if layout == "rows" else pixels

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.callbacks import Callback
@@ -11,6 +12,9 @@ from torch import nn
 from torchvision.models import mobilenet_v3_small
 
 from fmnist_sklearn import LeNet5Classifier
+
+# A training whose steps are all alike: what an epoch is does not depend on the others.
+CONSTANT = {"optimizer": torch.optim.Adam, "lr_schedule": None, "augment": None}
 
 
 class Net(ClassifierMixin, BaseEstimator):

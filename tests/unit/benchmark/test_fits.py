@@ -59,7 +59,8 @@ def test_train_trials_fits_when_the_next_is_requested(trial, few_images):
 
 
 def test_train_trials_reports_the_accuracy_of_the_epoch_kept(quick, few_images):
-    rough = {"max_epochs": 6, "lr": 0.05, "ema_decay": None}
+    rough = {"max_epochs": 6, "lr": 0.05, "dropout": 0.5, "ema_decay": None}
+    rough |= {"lr_schedule": None, "augment": None}
     worsening = make_trial(LeNet5Classifier(**quick | rough))
     [(fit,)] = train_trials([worsening], few_images, "holdout", 0, n_jobs=None)
     accuracies = [row["valid_acc"] for row in fit["history"]]

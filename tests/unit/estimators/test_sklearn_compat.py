@@ -22,7 +22,7 @@ def test_warning_is_at_the_line_of_the_user(X, y):
     assert len(caught) == 6
     assert all(each.category is ConvergenceWarning for each in caught)
     assert all(each.filename == __file__ for each in caught)
-    assert "max_epochs=2 was reached" in str(caught[0].message)
+    assert "still falling after 2 epochs" in str(caught[0].message)
 
 
 def test_diagram_in_a_notebook(lenet5):

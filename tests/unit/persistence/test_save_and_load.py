@@ -286,7 +286,7 @@ def test_summary_describes_the_model(lenet5, y, path):
     assert summary.params == lenet5.get_params()
     lines = str(summary).splitlines()
     assert lines[-1] == (
-        "params        batch_size=32, lr=0.01, max_epochs=2, random_state=0, "
+        "params        batch_size=32, max_epochs=2, random_state=0, "
         "validation_fraction=0.2"
     )
     assert lines[1].split() == ["model", "LeNet5Classifier"]

@@ -33,19 +33,20 @@ class FakeNet:
         self.module_ = nn.Linear(1, 1)
         self.history = []
         self.stopped = False
+        self._training = self
 
-    def stop_training(self):
+    def end_early(self):
         self.stopped = True
 
 
-def run(losses, patience, **kwargs):
+def run(rows, patience, **kwargs):
     """Feed the callback until it stops; return net and callback."""
     net, callback = FakeNet(), EarlyStopping(patience, **kwargs)
     callback.on_train_begin(net)
-    for epoch, loss in enumerate(losses, start=1):
+    for epoch, row in enumerate(rows, start=1):
         nn.init.constant_(net.module_.weight, epoch)
-        net.history.append({"epoch": epoch} | ({"valid_loss": loss} if loss else {}))
-        callback.on_epoch_end(net)
+        net.history.append({"epoch": epoch, **row})
+        callback.on_epoch_end(net, dataset_valid=range(100))
         if net.stopped:
             break
     return net, callback
@@ -66,26 +67,41 @@ def run(losses, patience, **kwargs):
     ],
 )
 def test_early_stopping(losses, patience, n_epochs, best_epoch):
-    net, callback = run(losses, patience)
+    net, callback = run([{"valid_loss": v} if v else {} for v in losses], patience)
 
     assert len(net.history) == n_epochs
     assert callback.best_.epoch == best_epoch
     if best_epoch is None:
         assert callback.best_.weights is None
     else:
-        assert callback.best_.loss == losses[best_epoch - 1]
         assert callback.best_.weights["weight"].item() == best_epoch
     callback.on_train_end(net)
     assert callback.best_.weights is None  # released
     assert callback.best_.epoch == best_epoch
     callback.on_train_begin(net)
-    assert callback.best_ == BestEpoch(float("inf"), None, None)
+    assert callback.best_ == BestEpoch(None, None)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best_epoch"),
+    [
+        ([0.8, 0.9, 0.88], 3),  # of 100 rows, the standard error of 0.9 is 0.03
+        ([0.8, 0.9, 0.86], 2),
+        ([0.9, 0.86, 0.88, 0.89, 0.85], 4),
+        ([1.0, 0.99, 1.0, 0.99], 3),  # no error at all
+    ],
+)
+def test_best_is_the_last_epoch_within_one_standard_error(accuracies, best_epoch):
+    rows = [{"valid_loss": 1.0, "valid_acc": each} for each in accuracies]
+    _, callback = run(rows, None, load_best="accuracy")
+    assert callback.best_.epoch == best_epoch
+    assert callback.best_.weights["weight"].item() == best_epoch
 
 
 def test_early_stopping_without_load_best_keeps_no_weights():
-    net, callback = run([3, 1, 2, 4], 2, load_best=False)
+    net, callback = run([{"valid_loss": v} for v in (3, 1, 2, 4)], 2, load_best=None)
     assert len(net.history) == 4  # it stops all the same
-    assert callback.best_ == BestEpoch(1, 2, None)
+    assert callback.best_ == BestEpoch(None, None)
 
 
 # Early stopping inside a fit
@@ -105,6 +121,8 @@ def parts(X, y):
 
 OVERFITS = {
     "lr": 0.02,
+    "lr_schedule": None,
+    "augment": None,
     "batch_size": 25,
     "max_epochs": 30,
     "patience": 4,
@@ -295,14 +313,18 @@ def test_lr_schedule_starts_again_at_every_fit(X, y, quick):
     assert dict(net.callbacks_)["lr_schedule"].scheduler_ is None
 
 
-@pytest.mark.parametrize("patience", ["auto", 1])
-def test_patience_acts_on_a_schedule_only_by_hand(X, y, quick, patience):
+@pytest.mark.parametrize("patience", [None, 1])
+def test_rest_of_a_schedule_is_run_faster_when_patience_runs_out(X, y, quick, patience):
     settings = {"max_epochs": 14, "lr_schedule": "cosine", "lr": 0.03, "dropout": 0}
-    net = LeNet5Classifier(**quick | settings, patience=patience).fit(X, y)
+    rates = Rates()
+    net = LeNet5Classifier(**quick | settings, patience=patience, callbacks=[rates])
+    net.fit(X, y)
     n_epochs, best = replay(net.history_[:, "valid_loss"], patience=1)
 
     assert best < n_epochs < 14  # there was a reason to stop
-    assert net.n_iter_ == (14 if patience == "auto" else n_epochs)
+    rest = 14 - n_epochs
+    assert net.n_iter_ == n_epochs + (rest if patience is None else -(-rest // 4))
+    assert rates.rates[-1][0] < 0.01 * 0.03  # at the end of the schedule all the same
 
 
 def test_lr_schedule_with_a_misspelt_parameter(X, y, quick):

@@ -24,7 +24,7 @@ from fmnist_sklearn import (
 from fmnist_sklearn.training import cuda_graph
 from fmnist_sklearn.training.net import TrainingNet
 
-from ..toys import Listens, Perceptron, Raises
+from ..toys import CONSTANT, Listens, Perceptron, Raises
 
 pytestmark = pytest.mark.needs("torch>=2.11")
 
@@ -84,8 +84,19 @@ def check_equal(eager, captured):
         torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.fixture
+def quick(quick):
+    """Few roundings: a schedule magnifies them."""
+    return quick | CONSTANT
+
+
 SETTINGS = {
-    "as by default": {"batch_size": "auto"},
+    "as by default": {
+        "optimizer": torch.optim.AdamW,
+        "lr_schedule": "one_cycle",
+        "augment": "auto",
+        "max_epochs": 1,
+    },
     "one cycle": {"lr_schedule": "one_cycle", "optimizer__weight_decay": 0.01},
     "one cycle of AdamW": {
         "lr_schedule": "one_cycle",
@@ -354,8 +365,8 @@ def test_captured_steps_with_teachers(X, y, quick, called, lenet5, augment):
 
 def test_steps_with_a_teacher_that_overrides_infer(X, y, quick, called, capsys):
     teacher = overriding("infer")(**quick, device="cpu").fit(X, y)
-    params = {"teacher": teacher, "augment": {"shift": 1}, "verbose": 1}
-    net = LeNet5Classifier(**quick, device="cpu", **params).fit(X, y)
+    quick |= {"teacher": teacher, "augment": {"shift": 1}, "verbose": 1}
+    net = LeNet5Classifier(**quick, device="cpu").fit(X, y)
     assert net.steps_ == "eager"
     reason = "of a teacher, infer is overridden"
     assert f"training steps: eager ({reason})" in capsys.readouterr().out

@@ -86,6 +86,7 @@ def test_net_copied_in_a_fit_is_the_net_of_that_epoch(X, y, quick):
                 self.bytes = pickle.dumps(net)
 
     callback = Copy()
+    quick = quick | {"lr_schedule": None}
     net = LeNet5Classifier(**quick).set_params(callbacks=[callback])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Copy, "__reduce__", lambda self: (Callback, ()), raising=False)

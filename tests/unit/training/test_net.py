@@ -87,6 +87,30 @@ def test_weight_decay_spares_biases_and_normalisation(cls):
         assert decay == (0.0 if spared else 0.1)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "decay"), [(torch.optim.AdamW, 0.02), (torch.optim.SGD, 0)]
+)
+def test_weight_decay_auto_is_for_adamw(optimizer, decay):
+    net = LeNet5Classifier(optimizer=optimizer).initialize()
+    assert net.optimizer_.param_groups[0]["weight_decay"] == decay
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "params", "n_epochs"),
+    [
+        (54_000, {}, (16, 9)),
+        (5_400, {}, (18, 10)),  # 100 batches of 54
+        (1_000, {}, (24, 13)),
+        (1_000, {"batch_size": 10}, (18, 10)),
+        (1_000, {"batch_size": -1}, (24, 13)),
+        (10, {"max_epochs": 3}, (3, 3)),
+    ],
+)
+def test_max_epochs_auto_follows_the_number_of_batches(n_rows, params, n_epochs):
+    nets = LeNet5Classifier(**params), MiniVGGClassifier(**params)
+    assert tuple(net.count_epochs(n_rows) for net in nets) == n_epochs
+
+
 def test_weight_decay_and_the_optimizer_s_own():
     net = LeNet5Classifier(weight_decay=0.1, optimizer__weight_decay=0.3)
     assert set(decays(net.initialize()).values()) == {0.3}
@@ -99,7 +123,8 @@ def test_weight_decay_and_the_optimizer_s_own():
     assert found["head.out.bias"] == found["c3.norm.weight"] == 0.0
     assert {group["lr"] for group in net.optimizer_.param_groups} == {0.1, net.lr}
     # A decay of zero leaves one group.
-    assert len(LeNet5Classifier().initialize().optimizer_.param_groups) == 1
+    net = LeNet5Classifier(weight_decay=0).initialize()
+    assert len(net.optimizer_.param_groups) == 1
 
 
 def test_weight_decay_needs_an_optimizer_that_has_it(X, y, quick):
