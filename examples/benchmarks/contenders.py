@@ -32,10 +32,10 @@ def plain_lenet5() -> nn.Module:
         nn.Flatten(),
         nn.Linear(400, 120),
         nn.ELU(),
-        nn.Dropout(0.2),
+        nn.Dropout(0.1),
         nn.Linear(120, 84),
         nn.ELU(),
-        nn.Dropout(0.2),
+        nn.Dropout(0.1),
         nn.Linear(84, 10),
     )
 

@@ -171,7 +171,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         Beta(alpha, alpha), from which the proportion is drawn in which images of a
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
-        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}``.
+        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}`` for
+        images of at least 8 x 8 pixels, else none.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -476,7 +477,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         check_values(self)
         check_module(self.module)
         check_nested_names(self, self._nested)
-        if self.augment is not None:
+        if self.augment != "auto":
             make_augment(self.augment)
         if self.teacher is not None:
             check_teachers(self.teacher)

@@ -65,7 +65,8 @@ class LeNet5Classifier(ImageClassifier):
         Beta(alpha, alpha), from which the proportion is drawn in which images of a
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
-        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}``.
+        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}`` for
+        images of at least 8 x 8 pixels, else none.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -126,7 +127,7 @@ class LeNet5Classifier(ImageClassifier):
         Jupyter, where ipywidgets is installed, above a progress bar, except in
         searches. The logger "fmnist_sklearn" receives these lines in any case, at
         level INFO.
-    dropout : float, default=0.2
+    dropout : float, default=0.1
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
@@ -200,7 +201,7 @@ class LeNet5Classifier(ImageClassifier):
         self,
         *,
         lr: float = 0.01,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(lr=lr, **kwargs)
@@ -261,7 +262,8 @@ class MiniVGGClassifier(ImageClassifier):
         Beta(alpha, alpha), from which the proportion is drawn in which images of a
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
-        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}``.
+        shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}`` for
+        images of at least 8 x 8 pixels, else none.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999

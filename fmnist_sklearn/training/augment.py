@@ -172,7 +172,6 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
     ValueError
         For an unknown name or a strength out of range.
     """
-    augment = _resolved(augment)
     if augment is None or callable(augment):
         return augment
     unknown = set(augment) - set(_AUGMENTATIONS)
@@ -202,9 +201,4 @@ def make_augment(augment: Mapping[str, Any] | Augment | None) -> Augment | None:
 
 def mixup_strength(augment: Mapping[str, Any] | Augment | None) -> float:
     """Return the alpha of "mixup" in the parameter ``augment``, 0 without it."""
-    augment = _resolved(augment)
     return augment.get("mixup", 0) if isinstance(augment, Mapping) else 0
-
-
-def _resolved(augment: Any) -> Mapping[str, Any] | Augment | None:
-    return {"shift": 1} if augment == "auto" else augment

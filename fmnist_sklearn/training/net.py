@@ -404,7 +404,7 @@ class TrainingNet(NeuralNetClassifier):
         if decay == "auto":
             decay = 0.02 if self.optimizer is optim.AdamW else 0
         if decay and "weight_decay" not in kwargs:
-            args = (self._groups_with_decay(*args, decay),)
+            args = (self._groups_with_decay(args[0], decay),)
         self.optimizer_ = self.optimizer(*args, **kwargs)
         return self
 
@@ -507,8 +507,11 @@ class TrainingNet(NeuralNetClassifier):
         seed = self._seeds.order if training else 0
         generator = torch.Generator("cpu").manual_seed(seed)
         augment, mixup = None, 0.0
-        if training and self.augment is not None:
-            augment, mixup = make_augment(self.augment), mixup_strength(self.augment)
+        if training:
+            given = self.augment
+            if given == "auto":  # smaller images would lose what is in them
+                given = {"shift": 1} if min(self.image_shape_[1:]) >= 8 else None
+            augment, mixup = make_augment(given), mixup_strength(given)
         if iterator is not None:
             if isinstance(iterator, type) and issubclass(iterator, DataLoader):
                 kwargs.setdefault("generator", generator)
