@@ -266,10 +266,11 @@ def _run_rows(
     """Train and test all rows on one data set."""
     cv, seed, n_jobs = (settings[name] for name in ("cv", "seed", "n_jobs"))
     n_fits = 1 if cv == "holdout" else int(cv)
-    works = [
-        Work(trial.name, getattr(trial.model, "max_epochs", 1), n_fits, trial.cost)
-        for trial in trials
-    ]
+    works = []
+    for trial in trials:
+        is_ours = isinstance(trial.model, ImageClassifier)
+        n_epochs = trial.model.count_epochs(images.n_train) if is_ours else 1
+        works.append(Work(trial.name, n_epochs, n_fits, trial.cost))
     display = RunProgress(works, enabled=progress)
     display.say(
         f"{images.n_train:,} training and {images.n_test:,} test images "
