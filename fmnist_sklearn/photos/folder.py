@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Bunch
 
 from ..storage import bounded, describe_error
@@ -401,6 +401,34 @@ class ImageReader(TransformerMixin, BaseEstimator):
         )
         return images if self.layout == "images" else images.reshape(len(images), -1)
 
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Read pictures, as an array that a cache does not return out of date.
+
+        A Pipeline with ``memory`` calls this method and stores its result under the
+        paths. Unpickled, the array is read again if a file has another size, time of
+        modification or place on its disk than it had. A data frame, which
+        ``set_output`` selects, is not: clear the cache after pictures have changed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            Paths.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n, channels, height, width) or (n, n_pixels), uint8
+            As from :meth:`transform`.
+        """
+        paths = as_paths(X)
+        states = _file_states(paths)  # before they are read: a change meanwhile counts
+        images = self.transform(X)
+        if isinstance(images, np.ndarray):
+            images = images.view(_ReadImages)
+            images.source = states, clone(self), paths
+        return images
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the pixels, in the order of rows.
 
@@ -420,6 +448,30 @@ class ImageReader(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         """Return True: there is nothing to learn."""
         return True
+
+
+class _ReadImages(np.ndarray):
+    """The images that ``ImageReader.fit_transform`` returns."""
+
+    source: tuple | None = None  # of all images; None for a part of them
+
+    def __reduce__(self) -> Any:
+        if self.source is None:
+            return super().__reduce__()
+        return _read_if_changed, (np.asarray(self), *self.source)
+
+
+def _read_if_changed(
+    images: np.ndarray, states: list, reader: ImageReader, paths: list[str]
+) -> np.ndarray:
+    """Return images as they were read, or read them again if a file has changed."""
+    return images if states == _file_states(paths) else reader.fit_transform(paths)
+
+
+def _file_states(paths: list[str]) -> list[tuple[int, int, int]]:
+    """Return what differs if files are replaced, for those that exist."""
+    stats = [os.stat(path) for path in paths if os.path.exists(path)]
+    return [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats]
 
 
 # Reading ---------------------------------------------------------------------------

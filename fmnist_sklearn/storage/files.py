@@ -167,7 +167,8 @@ def file_lock(
     ----------
     path : str or path-like
         The file or folder to guard. The lock is a file next to it, ``<path>.lock``;
-        the folder that holds it is created if missing.
+        the folder that holds it is created if missing. A link of that name is
+        replaced.
     timeout : float, default=600
         Seconds to wait for the lock.
 
@@ -178,4 +179,9 @@ def file_lock(
     """
     lock_path = Path(f"{os.fspath(path)}.lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        status = lock_path.lstat()
+        # Locking truncates the file, also the one that a link points to.
+        if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
+            lock_path.unlink()
     return FileLock(lock_path, timeout=timeout)

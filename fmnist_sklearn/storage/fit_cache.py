@@ -203,6 +203,8 @@ class FitCache:
     ) -> None:
         """Store the arrays and the JSON of a fit; delete the oldest if necessary.
 
+        A link of that name is replaced; the file that it points to stays as it is.
+
         Parameters
         ----------
         key : str
@@ -221,6 +223,8 @@ class FitCache:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
+        if path.is_symlink():
+            path.unlink()
         meta = {**meta, "key": key, "about": dict(about or {})}
         write_container(path, arrays, meta, kind="fit")
         self.trim()

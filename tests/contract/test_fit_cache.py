@@ -413,6 +413,26 @@ def test_memory_trains_again_what_is_damaged(tmp_path, rows, trained, same_predi
     assert len(trained) == n_trained
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_memory_writes_through_no_link(tmp_path, trained, link):
+    fit(tmp_path, **SHORT)
+    (entry,) = FitCache(tmp_path).entries()
+    kept = tmp_path / "of the user"
+    for path in (entry.path, entry.path.with_name(f"{entry.path.name}.lock")):
+        kept.write_bytes(b"precious")
+        entry.path.write_bytes(b"damaged")
+        path.unlink(missing_ok=True)
+        link(kept, path)
+        with pytest.warns(match="damaged and is trained again"):
+            fit(tmp_path, **SHORT)
+        assert kept.read_bytes() == b"precious"
+        assert not entry.path.is_symlink()
+        kept.unlink()
+    assert len(trained) == 3
+    fit(tmp_path, **SHORT)
+    assert len(trained) == 3
+
+
 # In searches ----------------------------------------------------------------------
 
 

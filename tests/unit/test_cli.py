@@ -552,6 +552,34 @@ def test_main_runs_with_closed_streams(model_file, picture, monkeypatch, capsys)
     assert main(argv[:-1]) == 0
 
 
+WITHOUT_STREAMS = """
+import os, sys
+assert sys.stdin is sys.stdout is sys.stderr is None
+from sklearn.model_selection import cross_val_score
+from fmnist_sklearn import LeNet5Classifier, load_fashion_mnist_sample, run_search
+from fmnist_sklearn.cli import main
+if __name__ == "__main__":
+    file = open("done", "w")
+    X, y = load_fashion_mnist_sample(return_X_y=True)
+    X, y = X[:200], y[:200]
+    net = LeNet5Classifier(max_epochs=1, verbose=1).fit(X, y)
+    cross_val_score(net, X, y, cv=2, n_jobs=2)
+    run_search("LeNet5", {"lr": [0.01, 0.02]}, X, y, cv=2, max_epochs=1, n_jobs=2)
+    os.write(1, b"what C code prints")
+    file.write(str(main(["fits", "."])))
+"""
+
+
+@pytest.mark.slow
+def test_everything_runs_without_standard_streams(tmp_path):
+    """As in services and frozen programs; no file gets a standard stream's number."""
+    (tmp_path / "script.py").write_text(WITHOUT_STREAMS)
+    closed = [sys.executable, "-W", "ignore", "script.py"]
+    command = f"{shlex.join(closed)} <&- >&- 2>&-"
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ)
+    assert (tmp_path / "done").read_text() == "0"
+
+
 ROW = {
     "model": "MiniVGG (lr=0.001, batch_size=128)",
     "validation accuracy": "0.9217 ± 0.0024",

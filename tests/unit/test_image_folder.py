@@ -1,5 +1,6 @@
 """load_image_folder and ImageReader: many pictures as images of one shape."""
 
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -13,10 +14,11 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fmnist_sklearn import ImageReader, LeNet5Classifier, load_image_folder
 from fmnist_sklearn.photos import load_photo
-from fmnist_sklearn.photos.picture import _Memory
+from fmnist_sklearn.photos.picture import _Memory, read_photo
 
 
 def corner(picture):
@@ -382,3 +384,55 @@ def test_image_reader_in_a_pipeline(folder, paths, quick):
     broken.touch()
     with pytest.raises(ValueError, match=r"broken\.png cannot be read as a picture"):
         pipeline.predict([*paths, broken])
+
+
+@pytest.mark.parametrize("layout", ["images", "rows"])
+def test_image_reader_in_a_pipeline_with_memory(tmp_path, quick, monkeypatch, layout):
+    """Pictures that were replaced under the same names are read again."""
+    paths = [str(tmp_path / f"{name}{i}.png") for name in "ab" for i in range(8)]
+    y = ["a"] * 8 + ["b"] * 8
+    read = []
+
+    def count(path, *rest):
+        read.append(path)
+        return read_photo(path, *rest)
+
+    def draw(colours, time):
+        for path, colour in zip(paths, colours, strict=True):
+            Image.new("RGB", (20, 20), colour).save(path)
+            os.utime(path, ns=(time, time))
+
+    def fit(memory):
+        read.clear()
+        settings = quick | {"batch_size": 4, "validation_fraction": 0.5}
+        reader = ImageReader((3, 16, 16), layout=layout, n_jobs=1)
+        steps = [reader, LeNet5Classifier(**settings, memory=memory)]
+        if layout == "rows":
+            steps = [reader, StandardScaler(), LogisticRegression()]
+        return make_pipeline(*steps, memory=memory).fit(paths, y)
+
+    def assert_fit_is_fresh():
+        cached, fresh = fit(memory), fit(None)
+        assert np.array_equal(cached.predict_proba(paths), fresh.predict_proba(paths))
+
+    monkeypatch.setattr("fmnist_sklearn.photos.folder.read_photo", count)
+    memory = str(tmp_path / "fits")
+    draw(["navy"] * 8 + ["pink"] * 8, 0)
+    assert_fit_is_fresh()
+    fit(memory)
+    assert read == []
+    draw(["pink"] * 8 + ["navy"] * 8, 1)  # files of the same size
+    assert_fit_is_fresh()
+    draw(["navy"] * 8 + ["pink"] * 8, 0)
+    for first, second in zip(
+        paths[:8], paths[8:], strict=True
+    ):  # at the same time, too
+        os.rename(first, first + "x")
+        os.rename(second, first)
+        os.rename(first + "x", second)
+    assert_fit_is_fresh()
+    some = fit(None)[0].fit_transform(paths)[:3]
+    os.remove(paths[0])
+    assert np.array_equal(pickle.loads(pickle.dumps(some)), some)
+    with pytest.raises(ValueError, match=r"a0\.png: No such file"):
+        fit(memory)
