@@ -38,7 +38,7 @@ _CLASSES = {
     cls.__name__: cls
     for cls in (*(model.cls for model in MODELS.values()), ImageClassifier)
 }
-_FORMAT = "2"  # of model files, as `inspect_model` returns it
+_FORMAT = "3"  # of model files, as `inspect_model` returns it
 
 Preparation = Literal["clothing", "resize"] | None
 _Name = Annotated[str, Meta(max_length=200)]

@@ -260,7 +260,7 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
     ----------
     X : object
         Tensors, lists of arrays, tensors or pictures, datasets of files, and any other
-        object that offers its values by a protocol of NumPy.
+        object that offers its values by a protocol of NumPy or PyTorch.
     name : str, default="the array"
         Its name in error messages.
 
@@ -331,7 +331,8 @@ def _tensor_to_array(X: Tensor, name: str) -> np.ndarray:
 
 def _holds_array(X: Any) -> bool:
     """Whether an object is, or offers, an array."""
-    is_array = hasattr(X, "__array__") or hasattr(X, "__array_interface__")
+    protocols = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
+    is_array = isinstance(X, memoryview) or any(hasattr(X, p) for p in protocols)
     return is_array and not isinstance(X, np.generic)
 
 
@@ -342,6 +343,8 @@ def _read_array(X: Any, name: str) -> np.ndarray:
             "method convert('L') or convert('RGB') first"
         )
     try:
+        if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
+            return _tensor_to_array(torch.from_dlpack(X), name)
         array = np.asanyarray(X)  # keeps a mask
         is_colour_picture = hasattr(X, "mode") and array.ndim == 3
         return array.transpose(2, 0, 1) if is_colour_picture else array

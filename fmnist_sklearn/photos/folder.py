@@ -423,7 +423,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         """
         paths = as_paths(X)
         states = _file_states(paths)  # before they are read: a change meanwhile counts
-        images = self.transform(X)
+        images: Any = self.transform(X)
         if isinstance(images, np.ndarray):
             images = images.view(_ReadImages)
             images.source = states, clone(self), paths

@@ -382,13 +382,14 @@ class TrainingNet(NeuralNetClassifier):
         return self
 
     def initialize_criterion(self) -> Any:
-        """Build the loss of each row; ``get_loss`` averages it, with weights."""
+        """Build the loss, whose rows ``get_loss`` averages, with weights."""
         kwargs = {
             "label_smoothing": self.label_smoothing,
             **self.get_params_for("criterion"),
             "reduction": "none",
         }
         self.criterion_ = self.criterion(**kwargs).to(self.device_)
+        self.criterion_.reduction = "mean"  # that of get_loss, for skorch's scoring
         return self
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Any:
@@ -597,7 +598,9 @@ class TrainingNet(NeuralNetClassifier):
         """
         y_true = torch.as_tensor(y_true, device=self.device_).long()
         if training:
-            losses = self.criterion_(y_pred, y_true)
+            criterion = copy.copy(self.criterion_)
+            criterion.reduction = "none"
+            losses = criterion(y_pred, y_true)
         else:
             losses = F.cross_entropy(y_pred, y_true, reduction="none")
         return batch_loss(losses, weights)

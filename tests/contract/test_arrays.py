@@ -67,6 +67,19 @@ class InterfaceOnly:
         self.held, self.__array_interface__ = array, array.__array_interface__
 
 
+class DLPackOnly:
+    """Has DLPack's two methods and nothing else."""
+
+    def __init__(self, array):
+        self.held = array
+
+    def __dlpack__(self, **kwargs):
+        return self.held.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.held.__dlpack_device__()
+
+
 def tensor(array):
     return torch.from_numpy(array.copy())
 
@@ -81,6 +94,9 @@ CONTAINERS = {
     "__array__ only": ArrayOnly,
     "__array_interface__": InterfaceOnly,
     "file-like": FileLike,
+    "DLPack only": DLPackOnly,
+    "DLPack of bfloat16": lambda a: DLPackOnly(tensor(a).bfloat16()),
+    "memory view": memoryview,
     "bfloat16 tensor": lambda a: tensor(a).bfloat16(),
     "half tensor": lambda a: tensor(a).half(),
     "strided tensor": lambda a: tensor(a).repeat_interleave(2, dim=-1)[..., ::2],

@@ -279,7 +279,7 @@ def test_summary_describes_the_model(lenet5, y, path):
     assert summary.versions == {
         "fmnist_sklearn": fmnist_sklearn.__version__,
         "torch": torch.__version__,
-        "format": "2",
+        "format": "3",
     }
     assert summary.size == path.stat().st_size
     assert len(summary.sha256) == 64
