@@ -131,10 +131,10 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         Learning rate; with a schedule, the highest one.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
-        of the rows trained on, at least 16 and at most 64.
+        of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
+        "auto" is as many as make 1,800 mini-batches, at least 18 and at most 24.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of

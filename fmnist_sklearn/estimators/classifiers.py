@@ -25,10 +25,10 @@ class LeNet5Classifier(ImageClassifier):
         Learning rate; with a schedule, the highest one.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
-        of the rows trained on, at least 16 and at most 64.
+        of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
+        "auto" is as many as make 1,800 mini-batches, at least 18 and at most 24.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
@@ -222,10 +222,10 @@ class MiniVGGClassifier(ImageClassifier):
         Learning rate; with a schedule, the highest one.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
-        of the rows trained on, at least 16 and at most 64.
+        of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,000 mini-batches, at least 9 and at most 13.
+        "auto" is as many as make 1,000 mini-batches, at least 10 and at most 13.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
@@ -391,7 +391,7 @@ class MiniVGGClassifier(ImageClassifier):
     _parameter_constraints = WITH_DROPOUT
     _bfloat16_pays = True
     _memory_format = torch.channels_last
-    _auto_epochs = (9, 13, 1000)
+    _auto_epochs = (10, 13, 1000)
 
     def __init__(
         self,

@@ -202,7 +202,7 @@ class TrainingNet(NeuralNetClassifier):
     _memory_format = torch.contiguous_format
 
     # max_epochs="auto": the least and the most, and between them so many steps.
-    _auto_epochs = (16, 24, 1800)
+    _auto_epochs = (18, 24, 1800)
 
     # Types of devices on which training steps may be captured; untested before 2.11.
     _captures_on = ("cuda",) if torch.__version__ >= "2.11" else ()
@@ -701,9 +701,9 @@ class TrainingNet(NeuralNetClassifier):
 def _batch_size(prefix: str, size: Any, n_rows: int) -> Any:
     """Turn a batch size as parameters give it into a number of rows."""
     if isinstance(size, str) and size == "auto":
-        # A hundredth of the rows, from 16 to 64: fewer rows take smaller batches, so
+        # A hundredth of the rows, from 16 to 128: fewer rows take smaller batches, so
         # that an epoch has steps enough to learn from.
-        return min(max(n_rows // 100, 16), 64)
+        return min(max(n_rows // 100, 16), 128)
     is_number = isinstance(size, int) and not isinstance(size, bool)
     if size is not None and not (is_number and (size > 0 or size == -1)):
         raise ValueError(

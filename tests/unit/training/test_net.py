@@ -37,7 +37,7 @@ def test_batch_size_refuses(X, y, quick, part, size):
         ("iterator_train__batch_size", "auto", 1700, 17),
         ("batch_size", "auto", 1, 16),
         ("batch_size", "auto", 4800, 48),
-        ("batch_size", "auto", 54_000, 64),
+        ("batch_size", "auto", 54_000, 128),
     ],
 )
 def test_batch_size(name, size, n_rows, expected):
@@ -98,7 +98,7 @@ def test_weight_decay_auto_is_for_adamw(optimizer, decay):
 @pytest.mark.parametrize(
     ("n_rows", "params", "n_epochs"),
     [
-        (54_000, {}, (16, 9)),
+        (54_000, {}, (18, 10)),
         (5_400, {}, (18, 10)),  # 100 batches of 54
         (1_000, {}, (24, 13)),
         (1_000, {"batch_size": 10}, (18, 10)),
