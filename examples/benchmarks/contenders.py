@@ -32,10 +32,10 @@ def plain_lenet5() -> nn.Module:
         nn.Flatten(),
         nn.Linear(400, 120),
         nn.ELU(),
-        nn.Dropout(0.1),
+        nn.Dropout(0.15),
         nn.Linear(120, 84),
         nn.ELU(),
-        nn.Dropout(0.1),
+        nn.Dropout(0.15),
         nn.Linear(84, 10),
     )
 
@@ -56,7 +56,7 @@ def plain_mini_vgg() -> nn.Module:
         nn.Flatten(),
         nn.Linear(4096, 512),
         nn.ReLU(),
-        nn.Dropout(0.3),
+        nn.Dropout(0.2),
         nn.Linear(512, 10),
     )
 

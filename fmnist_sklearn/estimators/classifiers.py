@@ -127,7 +127,7 @@ class LeNet5Classifier(ImageClassifier):
         Jupyter, where ipywidgets is installed, above a progress bar, except in
         searches. The logger "fmnist_sklearn" receives these lines in any case, at
         level INFO.
-    dropout : float, default=0.1
+    dropout : float, default=0.15
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
@@ -201,7 +201,7 @@ class LeNet5Classifier(ImageClassifier):
         self,
         *,
         lr: float = 0.01,
-        dropout: float = 0.1,
+        dropout: float = 0.15,
         **kwargs: Any,
     ) -> None:
         super().__init__(lr=lr, **kwargs)
@@ -324,7 +324,7 @@ class MiniVGGClassifier(ImageClassifier):
         Jupyter, where ipywidgets is installed, above a progress bar, except in
         searches. The logger "fmnist_sklearn" receives these lines in any case, at
         level INFO.
-    dropout : float, default=0.3
+    dropout : float, default=0.2
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
@@ -397,7 +397,7 @@ class MiniVGGClassifier(ImageClassifier):
         self,
         *,
         lr: float = 0.003,
-        dropout: float = 0.3,
+        dropout: float = 0.2,
         **kwargs: Any,
     ) -> None:
         super().__init__(lr=lr, **kwargs)
