@@ -13,6 +13,7 @@ from . import recipes as recipes
 from . import storage as storage
 from . import training as training
 from ._version import __version__ as __version__
+from .benchmark import RacingSearchCV as RacingSearchCV
 from .benchmark import benchmark_scoring as benchmark_scoring
 from .benchmark import benchmark_table as benchmark_table
 from .benchmark import compare_models as compare_models

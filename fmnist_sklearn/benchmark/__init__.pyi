@@ -10,6 +10,7 @@ from .data import load_pictures as load_pictures
 from .data import with_class_names as with_class_names
 from .progress import RunProgress as RunProgress
 from .progress import Work as Work
+from .racing import RacingSearchCV as RacingSearchCV
 from .results import BenchmarkResult as BenchmarkResult
 from .results import SearchResult as SearchResult
 from .results import SetsResult as SetsResult

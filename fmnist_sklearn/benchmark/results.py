@@ -523,8 +523,9 @@ class SearchResult(RunResult):
 
     Attributes
     ----------
-    search : GridSearchCV, RandomizedSearchCV or HalvingGridSearchCV
-        Fitted; its ``best_estimator_`` was trained again on all training images.
+    search : GridSearchCV, RandomizedSearchCV or RacingSearchCV
+        Fitted; its ``best_estimator_`` was trained again on all training images, unless
+        a time limit left no time for it.
     table : pandas.DataFrame
         Its :func:`~fmnist_sklearn.benchmark_table`, with the best candidate as
         reference.
@@ -572,16 +573,21 @@ class SearchResult(RunResult):
         Returns
         -------
         table : pandas.DataFrame
-            Of a halving search, the later iterations before the earlier.
+            Of a race, those first that were dropped last.
         """
         table = self.table.assign(name=[row.name for row in self.scored])
-        by = [name for name in ("iter", "accuracy") if name in table]
+        by = [name for name in ("n_folds", "accuracy") if name in table]
         table = table.sort_values(by, ascending=False, kind="stable")
         accuracies = with_spread(table, "accuracy", "accuracy_std", 4)
         costs = _format_costs(table)
         texts = pd.DataFrame({"model": table["name"], "accuracy": accuracies, **costs})
         failed = table["accuracy"].isna().to_numpy()
         texts.loc[failed, texts.columns[1:]] = ["failed", "", "", ""]
+        if "n_folds" in table:
+            is_dropped = (
+                ~failed & (table["n_folds"] < table["n_folds"].max()).to_numpy()
+            )
+            texts.loc[is_dropped, "accuracy"] += " (dropped)"
         return texts
 
     def format_notes(self) -> list[str]:
@@ -593,15 +599,25 @@ class SearchResult(RunResult):
             The best candidate and its test accuracy, and what the figures mean.
         """
         record = self.record
+        rows = {
+            "all": f"all {record['data']['n_train']:,} training images",
+            "fold": "the images of one fold, as the time was over",
+            "short": "the images of one fold, for a part of its epochs",
+        }[record["refit"]]
         notes = [
             self.verdict,
-            "Trained on all "
-            f"{record['data']['n_train']:,} training images, its accuracy on "
-            f"{record['data']['n_test']:,} test images is "
-            f"{record['test_accuracy']:.4f}.",
+            f"Trained on {rows}, its accuracy on {record['data']['n_test']:,} test "
+            f"images is {record['test_accuracy']:.4f}.",
             f"Means ± standard deviations over {record['cv']} folds; accuracy is that "
             "on the fold left out.",
         ]
+        if "n_folds" in self.table:
+            notes.append(
+                "Dropped candidates could not win; their figures are those of fewer "
+                "folds, or of a short fit."
+            )
+        if record["stopped"]:
+            notes.append(f"The search ended early: {record['stopped']}.")
         return notes + [f"Failed: {name}." for name in record["failed"]]
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:

@@ -6,8 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import ceil, floor, log
-from numbers import Integral
+from numbers import Integral, Real
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ..models import find_model
 from .cluster import Report, connected, following, running_on
 from .data import Images, take_images
 from .progress import RunProgress, Work
+from .racing import RacingSearchCV
 from .results import (
     SearchResult,
     csv_text,
@@ -46,7 +46,6 @@ from .results import (
 from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
 from .tables import benchmark_scoring, benchmark_table, describe_params, scored_rows
 
-_FACTOR = 3  # of halving, as scikit-learn divides candidates and multiplies epochs
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 
 
@@ -55,9 +54,10 @@ _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
         **COMMON_PARAMETERS,
         "model": [str, ImageClassifier],
         "params": [Mapping],
-        "strategy": [StrOptions({"grid", "random", "halving"})],
+        "strategy": [StrOptions({"grid", "random", "race", "halving"})],
         "n_iter": [_AT_LEAST_1],
         "max_epochs": [_AT_LEAST_1, None],
+        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "scheduler": [str, None],
         "workers": [_AT_LEAST_1, None],
@@ -75,6 +75,7 @@ def run_search(
     strategy: str = "grid",
     n_iter: int = 10,
     max_epochs: int | None = None,
+    time_limit: float | None = None,
     data: str | Images = "auto",
     recipe: str = "fast",
     cv: int = 5,
@@ -101,13 +102,16 @@ def run_search(
     X, y, X_test, y_test : array-like, default=None
         Your images and their labels, as for
         :func:`~fmnist_sklearn.run_benchmark`. None: those of Fashion-MNIST.
-    strategy : {"grid", "random", "halving"}, default="grid"
-        "grid": all combinations. "random": `n_iter` of them, drawn. "halving": all
-        with few epochs, then a third of them with three times as many, and so on.
+    strategy : {"grid", "random", "race", "halving"}, default="grid"
+        "grid": all combinations. "random": `n_iter` of them, drawn. "race": all
+        combinations, each only until it cannot win
+        (:class:`~fmnist_sklearn.RacingSearchCV`); "halving" is another name of it.
     n_iter : int, default=10
         Combinations to try with strategy="random".
     max_epochs : int, default=None
         Epochs of a fit, at most. None: the recipe's.
+    time_limit : float, default=None
+        Seconds that a race may take, final training included. None: no limit.
     data, recipe
         As for :func:`~fmnist_sklearn.run_benchmark`.
     cv : int, default=5
@@ -144,7 +148,8 @@ def run_search(
     Raises
     ------
     ValueError
-        For a parameter out of range, and if all candidates fail.
+        For a parameter out of range, a `time_limit` of another strategy than the race,
+        and if all candidates fail.
     OSError
         If data="full" is not available, `out` cannot be written to at the start,
         `scheduler` cannot be reached or is lost, or a fit has lost its worker too
@@ -196,18 +201,24 @@ def run_search(
         limits["memory"] = memory
     estimator.set_params(**limits, random_state=seed)
     scorer = ReportingScorer(list(params))
-    search, rungs = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
+    is_race = strategy in ("race", "halving")
+    if time_limit is not None and not is_race:
+        raise ValueError(
+            f"time_limit needs strategy='race'; got time_limit={time_limit!r} with "
+            f"strategy={strategy!r}."
+        )
+    search, n_fits = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
     arrays = X, y, X_test, y_test
     images = take_images(*arrays, data=data, data_home=data_home, seed=seed)
     if out is not None:
         prepare_folder(out, "search")
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
-        n_epochs = cv * sum(n * epochs for n, epochs in rungs)
-        display = RunProgress([Work(name, n_epochs)], enabled=progress)
-        n_fits = cv * sum(n for n, _ in rungs)
+        display = RunProgress([Work(name, n_fits)], enabled=progress)
         display.show(description=f"{name}, fit 0 of {n_fits}")
-        followed = Following(display, n_fits, cv, out)
+        followed = Following(display, n_fits, cv, out, is_race)
+        if is_race:
+            search.set_params(time_limit=time_limit, report=followed.show_race)
         with (
             resumable(memory),
             running_on(client, [images.X_train, images.y_train]),
@@ -219,6 +230,8 @@ def run_search(
             warnings.filterwarnings("ignore", "One or more of the test scores")
             search.fit(images.X_train, images.y_train)
     scorer.report = None
+    if is_race:
+        search.set_params(report=None)
     if np.isnan(search.best_score_):
         raise ValueError("all candidates failed in a fold; the warnings say why")
     settings = {
@@ -259,7 +272,7 @@ class ReportingScorer:
     report: Callable[[Report], None] | None = None
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
-        """Return the scores of a fit; halving needs a "score", which is accuracy."""
+        """Return the scores of a fit."""
         scorers = benchmark_scoring()
         scores = {n: float(scorer(estimator, X, y)) for n, scorer in scorers.items()}
         if estimator.memory is not None:
@@ -275,7 +288,7 @@ class ReportingScorer:
                     "scores": scores,
                 }
             )
-        return {**scores, "score": scores["accuracy"]}
+        return scores
 
 
 @dataclass
@@ -291,12 +304,15 @@ class Following:
         Fits of the search, and of each candidate.
     out : path-like or None
         Folder for ``search.csv``, written after each candidate.
+    is_race : bool, default=False
+        Whether the search shows where it stands by `show_race` instead.
     """
 
     display: RunProgress
     n_fits: int
     n_folds: int
     out: str | os.PathLike[str] | None = None
+    is_race: bool = False
     reports: Reports = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -305,6 +321,8 @@ class Following:
         key = report["candidate"], report["max_epochs"]
         fits = self.reports.setdefault(key, [])
         fits.append(report)
+        if self.is_race:
+            return
         if len(fits) == self.n_folds:
             self._finish(fits)
         best = max(self.rows, key=itemgetter("accuracy"), default=None)
@@ -316,8 +334,13 @@ class Following:
         self.display.show(
             description=f"{self.display.works[0].name}, fit {n_done} of {self.n_fits}",
             epoch=best_so_far,
-            completed=sum(fit["max_epochs"] for fit in done),
+            completed=n_done,
         )
+
+    def show_race(self, n_done: int, n_left: int, text: str) -> None:
+        """Show where a race stands, after each of its fits."""
+        self.display.show(description=text, completed=n_done, total=n_done + n_left)
+        self.display.say(text)
 
     def _finish(self, fits: list[Report]) -> None:
         """Sum up, show and write a candidate."""
@@ -348,55 +371,24 @@ def _plan(
     cv: int,
     seed: int,
     scorer: ReportingScorer,
-) -> tuple[Any, list[tuple[int, int]]]:
-    """Make the search, and count what it will fit: candidates, and epochs of each."""
+) -> tuple[Any, int]:
+    """Make the search, and count its fits, at most."""
     params = dict(params)
-    n_epochs = estimator.max_epochs
-    kind, settings = GridSearchCV, dict[str, Any]()
+    kind: Any
+    settings: dict[str, Any] = {}
     if strategy == "random":
         kind, settings = RandomizedSearchCV, {"n_iter": n_iter, "random_state": seed}
         if all(isinstance(values, list | tuple) for values in params.values()):
             settings["n_iter"] = min(n_iter, len(ParameterGrid(params)))
         candidates = list(ParameterSampler(params, **settings))
     else:
+        kind = GridSearchCV if strategy == "grid" else RacingSearchCV
         candidates = list(ParameterGrid(params))
     for candidate in candidates:  # before the first is trained
         check_values(clone(estimator).set_params(**candidate))
-    rungs = [(len(candidates), n_epochs)]
-    if strategy == "halving":
-        from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-        from sklearn.model_selection import HalvingGridSearchCV
-
-        rungs = plan_halving(len(candidates), n_epochs)
-        kind = HalvingGridSearchCV
-        settings = {
-            "resource": "max_epochs",
-            "min_resources": rungs[0][1],
-            "max_resources": n_epochs,
-            "return_train_score": False,
-        }
     folds = StratifiedKFold(cv, shuffle=True, random_state=seed)
-    settings |= {"scoring": scorer, "refit": "score", "cv": folds}
-    return kind(estimator, params, **settings), rungs
-
-
-def plan_halving(n_candidates: int, max_epochs: int) -> list[tuple[int, int]]:
-    """Plan a halving search that ends near `max_epochs` with a few candidates.
-
-    Returns
-    -------
-    rungs : list of (int, int)
-        Candidates of each iteration, and their epochs, as scikit-learn counts them.
-    """
-    n_wanted = 1 + floor(log(n_candidates, _FACTOR))
-    n_epochs = max(max_epochs // _FACTOR ** (n_wanted - 1), 1)
-    n_possible = 1 + floor(log(max_epochs // n_epochs, _FACTOR))
-    rungs = []
-    for _ in range(min(n_wanted, n_possible)):
-        rungs.append((n_candidates, n_epochs))
-        n_candidates = ceil(n_candidates / _FACTOR)
-        n_epochs *= _FACTOR
-    return rungs
+    settings |= {"scoring": scorer, "refit": "accuracy", "cv": folds}
+    return kind(estimator, params, **settings), cv * len(candidates)
 
 
 def _summarize(
@@ -419,6 +411,8 @@ def _summarize(
         "devices": [f"{best.device_} in {best.precision_}"],
         "candidates": found["params"],
         "failed": [names[i] for i in np.flatnonzero(table["accuracy"].isna())],
+        "refit": getattr(search, "refit_", "all"),
+        "stopped": getattr(search, "stopped_", ""),
         "measured": {
             name: values
             for name, values in found.items()

@@ -34,7 +34,7 @@ _MEASURED = (
     "from_memory",
 )
 _MEANS_ONLY = ("epochs", "n_parameters", "from_memory")
-_HALVING = ("iter", "n_resources")
+_ROUNDS = ("iter", "n_resources", "n_folds")
 # What Markdown takes for markup; "p < 0.1" is none, nor an underscore inside of a word.
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|<(?=[a-zA-Z/!?])|&(?=[#\w])")
 
@@ -173,6 +173,8 @@ def benchmark_table(results: Any, reference: str | int | None = None) -> pd.Data
           as ``<metric>_std``, the standard deviation;
         - ``iter``, ``n_resources``: of a halving search, whose table keeps each
           candidate once an iteration, as ``cv_results_`` does;
+        - ``n_folds``: of a :class:`~fmnist_sklearn.RacingSearchCV`, the folds that a
+          candidate was not dropped before;
         - a column for each hyper-parameter that varies, named without its
           prefixes (``clf__lr`` is ``lr``) where that is unambiguous. A candidate that
           does not set it has its estimator's own value, where that is known;
@@ -229,16 +231,16 @@ def _tabulate(parts: list[_Part]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return what was measured of each row, and the columns of what varies."""
     frames = [pd.DataFrame(part.measured) for part in parts]
     table = pd.concat(frames, ignore_index=True)
-    for name in table.columns.intersection([*_MEANS_ONLY, *_HALVING]):
+    for name in table.columns.intersection([*_MEANS_ONLY, *_ROUNDS]):
         if table[name].isna().all():
             del table[name]
         elif (table[name] % 1 == 0).all():
             table[name] = table[name].astype(int)
     first = [name for name in _MEASURED if name in table]
-    last = [name for name in _HALVING if name in table]
+    last = [name for name in _ROUNDS if name in table]
     further = [name for name in table if name not in (*first, *last)]
     table = table[[*first, *further, *last]]
-    taken = {*table.columns, *_MEASURED, *_HALVING}
+    taken = {*table.columns, *_MEASURED, *_ROUNDS}
     return table, _varied_parameters(parts, taken)
 
 
@@ -333,7 +335,7 @@ def scored_rows(
     ----------
     results, test_size
         As for :func:`compare_models`. Of a halving search, the best row is one of the
-        last iteration.
+        last iteration, and of a race one of those with the most folds.
     """
     parts = _find_parts(results, is_any_score=True)
     table, varied = _tabulate(parts)
@@ -346,10 +348,13 @@ def scored_rows(
     ranked: list[float] = []
     for part in parts:
         sizes = part.sizes if test_size is None else (1 - test_size, test_size)
-        iterations = np.asarray(part.measured.get("iter", [0] * len(part.params)))
+        rounds = [part.measured[name] for name in _ROUNDS[::2] if name in part.measured]
+        iterations = np.asarray(rounds[0] if rounds else [0] * len(part.params))
         for values, iteration in zip(part.scores.T, iterations, strict=True):
             name, score, time = next(means)
-            if iteration < iterations.max():
+            if "n_folds" in part.measured and iteration < len(values):
+                unknown = "not trained in all folds"
+            elif iteration < iterations.max():
                 unknown = "an earlier iteration"
             elif len(values) < 2:
                 unknown = "no scores of several folds"
@@ -451,7 +456,7 @@ def _part(name: str | None, results: Any, is_any_score: bool) -> _Part:
     measured = {
         "model": models if name is None else [name] * len(models),
         **_measures(cv_results, score),
-        **{key: cv_results[key] for key in _HALVING if key in cv_results},
+        **{key: cv_results[key] for key in _ROUNDS if key in cv_results},
     }
     known = {} if estimator is None else estimator.get_params()
     keys = (f"split{i}_test_{score}" for i in count())

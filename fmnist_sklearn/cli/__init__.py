@@ -117,7 +117,7 @@ def _search(
     """Search the best values of a network's parameters by cross-validation.
 
     fmnist-sklearn search lenet5 --lr 0.001 0.003 0.01 --batch-size 64 128
-    fmnist-sklearn search minivgg --lr 0.001 0.01 --strategy halving --n-jobs -1
+    fmnist-sklearn search minivgg --lr 0.001 0.01 --strategy race --time-limit 600
     fmnist-sklearn search lenet5 --dropout 0.1 0.3 0.5 --memory fits --workers 2
     fmnist-sklearn search lenet5 --data photos --lr 0.003 0.01 0.03
     """
@@ -414,6 +414,7 @@ IMAGE_SHAPE = Kind(
     lambda shape: len(shape) == 3 and min(shape) >= 1,
 )
 RATE = Kind("LR", "a number above 0", float, lambda x: 0 < x < float("inf"))
+SECONDS = Kind("S", "a number above 0", float, lambda x: 0 < x < float("inf"))
 FRACTION = Kind("P", "a number from 0 to below 1", float, lambda p: 0 <= p < 1)
 COUNT = Kind("N", "an integer of at least 1", int, lambda n: n >= 1)
 JOBS = Kind("N", "an integer other than 0", int, lambda n: n != 0)
@@ -529,11 +530,14 @@ first steps:
     command.add("--max-epochs", COUNT, "epochs of a fit (default: the recipe's)")
     command.add(
         "--strategy",
-        _choice("grid", "random", "halving"),
-        "all combinations (grid, the default), --n-iter of them (random), or all with "
-        "few epochs and the best third of them with more (halving)",
+        _choice("grid", "random", "race", "halving"),
+        "all combinations (grid, the default), --n-iter of them (random), or all, each "
+        "until it cannot win (race; halving is another name of it)",
     )
     command.add("--n-iter", COUNT, "combinations that random tries (default: 10)")
+    command.add(
+        "--time-limit", SECONDS, "time that a race may take, final fit included"
+    )
     where = command.add_mutually_exclusive_group()
     command.add("--n-jobs", JOBS, _N_JOBS_HELP, where)
     command.add("--scheduler", ADDRESS, "of a Dask cluster, for the fits", where)

@@ -38,6 +38,10 @@ class SearchHeatmapDisplay:
     score_name : str, default="accuracy"
         What the scores are.
 
+    dropped : ndarray of shape (n_y, n_x), dtype bool, default=None
+        Pairs that a race dropped early, whose scores are those of fewer folds or of a
+        short fit; they are written in parentheses.
+
     Attributes
     ----------
     ax_ : matplotlib Axes
@@ -77,6 +81,7 @@ class SearchHeatmapDisplay:
     x: str
     y: str
     score_name: str = "accuracy"
+    dropped: np.ndarray | None = None
 
     def plot(
         self,
@@ -134,8 +139,14 @@ class SearchHeatmapDisplay:
             ((red, green, blue, _),) = self.im_.to_rgba(np.array([score]))
             is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5  # luma
             color = "white" if is_dark else "black"
+            is_dropped = self.dropped is not None and self.dropped[row, column]
             self.text_[row, column] = ax.text(
-                column, row, f"{score:.4f}", ha="center", va="center", color=color
+                column,
+                row,
+                f"({score:.4f})" if is_dropped else f"{score:.4f}",
+                ha="center",
+                va="center",
+                color=color,
             )
         self.ax_, self.figure_ = ax, ax.figure
         return self
@@ -158,7 +169,9 @@ class SearchHeatmapDisplay:
             A ``GridSearchCV``, ``RandomizedSearchCV`` or halving search, or its
             ``cv_results_``. The score is the one named "accuracy", or the only one. If
             a halving search tried a candidate repeatedly, the last trial counts, the
-            one with the most resources.
+            one with the most resources. Candidates that a
+            :class:`~fmnist_sklearn.RacingSearchCV` dropped count only where it dropped
+            all of a pair.
 
         x, y : str, default=None
             Names of the parameters along the axes, as in the search
@@ -228,23 +241,30 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
         )
     x, y = _axes(searched_parameters(search), x, y)
     resource = _resource(search)
-    trials: dict[str, tuple[Mapping[str, Any], float]] = {}
-    for params, score in zip(search["params"], search[metric], strict=True):
+    trials: dict[str, tuple[Mapping[str, Any], float, bool]] = {}
+    n_folds = np.asarray(search.get("n_folds", np.zeros(len(search["params"]))))
+    dropped = n_folds < n_folds.max()
+    for params, score, is_dropped in zip(
+        search["params"], search[metric], dropped, strict=True
+    ):
         key = repr({k: v for k, v in params.items() if k != resource})
         trials.pop(key, None)  # of a halving search: an earlier trial of the candidate
-        trials[key] = params, score
+        trials[key] = params, score, is_dropped
     x_values, y_values = (
-        _distinct(params[name] for params, _ in trials.values()) for name in (x, y)
+        _distinct(params[name] for params, *_ in trials.values()) for name in (x, y)
     )
-    total, count = np.zeros((2, len(y_values), len(x_values)))
-    for params, score in trials.values():
-        cell = (y_values.index(params[y]), x_values.index(params[x]))
+    # Of those kept, and of those dropped.
+    total, count = np.zeros((2, 2, len(y_values), len(x_values)))
+    for params, score, is_dropped in trials.values():
+        cell = (int(is_dropped), y_values.index(params[y]), x_values.index(params[x]))
         total[cell] += score
         count[cell] += 1
     with np.errstate(invalid="ignore"):  # 0 / 0 where no pair was tried
-        grid = total / count
+        kept, left = total / count
+    all_dropped = (count[0] == 0) & (count[1] > 0)
     return {
-        "scores": grid,
+        "scores": np.where(all_dropped, left, kept),
+        "dropped": all_dropped if all_dropped.any() else None,
         "x_values": x_values,
         "y_values": y_values,
         "x": x.rpartition("__")[2],

@@ -55,7 +55,7 @@ def test_fits_are_kept_and_reported_from_the_workers(client, rows, tmp_path):
     reports = []
     scorer = ReportingScorer(list(GRID))
     with running_on(client, rows), following(reports.append, client) as scorer.report:
-        grid = search(rows, scoring=scorer, refit="score", memory=str(tmp_path))
+        grid = search(rows, scoring=scorer, refit="accuracy", memory=str(tmp_path))
     assert len(FitCache(tmp_path).entries()) == N_FITS
     deadline = time.monotonic() + 10
     while len(reports) < N_FITS - 1 and time.monotonic() < deadline:
@@ -148,7 +148,7 @@ def test_a_lost_scheduler_ends_the_search(rows, tmp_path):
             running_on(client, rows),
             pytest.raises(ConnectionError, match=r"(?s)Lost the Dask scheduler.* a me"),
         ):
-            search(rows, scorer, "score", memory=str(tmp_path / "memory"))
+            search(rows, scorer, "accuracy", memory=str(tmp_path / "memory"))
     assert FitCache(tmp_path / "memory").entries()
 
 

@@ -14,13 +14,12 @@ import pytest
 import skorch.callbacks
 import torch
 from sklearn.base import clone
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 
-from fmnist_sklearn import FitCache, LeNet5Classifier
+from fmnist_sklearn import FitCache, LeNet5Classifier, RacingSearchCV
 from fmnist_sklearn.storage import fit_cache
 from fmnist_sklearn.training.loop import extra_callbacks
 
@@ -442,15 +441,8 @@ SEARCHES = {
         {"lenet5classifier__lr": [0.01, 0.02]},
         cv=2,
     ),
-    "halving": lambda net: HalvingGridSearchCV(
-        net,
-        {"lr": [0.001, 0.01, 0.1]},
-        resource="max_epochs",
-        max_resources=3,
-        min_resources=1,
-        factor=3,
-        cv=2,
-        random_state=0,
+    "race": lambda net: RacingSearchCV(
+        net, {"lr": [0.001, 0.005, 0.01, 0.1]}, cv=2, short_share=0.5
     ),
 }
 
@@ -466,8 +458,9 @@ def test_memory_trains_nothing_in_a_search_run_again(
         for _ in range(2)
     ]
     assert len(trained) == 2 * n_trained
+    expected = str(without_times(plain.cv_results_))  # nan is not equal to itself
     for search in searches:
-        assert without_times(search.cv_results_) == without_times(plain.cv_results_)
+        assert str(without_times(search.cv_results_)) == expected
         assert same_predictions(search, plain, rows[0])
 
 

@@ -13,11 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 from scipy.stats import loguniform
-from sklearn.datasets import load_iris
 from sklearn.exceptions import FitFailedWarning
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import HalvingGridSearchCV
-from sklearn.tree import DecisionTreeClassifier
 
 from fmnist_sklearn import FitCache, benchmark_table, load_model, run_search
 from fmnist_sklearn.benchmark import RunProgress, Work, load_data, run_benchmark
@@ -101,30 +97,27 @@ def test_run_search_at_random():
     assert len(search({"lr": LRS}, strategy="random", n_iter=9).table) == 2
 
 
-@pytest.mark.parametrize("max_epochs", [1, 3])
-def test_run_search_by_halving(max_epochs):
-    params = {"lr": [*LRS, 0.02], "batch_size": [64]}
-    result = search(params, strategy="halving", max_epochs=max_epochs)
-    expected = [1, 1, 1] + ([3] if max_epochs == 3 else [])
-    assert result.table["n_resources"].tolist() == expected
-    assert result.table["epochs"].tolist() == expected
-    assert result.search.best_estimator_.n_iter_ == max_epochs
-    assert result.record["varied"] == ["lr"]
-
-
-@pytest.mark.parametrize(
-    ("n_candidates", "max_epochs"), [(1, 1), (2, 8), (6, 8), (9, 20), (12, 4)]
-)
-def test_plan_halving_counts_as_scikit_learn_does(n_candidates, max_epochs):
-    halving = HalvingGridSearchCV(
-        DecisionTreeClassifier(),
-        {"random_state": list(range(n_candidates))},
-        resource="max_depth",
-        max_resources=max_epochs,
-        cv=2,
-    ).fit(*load_iris(return_X_y=True))
-    rungs = zip(halving.n_candidates_, halving.n_resources_, strict=True)
-    assert search_module.plan_halving(n_candidates, max_epochs) == list(rungs)
+@pytest.mark.parametrize("strategy", ["race", "halving"])
+def test_run_search_by_a_race(strategy, tmp_path, capsys):
+    params = {"lr": [1e-5, 1e-4, 0.003, 1e30], "batch_size": [32]}
+    settings = {"max_epochs": 3, "out": tmp_path, "progress": True}
+    with pytest.warns(FitFailedWarning, match="1 fits failed out of a total of"):
+        result = search(params, strategy=strategy, time_limit=1e6, **settings)
+    best = "LeNet5Classifier (lr=0.003)"
+    assert result.best == best
+    counts = result.table["n_folds"].tolist()
+    assert (counts[2], counts[3]) == (2, 0)
+    assert list(result.curves)[-1] == best
+    assert len(result.curves[best]) == result.search.best_estimator_.n_iter_ == 3
+    shown = result.format_table().set_index("model")["accuracy"]
+    assert shown["LeNet5Classifier (lr=1e+30)"] == "failed"
+    is_dropped = shown.str.endswith(" (dropped)").to_numpy()
+    assert is_dropped.sum() == sum(0 <= n < 2 for n in counts) - 1
+    assert "Dropped candidates could not win" in result.to_markdown()
+    assert (
+        "short fits, fit 1 of 12: 4 in the race, 0 dropped, " in capsys.readouterr().err
+    )
+    assert json.loads((tmp_path / "search.json").read_text())["refit"] == "all"
 
 
 # Memory -----------------------------------------------------------------------------
@@ -242,6 +235,7 @@ def test_run_search_over_nested_parameters(tmp_path):
         ({"strategy": "all"}, "'strategy' parameter of run_search must be"),
         ({"cv": 1}, "'cv' parameter of run_search must be"),
         ({"workers": 0}, "'workers' parameter of run_search must be"),
+        ({"time_limit": 9}, "time_limit needs strategy='race'; got time_limit=9 with"),
         ({"params": {"learning_rate": [1]}}, "Invalid parameter 'learning_rate'"),
         ({"workers": 1}, r"fmnist-sklearn\[distributed\]"),  # without Dask
     ],
@@ -257,9 +251,9 @@ def test_run_search_names_bad_arguments(kwargs, message, monkeypatch):
 # Progress ---------------------------------------------------------------------------
 
 
-def show_reports(console, fits, n_fits, n_epochs, out=None):
+def show_reports(console, fits, n_fits, out=None):
     """Show reports of fits in two folds; return the bar's task, if there is one."""
-    progress = RunProgress([Work("LeNet5", n_epochs)], console=console)
+    progress = RunProgress([Work("LeNet5", n_fits)], console=console)
     followed = search_module.Following(progress, n_fits, 2, out)
     with progress:
         for lr, accuracy in fits:
@@ -277,8 +271,8 @@ def test_run_search_shows_fits_best_and_time_left():
         file=io.StringIO(), force_terminal=True, force_interactive=True, width=140
     )
     fits = [(1, 0.5), (2, 0.8), (1, 0.7), (2, 0.9)]
-    task = show_reports(console, fits, n_fits=6, n_epochs=24)
-    assert (task.completed, task.total) == (16, 24)
+    task = show_reports(console, fits, n_fits=6)
+    assert (task.completed, task.total) == (4, 6)
     shown = console.file.getvalue()
     for text in ("fit 4 of 6", "best 0.8500 (lr=2)", "accuracy 0.6000", " left"):
         assert text in shown
@@ -288,7 +282,7 @@ def test_run_search_shows_fits_best_and_time_left():
 
 def test_run_search_writes_each_candidate_that_is_done(tmp_path):
     fits = [(1, 0.5), (2, 0.8), (1, 0.7)]
-    show_reports(Console(file=io.StringIO()), fits, 6, 24, out=tmp_path)
+    show_reports(Console(file=io.StringIO()), fits, 6, out=tmp_path)
     (row,) = pd.read_csv(tmp_path / "search.csv").to_dict("records")
     assert row["lr"] == 1
     assert row["accuracy"] == pytest.approx(0.6)
@@ -297,7 +291,7 @@ def test_run_search_writes_each_candidate_that_is_done(tmp_path):
 
 def test_run_search_counts_a_fit_once_that_is_reported_again():
     console = Console(file=io.StringIO())
-    show_reports(console, [(1, 0.5)] * 4, n_fits=2, n_epochs=8)
+    show_reports(console, [(1, 0.5)] * 4, n_fits=2)
     assert console.file.getvalue().count("1 of 1 lr=1") == 1
 
 
