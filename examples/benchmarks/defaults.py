@@ -2,7 +2,7 @@
 
     python examples/benchmarks/defaults.py [--sets NAME ...] [--splits N] [--folder DIR]
 
-The estimators are this package's two, also with their defaults before version 1.1, and
+The estimators are this package's two, also with their defaults in version 0.1.0, and
 five of scikit-learn, whose pixels are scaled to 0..1. The sets are Fashion-MNIST with
 600, 6,000 and 60,000 training images, scikit-learn's digits, and the files of a folder,
 ``NAME.npz`` with ``X`` (n, h, w) or (n, h, w, 3), uint8, and ``y``. A fifth of the rows

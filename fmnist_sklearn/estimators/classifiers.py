@@ -28,7 +28,7 @@ class LeNet5Classifier(ImageClassifier):
         of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,800 mini-batches, at least 18 and at most 24.
+        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
