@@ -579,7 +579,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     ) -> Self:
         """Train for one epoch over all the rows given.
 
-        There is no validation part, early stopping, schedule or averaging of weights.
+        There is no validation part, early stopping, schedule or averaging of weights:
+        ``lr`` is constant, and lower rates than the highest of a schedule suit better.
         The scaling of the pixels is fixed by the first call; the optimizer continues
         from its state.
 

@@ -181,10 +181,10 @@ class Training:
     # How it ends ----------------------------------------------------------------
 
     def end_early(self) -> None:
-        """End after this epoch, or hurry through the rest of a schedule.
+        """End after this epoch, or shorten the rest of a schedule to a quarter.
 
-        A schedule that is cut off leaves weights much worse than at its end. Its rest
-        takes a quarter of the epochs, with longer strides.
+        A schedule that is cut off leaves weights much worse than at its end. So each
+        batch moves it by several of its steps.
         """
         if self.schedule is None:
             self.stop_requested = True

@@ -201,7 +201,7 @@ class TrainingNet(NeuralNetClassifier):
     _bfloat16_pays = False
     _memory_format = torch.contiguous_format
 
-    # max_epochs="auto": the least and the most, and between them so many steps.
+    # max_epochs="auto": fewest and most epochs, and the steps to reach between them.
     _auto_epochs = (16, 24, 1800)
 
     # Types of devices on which training steps may be captured; untested before 2.11.
