@@ -5,6 +5,7 @@ from . import datasets as datasets
 from . import displays as displays
 from . import estimators as estimators
 from . import export as export
+from . import mlflow as mlflow
 from . import models as models
 from . import modules as modules
 from . import persistence as persistence

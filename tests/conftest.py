@@ -1,7 +1,7 @@
 """Shared by all tests: a small part of the bundled images, and nets fitted once."""
 
 import random
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 
 import joblib
 import numpy as np
@@ -27,6 +27,7 @@ threadpool_limits(1)
 
 def pytest_collection_modifyitems(items):
     """Skip what this machine or its versions lack; mark what starts processes."""
+    installed = {each.name.lower() for each in distributions()}
     for item in items:
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
@@ -35,6 +36,9 @@ def pytest_collection_modifyitems(items):
         ):
             if version(needed.name) not in needed.specifier:
                 item.add_marker(pytest.mark.skip(reason=f"needs {needed}"))
+        for mark in item.iter_markers("ecosystem"):
+            for tool in set(mark.args) - installed:
+                item.add_marker(pytest.mark.skip(reason=f"needs {tool}"))
         if {"two_processes", "scheduler"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 

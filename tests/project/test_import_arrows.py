@@ -16,6 +16,7 @@ ARROWS = {
     "benchmark": {"persistence", "displays", "datasets", "photos"},
     "persistence": {"models"},
     "export": {"models"},
+    "mlflow": {"persistence"},
     "models": {"estimators", "recipes"},
     "estimators": {"training"},
     "training": {"modules.fast", "storage"},

@@ -36,6 +36,7 @@ def python_blocks(name):
 
 
 PAGES_WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+TOOLS = pytest.mark.ecosystem("mlflow", "optuna-integration", "captum", "shap")
 
 
 def test_python_blocks_are_found():
@@ -56,7 +57,13 @@ def scheduler():
         yield cluster.scheduler_address
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_PYTHON)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=TOOLS if page == "docs/works_with.rst" else ())
+        for page in PAGES_WITH_PYTHON
+    ],
+)
 def test_snippets_run(page, tmp_path, monkeypatch, request):
     if "onnxruntime" in "".join(python_blocks(page)):
         pytest.importorskip("onnxruntime")

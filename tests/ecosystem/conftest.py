@@ -1,0 +1,58 @@
+"""What the tests of the tools share: both networks on both layouts; versions."""
+
+import csv
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, MiniVGGClassifier
+
+from ..conftest import QUICK
+
+TABLE = Path(__file__).parents[2] / "docs" / "works_with.csv"
+SMALL = {"module__widths": (8, "M", 8, "M"), "module__hidden_units": 16}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-versions", action="store_true", help=f"in {TABLE.name}")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if exitstatus == 0 and session.config.getoption("--write-versions", False):
+        with TABLE.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        for row in rows:
+            python = row[0] == "Python"
+            row[1] = platform.python_version() if python else version(row[0])
+        with TABLE.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+class Case(NamedTuple):
+    """An estimator, not fitted and fitted, with images and their labels, strings."""
+
+    new: object
+    net: object
+    X: np.ndarray
+    y: np.ndarray
+
+
+@pytest.fixture(scope="session", params=["rows", "images"])
+def layout(request):
+    """Shape of an image in the arrays."""
+    return {"rows": (784,), "images": (1, 28, 28)}[request.param]
+
+
+@pytest.fixture(scope="session", params=["LeNet5", "MiniVGG"])
+def case(request, layout, sample):
+    """Each network on each layout of the images."""
+    if request.param == "LeNet5":
+        new = LeNet5Classifier(**QUICK, patience=None, device="cpu")
+    else:
+        new = MiniVGGClassifier(**QUICK, **SMALL, patience=None, device="cpu")
+    X, y = sample[0].reshape(-1, *layout), np.array(CLASS_NAMES)[sample[1]]
+    return Case(new, type(new)(**new.get_params()).fit(X, y), X, y)
