@@ -244,7 +244,10 @@ def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> A
         import onnx
 
         axes, file = {name: {0: "n"} for name in names}, io.BytesIO()
-        torch.onnx.export(*args, file, dynamo=False, dynamic_axes=axes, **options)  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            # A network's checks of shapes are not in the graph, and need not be.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            torch.onnx.export(*args, file, dynamo=False, dynamic_axes=axes, **options)  # type: ignore[arg-type]
         return onnx.load_from_string(file.getvalue())
     shapes = {"pixels": {0: torch.export.Dim("n")}}
     program = torch.onnx.export(*args, dynamo=True, dynamic_shapes=shapes, **options)

@@ -8,12 +8,15 @@ five of scikit-learn, whose pixels are scaled to 0..1. The sets are Fashion-MNIS
 ``NAME.npz`` with ``X`` (n, h, w) or (n, h, w, 3), uint8, and ``y``. A fifth of the rows
 is held out, stratified, by a seed for each split; of Fashion-MNIST, the 10,000 test
 images. Each fit is a row of ``docs/defaults.csv``; those that are there are skipped, so
-that an interrupted run goes on. Nothing else should run meanwhile.
+that an interrupted run goes on. ``seconds`` are those of the clock, for which nothing
+else should run meanwhile; ``cpu``, of the processor, for which ``--threads 1`` and
+``OMP_NUM_THREADS=1`` may run beside others.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +82,15 @@ def measure(name: str, estimator: str, split: int, folder: Path) -> dict[str, ob
     if not isinstance(model, LeNet5Classifier | MiniVGGClassifier):
         highest = np.float32(X.max())
         X, X_test = (each.reshape(len(each), -1) / highest for each in (X, X_test))
+    cpu = time.process_time()
     seconds = stopwatch(lambda: model.fit(X, y))
+    cpu = time.process_time() - cpu
     return {
         "rows": len(y),
         "accuracy": round(float(model.score(X_test, y_test)), 4),
         "seconds": round(seconds, 2),
         "epochs": len(getattr(model, "history_", ())) or "",
+        "cpu": round(cpu, 2),
     }
 
 

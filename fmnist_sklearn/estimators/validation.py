@@ -593,12 +593,12 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> Tensor:
     ValueError
         For a label that is not among the classes.
     """
-    unknown = np.setdiff1d(labels, classes)
+    indices = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    unknown = np.unique(labels[classes[indices] != labels])
     if len(unknown):
         raise ValueError(
             f"y holds labels that are not among the classes {classes!r}: {unknown!r}"
         )
-    indices = np.searchsorted(classes, labels)
     return torch.from_numpy(indices.astype(np.int64, copy=False))
 
 
