@@ -100,15 +100,6 @@ def plain_epoch(
             schedule.step()
 
 
-@torch.inference_mode()
-def predicted_in_slices(
-    network: nn.Module, images: Tensor, batch_size: int
-) -> np.ndarray:
-    """Predict classes by hand, a contiguous slice at a time."""
-    slices = images.split(batch_size)
-    return torch.cat([network(x).argmax(1) for x in slices]).numpy()
-
-
 # A contender prepares its job once, in its own process, and the job is then timed again
 # and again. A contender whose library is missing returns None.
 Job = Callable[[], float]

@@ -31,7 +31,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 RUNS = DOCS / "accuracy"  # from accuracy.py
 SPEED = DOCS / "speed"  # from training_speed.py and prediction_speed.py
 DEFAULTS = DOCS / "defaults.csv"  # from defaults.py
-FRONTIER = DOCS / "frontier.csv"  # from frontier.py
 RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # from recipe_choice.py
 SAME_ACCURACY = DOCS / "same_accuracy.csv"  # from same_accuracy.py
 
@@ -48,6 +47,7 @@ _PUBLISHED = dict(
 )
 # Contenders of the speed comparisons that tables refer to.
 PLAIN_LOOP = "plain PyTorch loop"
+COMPILED_LOOP = "the same with torch.compile"
 OURS = "this package"
 BARE_LOOP = "the same network in a bare loop"
 _RIVALS = ("keras", "tensorflow", "jax")
@@ -320,36 +320,6 @@ def draw_progress(records: pd.DataFrame) -> Any:
         ax.set(title=name, xlabel="Training time (s)", ylabel="Test accuracy")
         ax.set(xscale="log", ylim=(target - 0.06, None))
         ax.legend(loc="lower right", fontsize="small")
-    return figure
-
-
-def draw_frontier() -> Any:
-    """Draw test accuracy against seconds of training, a line a kind of classifier.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Of what ``frontier.py`` measured, mean ± standard deviation over the seeds.
-    """
-    import matplotlib.pyplot as plt
-
-    fits = pd.read_csv(FRONTIER)
-    figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name, runs in fits.groupby("contender", sort=False):
-        sizes = runs.groupby("size")
-        means = sizes[["seconds", "accuracy"]].mean()
-        is_ours = "Classifier, " in name
-        ax.errorbar(
-            means["seconds"],
-            means["accuracy"],
-            yerr=sizes["accuracy"].std().fillna(0),
-            marker="o",
-            markersize=3,
-            linestyle="-" if is_ours else "--",
-            label=f"{name} (n={runs['seed'].nunique()})",
-        )
-    ax.set(xscale="log", xlabel="Training time (s)", ylabel="Test accuracy")
-    ax.legend(fontsize="small")
     return figure
 
 

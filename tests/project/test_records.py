@@ -94,24 +94,22 @@ def test_accuracy_of_a_distilled_run(accuracy, call, X, y, mini_vgg, tmp_path, c
     assert net.score(X[:50], y[:50]) == run["test_accuracy"]
 
 
-def test_frontier_of_a_recorded_fit_is_not_repeated(
+def test_fit_of_the_defaults_is_not_repeated(
     scripts, records, call, X, y, tmp_path, monkeypatch, capsys
 ):
-    frontier = scripts("frontier")
-    for script in (frontier, records):
-        monkeypatch.setattr(script, "FRONTIER", tmp_path / "frontier.csv")
-    monkeypatch.setattr(frontier, "fetch_fashion_mnist", lambda **_: (X, y))
-    contenders = ["MLPClassifier", "LeNet5Classifier, fast"]
-    for name in contenders:
-        smaller = frontier.CONTENDERS[name]._replace(sizes=(1, 2))
-        monkeypatch.setitem(frontier.CONTENDERS, name, smaller)
-    for seeds in ([0], [0, 1]):
-        call(frontier, "--contenders", *contenders, "--seeds", *seeds)
-    points = capsys.readouterr().out.count("'contender'")
-    assert points == len((tmp_path / "frontier.csv").read_text().splitlines()) - 1 == 8
-    [ax] = records.draw_frontier().axes
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == [f"{name} (n=2)" for name in contenders]
+    defaults = scripts("defaults")
+    for script in (defaults, records):
+        monkeypatch.setattr(script, "DEFAULTS", tmp_path / "defaults.csv")
+    np.savez(tmp_path / "small.npz", X=X[:200].reshape(-1, 28, 28), y=y[:200])
+    names = ["LogisticRegression()", "LeNet5Classifier()"]
+    options = ["--folder", tmp_path, "--sets", "small", "--estimators", *names]
+    for n_splits in (1, 2):
+        call(defaults, *options, "--threads", 1, "--splits", n_splits)
+    assert capsys.readouterr().out.count("'estimator'") == 4
+    table = records.defaults_table().set_index("estimator")
+    assert table.columns.tolist() == ["small (160 rows)"]
+    assert "(n=2)" in table.loc[names[1]].item()
+    assert len(records.draw_defaults().axes) == 1
 
 
 # Speed
