@@ -56,7 +56,7 @@ def plain_mini_vgg() -> nn.Module:
         nn.Flatten(),
         nn.Linear(4096, 512),
         nn.ReLU(),
-        nn.Dropout(0.2),
+        nn.Dropout(0.1),
         nn.Linear(512, 10),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -134,7 +135,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
+        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24, or
+        more if these make fewer than 300.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
@@ -765,7 +767,10 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             _, counts = np.unique(rows.labels, return_counts=True)
             chance = counts.max() / counts.sum()
             accuracy = self.history_[self.best_epoch_ - 1].get("valid_acc", 1.0)
-            if accuracy - chance < 0.2 * (1 - chance):
+            little = chance + 0.2 * (1 - chance)
+            n_valid = max(self.validation_fraction * len(rows.labels), 1)
+            # Few rows do not show it.
+            if accuracy + math.sqrt(little * (1 - little) / n_valid) < little:
                 warn_user(
                     f"the validation accuracy of {accuracy:.2f} is near chance: the "
                     f"most frequent class has {chance:.2f} of the rows. Train longer, "

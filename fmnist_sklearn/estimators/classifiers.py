@@ -28,7 +28,8 @@ class LeNet5Classifier(ImageClassifier):
         of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24.
+        "auto" is as many as make 1,800 mini-batches, at least 16 and at most 24, or
+        more if these make fewer than 300.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
@@ -225,7 +226,8 @@ class MiniVGGClassifier(ImageClassifier):
         of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,000 mini-batches, at least 10 and at most 13.
+        "auto" is as many as make 1,000 mini-batches, at least 11 and at most 13, or
+        more if these make fewer than 300.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
@@ -324,7 +326,7 @@ class MiniVGGClassifier(ImageClassifier):
         Jupyter, where ipywidgets is installed, above a progress bar, except in
         searches. The logger "fmnist_sklearn" receives these lines in any case, at
         level INFO.
-    dropout : float, default=0.2
+    dropout : float, default=0.1
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
@@ -391,13 +393,13 @@ class MiniVGGClassifier(ImageClassifier):
     _parameter_constraints = WITH_DROPOUT
     _bfloat16_pays = True
     _memory_format = torch.channels_last
-    _auto_epochs = (10, 13, 1000)
+    _auto_epochs = (11, 13, 1000)
 
     def __init__(
         self,
         *,
         lr: float = 0.003,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(lr=lr, **kwargs)

@@ -593,12 +593,13 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> Tensor:
     ValueError
         For a label that is not among the classes.
     """
-    indices = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
-    unknown = np.unique(labels[classes[indices] != labels])
+    # By a table, as setdiff1d and isin would, old versions fail for labels beyond int64.
+    unknown = np.unique(labels[~np.isin(labels, classes, kind="sort")])
     if len(unknown):
         raise ValueError(
             f"y holds labels that are not among the classes {classes!r}: {unknown!r}"
         )
+    indices = np.searchsorted(classes, labels)
     return torch.from_numpy(indices.astype(np.int64, copy=False))
 
 

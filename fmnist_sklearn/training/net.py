@@ -476,7 +476,9 @@ class TrainingNet(NeuralNetClassifier):
         size = self.get_params_for("iterator_train").get("batch_size", self.batch_size)
         size = _batch_size("iterator_train", size, n_rows) or 1
         least, most, n_steps = self._auto_epochs
-        return min(max(round(n_steps / math.ceil(n_rows / size)), least), most)
+        per_epoch = math.ceil(n_rows / size)
+        n_epochs = min(max(round(n_steps / per_epoch), least), most)
+        return max(n_epochs, math.ceil(300 / per_epoch))  # of few rows, more
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return batches of a dataset: whole ones, unless an iterator class is given.
