@@ -32,18 +32,13 @@ def random_shift(
     images: Tensor, pixels: int, generator: torch.Generator | None
 ) -> Tensor:
     """Move each image by up to ``pixels`` each way; zeros (black) come in."""
-    n, c, h, w = images.shape
-    padded = torch.nn.functional.pad(images, (pixels,) * 4)
-    height, width = h + 2 * pixels, w + 2 * pixels
-    offsets = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator)
+    n, _, h, w = images.shape
     device = images.device
-    offsets = sent(offsets, device)
-    # Flat position of every wanted pixel in the padded batch.
-    rows = torch.arange(h, device=device) + offsets[0][:, None]  # (n, h)
-    columns = torch.arange(w, device=device) + offsets[1][:, None]  # (n, w)
-    plane = rows[:, :, None] * width + columns[:, None, :]  # (n, h, w)
-    channel = torch.arange(n * c, device=device).view(n, c, 1, 1) * (height * width)
-    return padded.view(-1)[(channel + plane[:, None]).view(-1)].view(n, c, h, w)
+    padded = torch.nn.functional.pad(images, (pixels,) * 4)
+    offsets = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator)
+    rows, columns = sent(offsets, device)
+    windows = padded.unfold(2, h, 1).unfold(3, w, 1)  # (n, c, offset, offset, h, w)
+    return windows[torch.arange(n, device=device), :, rows, columns]
 
 
 def random_rotate(
