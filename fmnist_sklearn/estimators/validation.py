@@ -593,7 +593,7 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> Tensor:
     ValueError
         For a label that is not among the classes.
     """
-    # By a table, as setdiff1d and isin would, old versions fail for labels beyond int64.
+    # Not by a table, with which old versions of numpy fail for labels beyond int64.
     unknown = np.unique(labels[~np.isin(labels, classes, kind="sort")])
     if len(unknown):
         raise ValueError(
