@@ -31,6 +31,7 @@ from .displays import TrainingCurvesDisplay as TrainingCurvesDisplay
 from .estimators import ImageClassifier as ImageClassifier
 from .estimators import LeNet5Classifier as LeNet5Classifier
 from .estimators import MiniVGGClassifier as MiniVGGClassifier
+from .export import export_html as export_html
 from .export import export_onnx as export_onnx
 from .modules import LeNet5 as LeNet5
 from .modules import MiniVGG as MiniVGG

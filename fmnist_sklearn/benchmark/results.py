@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 import json
@@ -37,6 +36,7 @@ from ..displays.images import pixel_range
 from ..displays.style import ROW_COLORS, add_legend, one_line
 from ..estimators.memory import as_cache
 from ..estimators.sklearn_compat import warn_user
+from ..export import export_html, inline_hash
 from ..persistence import save_model
 from ..storage import atomic_write, check_writable
 from .compare import Ranks, Scored, compare_ranks, compare_rows, describe_comparison
@@ -269,8 +269,13 @@ class RunResult(ABC):
             page += ["## Is it better?\n", differences]
         return "\n".join(page)
 
-    def to_html(self) -> str:
+    def to_html(self, page: str | None = None) -> str:
         """Return ``report.html``: table, curves, confusions and worst mistakes.
+
+        Parameters
+        ----------
+        page : str or None, default=None
+            Address of the best network's own page, which the report links to.
 
         Returns
         -------
@@ -290,6 +295,7 @@ class RunResult(ABC):
             heat_map=self.heat_map,
             comparison=self.compare() if len(self.table) > 1 else None,
             difference_label=self._difference_label(),
+            model_page=page,
         )
 
     def _draw(self) -> dict[str, Figure]:
@@ -318,17 +324,27 @@ class RunResult(ABC):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths: list[Path] = []
+        page = None
         if network is not None:
             path = folder / "best.safetensors"
             with optional(path.name):
                 preparation = self.record["data"]["preparation"]
                 save_model(network, path, preparation=preparation)
                 paths.append(path)
+            # Networks of other classes, and those that take no pictures, have no page.
+            with optional("best.html"), suppress(TypeError, ValueError):
+                names = class_names(self.record, network.classes_.tolist())
+                path = folder / "best.html"
+                export_html(
+                    network, path, display_labels=names, preparation=preparation
+                )
+                page = path.name
+                paths.append(path)
         texts: dict[str, Callable[[], str]] = {
             f"{name}.csv": partial(csv_text, self.table),
             f"{name}.json": lambda: json.dumps(to_jsonable(self.record), indent=1),
             f"{name}.md": self.to_markdown,
-            "report.html": self.to_html,
+            "report.html": partial(self.to_html, page),
         }
         for file_name, make in texts.items():
             with optional(file_name):
@@ -631,9 +647,10 @@ class SearchResult(RunResult):
         Returns
         -------
         paths : list of Path
-            ``best.safetensors``, ``search.csv``, ``search.json``, ``search.md``,
-            ``report.html``, and, where at least two parameters vary, ``heatmap.svg``
-            and ``heatmap.png`` over the first two, means over the others.
+            ``best.safetensors``, its page ``best.html`` where ``export_html`` takes the
+            network, ``search.csv``, ``search.json``, ``search.md``, ``report.html``,
+            and, where at least two parameters vary, ``heatmap.svg`` and
+            ``heatmap.png`` over the first two, means over the others.
 
         Warns
         -----
@@ -838,6 +855,7 @@ def render(
     curves: Mapping[str, EpochRows],
     heat_map: SearchHeatmapDisplay | None,
     comparison: pd.DataFrame | None = None,
+    model_page: str | None = None,
     **page: Any,
 ) -> str:
     """Write ``report.html``.
@@ -857,6 +875,8 @@ def render(
         Of a search; it is not drawn, but written as a table.
     comparison : pandas.DataFrame or None
         The rows compared with the best.
+    model_page : str or None
+        Address of the best network's page.
     **page : dict
         Other values of the template: "title", "notes" (what readers of the table must
         know), "facts" and "commands" (how the run was made), and "judged" (a
@@ -878,6 +898,7 @@ def render(
     script = _template("report.js").render()
     return _template("report.html").render(
         **page,
+        model_page=model_page,
         columns=[
             (name, all(_number(text) is not None for text in table[name] if text))
             for name in table.columns
@@ -891,8 +912,8 @@ def render(
         heat_map=heat_map,
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=inline_hash(style),
+        script_hash=inline_hash(script),
     )
 
 
@@ -911,12 +932,6 @@ def _template(name: str) -> jinja2.Template:
     environment.filters["number"] = _number
     text = Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
     return environment.from_string(text)
-
-
-def _hash(text: str) -> str:
-    """Return what a browser compares an inline script or style with."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _number(text: str) -> float | None:

@@ -259,17 +259,24 @@ def _show(model: Path, *, json: bool = False) -> int:
     return _print_facts(to_jsonable(asdict(summary)), str(summary), json)
 
 
-def _export(model: Path, *, out: Path, input_dtype: str = "uint8") -> int:
-    """Write a saved network as an ONNX graph.
+def _export(model: Path, *, out: Any = None, html: Any = None, **options: Any) -> int:
+    """Write a saved network as an ONNX graph or as a web page.
 
     fmnist-sklearn export net.safetensors --out net.onnx
     fmnist-sklearn export net.safetensors --out net.onnx --input-dtype float32
+    fmnist-sklearn export net.safetensors --html net.html
     """
-    from ..export import export_onnx
-    from ..persistence import load_model
+    from ..export import export_html, export_onnx
+    from ..persistence import load_model_and_preparation
 
-    export_onnx(load_model(model), out, input_dtype=input_dtype)
-    print_line(f"Written to {printable(out)}")
+    estimator, preparation = load_model_and_preparation(model)
+    if out is not None:
+        export_onnx(estimator, out, **options)
+    elif options:
+        raise ValueError("--input-dtype: not available with --html")
+    else:
+        export_html(estimator, html, preparation=preparation)
+    print_line(f"Written to {printable(out or html)}")
     return 0
 
 
@@ -585,8 +592,12 @@ first steps:
 
     command = add_command(_export)
     command.add("model", FILE, _MODEL_FILE_HELP)
-    command.add("--out", FILE, "file to write", required=True)
-    command.add("--input-dtype", PIXELS, "type of the pixels (default: uint8)")
+    target = command.add_mutually_exclusive_group(required=True)
+    command.add("--out", FILE, "ONNX graph to write, for other runtimes", target)
+    page = "web page to write, which predicts pictures in a browser without network"
+    command.add("--html", FILE, page, target)
+    dtype = "with --out: type of the pixels (default: uint8)"
+    command.add("--input-dtype", PIXELS, dtype)
 
     command = add_command(_fetch)
     command.add("--data-home", DIR, _DATA_HOME_HELP)

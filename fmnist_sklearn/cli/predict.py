@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import math
 import os
 import re
 import sys
@@ -18,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import CLASS_NAMES
 from ..estimators import ImageClassifier
-from ..estimators.validation import fitted_range
+from ..export import choose_preparation, pixel_factor
 from ..persistence import load_model_and_preparation
 from ..photos.folder import NO_CLOTHING, list_pictures, progress_bar, read_pictures
 from ..storage import atomic_write, bounded, check_regular, describe_error
@@ -274,82 +272,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return "_" not in cell  # which Python allows in numbers
-
-
-# Preparation ------------------------------------------------------------------------
-
-
-def choose_preparation(
-    path: str, stated: str | None, estimator: ImageClassifier
-) -> tuple[str, str | None]:
-    """Choose how pictures are prepared for a model: as for its training.
-
-    Parameters
-    ----------
-    path : str
-        The file of the model.
-    stated : {"clothing", "resize"} or None
-        The preparation stated in this file.
-    estimator : ImageClassifier
-        The model.
-
-    Returns
-    -------
-    prepare : {"clothing", "resize"}
-        As for ``load_photo``.
-    note : str or None
-        A note for the user if the preparation is a guess.
-    """
-    if stated is not None:
-        return stated, None
-    classes = estimator.classes_.tolist()
-    is_fashion = sorted(classes, key=str) in (sorted(CLASS_NAMES), list(range(10)))
-    if is_fashion and estimator.image_shape_ == (1, 28, 28):
-        return "clothing", None
-    return "resize", (
-        f"{path} does not state how pictures are prepared for it; resize is assumed, "
-        "since its classes or images are not those of Fashion-MNIST. --prepare sets "
-        'it, and save_model(..., preparation="resize") stores it in the file'
-    )
-
-
-def pixel_factor(estimator: ImageClassifier) -> tuple[float, str | None]:
-    """Return the factor from pixels of 0 to 255 to the range the model was fitted on.
-
-    Parameters
-    ----------
-    estimator : ImageClassifier
-        The model.
-
-    Returns
-    -------
-    factor : float
-        1, or 1/255 for a model that was fitted on pixels of 0 to 1.
-    note : str or None
-        A note for the user if pixels are scaled.
-
-    Raises
-    ------
-    ValueError
-        If the model does not accept pictures: for another number of channels, rows that
-        do not fill an image, or pixels of another range.
-    """
-    shape = estimator.image_shape_
-    rows_instead = "; give rows of pixels, as .npy or .csv"
-    if shape[0] not in (1, 3) or math.prod(shape) != estimator.n_features_in_:
-        raise ValueError(
-            f"the model was fitted on {estimator.n_features_in_} pixels in images of "
-            f"shape {shape}, and pictures are grey (1) or RGB (3){rows_instead}"
-        )
-    highest, fitted = fitted_range(estimator.module_)
-    if highest == 255:
-        return 1, None
-    if highest == 1:
-        return 1 / 255, f"the model was fitted on {fitted}: pictures are scaled to 0..1"
-    raise ValueError(
-        f"the model was fitted on {fitted}, and it is not known how to scale pictures "
-        f"of 0 to 255 to this range{rows_instead}"
-    )
 
 
 # Output -----------------------------------------------------------------------------

@@ -1,12 +1,22 @@
-"""The report in a real browser: it opens, sorts, switches, and fetches nothing."""
+"""The report and a network's page in a real browser, without network."""
 
 import json
 import os
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from fmnist_sklearn import run_benchmark, run_search
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    export_html,
+    load_fashion_mnist_sample,
+    run_benchmark,
+    run_search,
+)
+from fmnist_sklearn.photos import load_photo
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -162,3 +172,109 @@ def test_report_of_a_search_has_its_heat_map(driver, sample, tmp_path):
     assert len(find(driver, "[aria-labelledby=heat-heading] td")) == 4
     assert len(find(driver, ".switches input")) == 4
     assert driver.get_log("browser") == []
+
+
+# The page of a network ----------------------------------------------------------------
+
+HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+PREDICT = """
+const images = arguments[0].map(predict);
+return [images.map((image) => image.label), images.map((image) => image.probabilities)];
+"""
+
+
+def colour(images):
+    """Make (n, 3, 32, 32) of (n, 784)."""
+    grey = np.pad(images.reshape(-1, 1, 28, 28), ((0, 0), (0, 0), (2, 2), (2, 2)))
+    return np.concatenate([grey, 255 - grey, grey[..., ::-1] // 2], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "resize", "params", "n_images"),
+    [
+        (LeNet5Classifier, np.copy, {}, 1000),
+        (LeNet5Classifier, colour, {"predict_flip": True}, 1000),
+        (MiniVGGClassifier, np.copy, {}, 100),  # 25 ms each
+    ],
+)
+def test_page_predicts_as_python(
+    driver, tmp_path, X, y, quick, kind, resize, params, n_images
+):
+    net = kind(**quick | params).fit(resize(X), y)
+    export_html(net, tmp_path / "net.html")
+    X_test = load_fashion_mnist_sample(subset="test", return_X_y=True)[0][:n_images]
+    rows = resize(X_test).reshape(n_images, -1)
+    driver.get((tmp_path / "net.html").as_uri())
+    labels, probabilities = driver.execute_script(PREDICT, rows.tolist())
+    assert labels == [str(label) for label in net.predict(rows)]
+    expected = net.predict_proba(rows)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-3)
+
+
+@pytest.fixture
+def page(driver, tmp_path, lenet5):
+    """The page of ``lenet5``, opened; all its classes have hostile names."""
+    names = [f"{HOSTILE} {k}" for k in range(10)]
+    export_html(lenet5, tmp_path / "net.html", display_labels=names)
+    driver.get_log("browser")
+    driver.get_log("performance")
+    driver.get((tmp_path / "net.html").as_uri())
+    return driver
+
+
+def draw_item(image):
+    """Draw an item of Fashion-MNIST as a photo: dark, on white."""
+    return Image.fromarray(255 - image.reshape(28, 28)).resize((140, 120))
+
+
+@pytest.mark.parametrize("preparation", ["clothing", "resize"])
+@pytest.mark.parametrize("picture", [draw_item, lambda image: image.reshape(28, 28)])
+def test_page_prepares_pictures_as_python(
+    page, tmp_path, X_test, lenet5, picture, preparation
+):
+    Image.fromarray(np.asarray(picture(X_test[0]))).save(tmp_path / "item.png")
+    if preparation == "resize":
+        find(page, "#cut")[0].click()
+    find(page, "#file")[0].send_keys(str(tmp_path / "item.png"))
+    image = load_photo(tmp_path / "item.png", prepare=preparation)
+    wait_for(page, f"{HOSTILE} {lenet5.predict(image[None])[0]}, ")
+    seen = page.execute_script(
+        "return [...document.getElementById('seen').getContext('2d')"
+        ".getImageData(0, 0, 28, 28).data]"
+    )
+    difference = np.reshape(seen, (28, 28, 4))[..., 0] - image[0].astype(int)
+    assert np.abs(difference).max() <= (preparation == "clothing")
+
+
+def wait_for(driver, start):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    status = find(driver, "#status")[0]
+    WebDriverWait(driver, 30).until(lambda _: status.text.startswith(start))
+
+
+def test_page_predicts_a_drawing_and_shows_names_as_text(page):
+    from selenium.webdriver import ActionChains
+
+    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        wait_for(page, "Nothing drawn yet")
+        pad = find(page, "#pad")[0]
+        pen = ActionChains(page).move_to_element(pad).click_and_hold()
+        pen.move_by_offset(60, 10).move_by_offset(-20, 50).release().perform()
+        wait_for(page, HOSTILE)
+        shown = find(page, "#classes .name")
+        assert len(shown) == 5
+        assert all(name.text.startswith(HOSTILE) for name in shown)
+        assert find(page, "img, #classes script") == []
+        width = page.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 400
+        find(page, "#undo")[0].click()
+        wait_for(page, "Nothing drawn yet")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert [
+        url for url in requests(page) if not url.startswith(("data:", "file:"))
+    ] == []
+    assert page.get_log("browser") == []

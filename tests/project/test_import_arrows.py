@@ -13,9 +13,9 @@ from . import ROOT
 ARROWS = {
     "__main__": {"cli"},
     "cli": {"persistence", "export", "benchmark"},
-    "benchmark": {"persistence", "displays", "datasets", "photos"},
+    "benchmark": {"persistence", "export", "displays", "photos"},
     "persistence": {"models"},
-    "export": {"models"},
+    "export": {"models", "datasets"},
     "mlflow": {"persistence"},
     "models": {"estimators", "recipes"},
     "estimators": {"training"},

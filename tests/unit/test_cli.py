@@ -323,10 +323,23 @@ def test_export_calls_export_onnx_or_names_its_extra(model_file, monkeypatch, ca
         "fmnist_sklearn.export.export_onnx",
         lambda *args, **kwargs: called.append((args[1:], kwargs)),
     )
-    for options, dtype in (([], "uint8"), (["--input-dtype", "float32"], "float32")):
-        assert main([*argv, *options]) == 0
-        assert called.pop() == ((Path("net.onnx"),), {"input_dtype": dtype})
+    for options in ({}, {"input_dtype": "float32"}):
+        given = ["--input-dtype", *options.values()] if options else []
+        assert main([*argv, *given]) == 0
+        assert called.pop() == ((Path("net.onnx"),), options)
         assert capsys.readouterr().out == "Written to net.onnx\n"
+
+
+def test_export_writes_a_page(model_file, tmp_path, capsys):
+    argv = ["export", model_file, "--html", str(tmp_path / "net.html")]
+    assert main(argv) == 0
+    assert "<title>net</title>" in (tmp_path / "net.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main([*argv, "--input-dtype", "float32"]) == 1
+    assert "--input-dtype: not available with --html" in errors(capsys)
+    for wrong in (argv[:2], [*argv, "--out", "net.onnx"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
 
 
 def test_fetch_prints_where_the_data_are(monkeypatch, tmp_path, capsys):

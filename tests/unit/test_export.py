@@ -23,10 +23,10 @@ from fmnist_sklearn import (
     CLASS_NAMES,
     LeNet5Classifier,
     MiniVGGClassifier,
-    export,
     export_onnx,
     load_fashion_mnist_sample,
 )
+from fmnist_sklearn.export import onnx as export
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

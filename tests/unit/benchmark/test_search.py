@@ -338,6 +338,7 @@ def test_search_command_prints_a_table_and_writes_files(tmp_path, capsys):
     best = re.search(r"Best: batch_size=(\d+), lr=([\d.]+), accuracy", printed.out)
     assert best is not None
     assert set(os.listdir(out)) == {
+        "best.html",
         "best.safetensors",
         "comparison.png",
         "comparison.svg",
@@ -360,6 +361,8 @@ def test_search_command_prints_a_table_and_writes_files(tmp_path, capsys):
         assert record["verdict"] in text
         assert "Is it better?" in text
     assert load_model(out / "best.safetensors").lr == float(best[2])
+    assert 'href="best.html"' in (out / "report.html").read_text(encoding="utf-8")
+    assert '"T-shirt/top"' in (out / "best.html").read_text(encoding="utf-8")
 
     assert main(["fits", str(memory)]) == 0
     listed = capsys.readouterr().out.splitlines()

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -17,12 +18,12 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from ._unwrap import wrong_estimator
-from ._version import __version__
-from .estimators import ImageClassifier
-from .estimators.validation import fitted_range
-from .storage import atomic_write
-from .training.device import own_settings
+from .._unwrap import wrong_estimator
+from .._version import __version__
+from ..estimators import ImageClassifier
+from ..estimators.validation import fitted_range
+from ..storage import atomic_write
+from ..training.device import own_settings
 
 _TOLERANCE = 1e-5  # between the graph's probabilities and the estimator's
 _TRACING = Lock()  # PyTorch's tracer has state that all threads share
@@ -83,6 +84,7 @@ def export_onnx(
 
     See Also
     --------
+    export_html : A page that predicts pictures in a browser.
     save_model : A file to continue with in Python.
 
     Notes
@@ -157,8 +159,8 @@ def export_onnx(
             "torch": str(torch.__version__),
         },
     }
-    twin = _on_cpu(estimator)
-    rows = _random_rows(twin, input_dtype)
+    twin = on_cpu(estimator)
+    rows = random_rows(twin, input_dtype)
     expected = twin.predict(rows), twin.predict_proba(rows)
     # Opened before the tracing, which takes seconds, so that a path that cannot be
     # written is reported at once.
@@ -201,12 +203,14 @@ def _labels(classes: np.ndarray) -> np.ndarray:
 # The graph ------------------------------------------------------------------------
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
     """A network with what an estimator does around it, from pixels to probabilities."""
 
-    def __init__(self, estimator: ImageClassifier) -> None:
+    def __init__(
+        self, estimator: ImageClassifier, network: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
-        self.network = copy.deepcopy(estimator.module_)
+        self.network = network
         self.image_shape = estimator.image_shape_
         self.n_missing = math.prod(self.image_shape) - estimator.n_features_in_
         self.flip = estimator.predict_flip
@@ -222,7 +226,7 @@ class _FromPixels(nn.Module):
         return logits.argmax(1), logits.softmax(1)
 
 
-def _on_cpu(estimator: ImageClassifier) -> ImageClassifier:
+def on_cpu(estimator: ImageClassifier) -> ImageClassifier:
     """Return an estimator that computes as the graph will; CUDA's TF32 is coarser."""
     state = estimator.__getstate__() | {"device": "cpu"}
     state.pop("feature_names_in_", None)  # it predicts arrays, which have no names
@@ -236,7 +240,8 @@ def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> A
     rows = layout == "rows"
     shape = (estimator.n_features_in_,) if rows else estimator.image_shape_
     pixels = torch.zeros(2, *shape, dtype=getattr(torch, dtype))
-    args = _FromPixels(estimator).eval(), (pixels,)
+    network = copy.deepcopy(estimator.module_)
+    args = FromPixels(estimator, network).eval(), (pixels,)
     names = ["pixels", "index", "probabilities"]
     options: Any = {"input_names": names[:1], "output_names": names[1:]}
     options |= {"opset_version": opset, "verbose": False}
@@ -257,7 +262,7 @@ def _trace(estimator: ImageClassifier, dtype: str, layout: str, opset: int) -> A
 # The comparison -------------------------------------------------------------------
 
 
-def _random_rows(estimator: ImageClassifier, dtype: str) -> np.ndarray:
+def random_rows(estimator: ImageClassifier, dtype: str) -> np.ndarray:
     """Draw images whose pixels spread as those that were fitted, as rows."""
     scaling = estimator.module_.scaling
     mean, std = (t.numpy()[:, None, None] for t in (scaling.mean, scaling.std))
@@ -268,31 +273,55 @@ def _random_rows(estimator: ImageClassifier, dtype: str) -> np.ndarray:
     return images.reshape(len(images), -1)[:, : estimator.n_features_in_].astype(dtype)
 
 
-def _compare(
-    onnxruntime: Any,
-    content: bytes,
-    pixels: np.ndarray,
+def largest_difference(
+    results: list[tuple[np.ndarray, np.ndarray]],
     labels: np.ndarray,
     probabilities: np.ndarray,
+) -> float:
+    """Return how far probabilities that a file gives are from the estimator's.
+
+    Parameters
+    ----------
+    results : list of tuple
+        Labels and probabilities of the first images, of any number, as the file gives
+        them.
+    labels, probabilities : ndarray
+        The estimator's predictions of all images.
+
+    Returns
+    -------
+    difference : float
+        The largest; infinite where labels differ.
+    """
+    if any((found != labels[: len(found)]).any() for found, _ in results):
+        return math.inf
+    return float(
+        np.max([np.abs(p - probabilities[: len(p)]).max() for _, p in results])
+    )
+
+
+def difference_error(what: str, difference: float) -> RuntimeError:
+    """Return the error of a file that predicts otherwise than the estimator."""
+    return RuntimeError(
+        f"on random images the {what} differs from the estimator, in probabilities by "
+        f"up to {difference:.1g}, so that no file was written; does its class change "
+        "what its network's outputs become (infer, predict, predict_proba)?"
+    )
+
+
+def _compare(
+    onnxruntime: Any, content: bytes, pixels: np.ndarray, *expected: np.ndarray
 ) -> None:
     """Raise an error if the graph predicts otherwise, for a batch or for one image."""
     providers = ["CPUExecutionProvider"]
-    sizes = len(pixels), 1
     try:
         session = onnxruntime.InferenceSession(content, providers=providers)
-        results = [session.run(None, {"pixels": pixels[:n]}) for n in sizes]
+        results = [session.run(None, {"pixels": some}) for some in (pixels, pixels[:1])]
     except Exception as error:  # its own classes have no common base
         raise RuntimeError(
             f"onnxruntime cannot compute the graph: {error}; a forward that calls "
             "len(x) fixes the number of images, and x.shape[0] does not"
         ) from error
-    for n, (of_graph, computed) in zip(sizes, results, strict=True):
-        difference = np.abs(computed - probabilities[:n]).max()
-        # NaN is not at most the tolerance.
-        if not difference <= _TOLERANCE or (of_graph != labels[:n]).any():
-            raise RuntimeError(
-                "on random images the graph differs from the estimator, in "
-                f"probabilities by up to {difference:.1g}, so that no file was "
-                "written; does its class change what its network's outputs become "
-                "(infer, predict, predict_proba)?"
-            )
+    difference = largest_difference(results, *expected)
+    if not difference <= _TOLERANCE:  # NaN is not
+        raise difference_error("graph", difference)
