@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from math import ceil, inf, nan, sqrt
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -564,11 +565,15 @@ class _Race:
                 results[f"split{k}_{name}"] = np.where(self.done, values, nan)[:, k]
         for metric in self.metrics:
             results[f"rank_test_{metric}"] = self.ranks(metric)
-        n = len(self.candidates)
         for name in sorted(set().union(*self.candidates)):
-            column = results[f"param_{name}"] = np.ma.masked_all(n, dtype=object)
-            for c, params in enumerate(self.candidates):
-                if name in params:
-                    column[c] = params[name]
+            tried = {c: p[name] for c, p in enumerate(self.candidates) if name in p}
+            kind = np.dtype(object)
+            with suppress(ValueError):  # sequences of different lengths
+                kind = np.array(list(tried.values())).dtype
+            kind = kind if kind.kind in "biuf" else np.dtype(object)
+            column = np.ma.masked_all(len(self.candidates), kind)
+            for c, value in tried.items():
+                column[c] = value
+            results[f"param_{name}"] = column
         n_folds = self.done[:, :_SHORT].sum(axis=1)
         return {**results, "params": self.candidates, "n_folds": n_folds}
