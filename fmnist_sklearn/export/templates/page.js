@@ -422,8 +422,6 @@
   let undone = []; // what was on the paper before each stroke
   let isEmpty = true;
 
-  const say = (text) => (byId("status").textContent = text);
-
   const rows = range(Math.min(5, model.labels.length)).map(() => {
     const row = byId("row").content.firstElementChild.cloneNode(true);
     byId("classes").append(row);
@@ -442,10 +440,16 @@
     return order[0];
   }
 
+  // At most some times a second, for screen readers, and only what is new.
+  let latest = "";
   let announcing = 0;
   function announce(text) {
-    clearTimeout(announcing); // not each step of a stroke
-    announcing = setTimeout(() => say(text), 400);
+    latest = text;
+    announcing ||= setTimeout(() => {
+      announcing = 0;
+      const status = byId("status");
+      if (status.textContent !== latest) status.textContent = latest;
+    }, 400);
   }
 
   function update() {
@@ -513,7 +517,7 @@
       [undone, isEmpty] = [[], false];
       updateSoon();
     } catch {
-      say("This file cannot be read as a picture.");
+      announce("This file cannot be read as a picture.");
     }
   }
 
@@ -595,7 +599,7 @@
       followCamera();
     } catch (error) {
       stopCamera();
-      say(`The camera cannot be used: ${error.message}`);
+      announce(`The camera cannot be used: ${error.message}`);
     }
   });
 
@@ -606,7 +610,7 @@
   addEventListener("paste", ({ clipboardData }) => {
     const file = [...clipboardData.files].find((item) => item.type.startsWith("image/"));
     if (file) open(file);
-    else say("There is no picture in the clipboard.");
+    else announce("There is no picture in the clipboard.");
   });
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
