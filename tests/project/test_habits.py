@@ -1,5 +1,6 @@
 """The developer's loop: the tests that it chooses, and one version of ruff."""
 
+import csv
 import re
 import shutil
 import subprocess
@@ -85,6 +86,19 @@ def test_ruff_is_the_same_version_everywhere():
     (there,) = re.findall(r"rev: v([\d.]+)$", settings, re.MULTILINE)
     (here,) = re.findall(r'"ruff==([\d.]+)"', project)
     assert here == there
+
+
+def test_page_of_tools_lists_the_extra():
+    """And what they were tried with, last; ``.ci/ecosystem`` writes the versions."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    own, *extra = project["optional-dependencies"]["ecosystem"]
+    assert own == "fmnist-sklearn[distributed,mlflow]"
+    with (ROOT / "docs/works_with.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    tools = [row["tool"] for row in rows]
+    assert sorted(tools[:-4]) == sorted([*extra, "dask", "mlflow"])
+    assert tools[-4:] == ["Python", "torch", "scikit-learn", "skorch"]
+    assert all(row["version"] for row in rows)
 
 
 def test_floors_are_the_versions_of_the_oldest_run():

@@ -36,7 +36,9 @@ def python_blocks(name):
 
 
 PAGES_WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
-TOOLS = pytest.mark.ecosystem("mlflow", "optuna-integration", "captum", "shap")
+TOOLS = pytest.mark.ecosystem(
+    "mlflow", "optuna", "optuna-integration", "captum", "shap"
+)
 
 
 def test_python_blocks_are_found():
