@@ -4,10 +4,10 @@ import csv
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from fmnist_sklearn import CLASS_NAMES, LeNet5Classifier, MiniVGGClassifier
 
@@ -34,27 +34,18 @@ def pytest_sessionfinish(session, exitstatus):
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-class Case(NamedTuple):
-    """An estimator, not fitted and fitted, with images and their labels, strings."""
-
-    new: object
-    net: object
-    X: np.ndarray
-    y: np.ndarray
-
-
 @pytest.fixture(scope="session", params=["rows", "images"])
 def layout(request):
     """Shape of an image in the arrays."""
-    return {"rows": (784,), "images": (1, 28, 28)}[request.param]
+    return (784,) if request.param == "rows" else (1, 28, 28)
 
 
 @pytest.fixture(scope="session", params=["LeNet5", "MiniVGG"])
 def case(request, layout, sample):
-    """Each network on each layout of the images."""
-    if request.param == "LeNet5":
-        new = LeNet5Classifier(**QUICK, patience=None, device="cpu")
-    else:
-        new = MiniVGGClassifier(**QUICK, **SMALL, patience=None, device="cpu")
+    """An estimator, not fitted and fitted; images, and their labels, strings."""
     X, y = sample[0].reshape(-1, *layout), np.array(CLASS_NAMES)[sample[1]]
-    return Case(new, type(new)(**new.get_params()).fit(X, y), X, y)
+    params = QUICK | {"patience": None, "device": "cpu"}
+    new = LeNet5Classifier(**params)
+    if request.param == "MiniVGG":
+        new = MiniVGGClassifier(**params, **SMALL)
+    return new, clone(new).fit(X, y), X, y

@@ -1,5 +1,6 @@
 """MLflow: our flavour, the tracking of fits and searches, scikit-learn's flavour."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,20 +45,16 @@ def test_log_model_is_loaded_without_a_pickle(case, mlflow, kind):
     folder = Path(mlflow.artifacts.download_artifacts(info.model_uri))
     files = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert files <= {"", ".safetensors", ".yaml", ".txt", ".json"}
-    pins = (folder / "requirements.txt").read_text().split()
-    assert {each.partition("==")[0] for each in pins} == {
-        *("mlflow", "torch", "fmnist-sklearn")
-    }
+    pins = (folder / "requirements.txt").read_text()
+    assert re.findall("^[a-z-]+", pins, re.M) == ["mlflow", "fmnist-sklearn", "torch"]
 
-    expected = net.predict(X)
     again = flavor.load_model(info.model_uri, device="cpu")
     assert type(again) is type(net)
     assert np.array_equal(again.predict_proba(X), net.predict_proba(X))
     model = mlflow.pyfunc.load_model(info.model_uri)
-    assert np.array_equal(np.ravel(model.predict(X)), expected)
-    for method in ("predict_proba", "decision_function"):
-        got = model.predict(X, params={"predict_method": method})
-        assert np.array_equal(got, getattr(net, method)(X))
+    assert np.array_equal(model.predict(X), net.predict(X))
+    got = model.predict(X, params={"predict_method": "predict_proba"})
+    assert np.array_equal(got, net.predict_proba(X))
     assert model.metadata.metadata == {"asked": 1}
     if example is not None:
         assert info.signature.inputs.is_tensor_spec() == (kind == "example")
@@ -88,9 +85,8 @@ def test_single_fit_is_logged_by_a_callback_and_a_search_by_autolog(case, mlflow
     with mlflow.start_run() as run:
         logger = MlflowLogger(terminate_after_train=False)
         net = clone(new).set_params(callbacks=[logger]).fit(X, y)
-    client = mlflow.MlflowClient()
-    losses = client.get_metric_history(run.info.run_id, "valid_loss")
-    assert [each.value for each in losses] == net.history_[:, "valid_loss"]
+    logged = mlflow.MlflowClient().get_metric_history(run.info.run_id, "valid_loss")
+    assert [each.value for each in logged] == net.history_[:, "valid_loss"]
 
     mlflow.sklearn.autolog(log_models=False, silent=True)
     try:
