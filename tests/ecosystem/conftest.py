@@ -22,9 +22,9 @@ def pytest_addoption(parser):
 
 
 def pytest_sessionfinish(session, exitstatus):
-    config = session.config
-    is_worker = hasattr(config, "workerinput")  # of pytest-xdist
-    if exitstatus == 0 and not is_worker and config.getoption("--write-versions"):
+    wanted = session.config.getoption("--write-versions", False)
+    is_worker = hasattr(session.config, "workerinput")  # of pytest-xdist
+    if exitstatus == 0 and wanted and not is_worker:
         with TABLE.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
         for row in rows:
