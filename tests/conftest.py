@@ -27,7 +27,7 @@ threadpool_limits(1)
 
 def pytest_collection_modifyitems(items):
     """Skip what this machine or its versions lack; mark what starts processes."""
-    installed = {each.name.lower() for each in distributions()}
+    installed = {str(each.name).lower() for each in distributions()}
     for item in items:
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
