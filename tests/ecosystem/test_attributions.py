@@ -19,8 +19,9 @@ MINI_VGG = [
     *(nn.Conv2d(8, 8, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
     *(nn.Flatten(), nn.Linear(512, 16), nn.ReLU(), nn.Dropout(0), nn.Linear(16, 10)),
 ]
-# Without equal pixels, between which rounding would choose in a pooling.
-IMAGES, BACKGROUND = torch.rand(2, 4, 1, 28, 28, generator=torch.manual_seed(0)) * 255
+# In float64 and without equal pixels: rounding decides at kinks and in poolings.
+RANDOM = np.random.default_rng(0).uniform(0, 255, (2, 4, 1, 28, 28))
+IMAGES, BACKGROUND = torch.from_numpy(RANDOM)
 BASELINES = {"baselines": BACKGROUND}
 METHODS = {
     **{name: {} for name in ("Saliency", "GuidedBackprop", "Deconvolution")},
@@ -36,8 +37,12 @@ def attribute(network, method):
     import shap
 
     if method.endswith("Explainer"):
-        explainer = getattr(shap, method)(network, BACKGROUND)
-        return explainer.shap_values(IMAGES, **METHODS[method])
+        images, background = IMAGES, BACKGROUND
+        if method == "GradientExplainer":  # it computes in float32
+            images, background = IMAGES.float(), BACKGROUND.float()
+            network.float()
+        explainer = getattr(shap, method)(network, background)
+        return explainer.shap_values(images, **METHODS[method])
     images = IMAGES.clone().requires_grad_()
     explainer = getattr(captum.attr, method)(network)
     return explainer.attribute(images, target=3, **METHODS[method]).detach().numpy()
@@ -47,9 +52,11 @@ def attribute(network, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_attributions_equal_those_of_a_plain_network(case, method):
     """Batch normalisation by fixed statistics takes the place of the scaling."""
-    own = copy.deepcopy(case[1].module_)  # explainers may leave attributes on layers
+    own = copy.deepcopy(case[1].module_).double()  # explainers may change layers
     layers = copy.deepcopy(LENET5 if hasattr(own, "c1") else MINI_VGG)
-    plain = nn.Sequential(nn.BatchNorm2d(1, eps=0, affine=False), *layers).eval()
+    plain = (
+        nn.Sequential(nn.BatchNorm2d(1, eps=0, affine=False), *layers).double().eval()
+    )
     mean, std, *weights = own.state_dict().values()
     values = [mean, std**2, torch.tensor(0), *weights]
     plain.load_state_dict(dict(zip(plain.state_dict(), values, strict=True)))
@@ -63,4 +70,4 @@ def test_captum_s_lrp_knows_no_scaling(lenet5):
     from captum.attr import LRP
 
     with pytest.raises(TypeError, match=r"PixelScaling'> has no rule"):
-        LRP(copy.deepcopy(lenet5.module_)).attribute(IMAGES, target=3)
+        LRP(copy.deepcopy(lenet5.module_)).attribute(IMAGES.float(), target=3)
