@@ -11,6 +11,10 @@ images. Each fit is a row of ``docs/defaults.csv``; those that are there are ski
 that an interrupted run goes on. ``seconds`` are those of the clock, for which nothing
 else should run meanwhile; ``cpu``, of the processor, for which ``--threads 1`` and
 ``OMP_NUM_THREADS=1`` may run beside others.
+
+With ``--choose``, 5,000 training images of Fashion-MNIST are held out in place of the
+test images, and the fits go to ``docs/defaults_choice.csv``; an estimator may then be
+any call, such as "LeNet5Classifier(dropout=0.3)". The defaults were chosen by these.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from contenders import parse_arguments, stopwatch
-from records import DEFAULTS, add_row, is_recorded
+from records import DEFAULTS, DEFAULTS_CHOICE, add_row, is_recorded
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -38,32 +43,35 @@ BEFORE = {
     "augment": None,
 }
 ESTIMATORS = {
-    "LeNet5Classifier()": LeNet5Classifier,
-    "LeNet5Classifier, before": lambda **seed: LeNet5Classifier(
-        **BEFORE, lr=2e-3, max_epochs=28, dropout=0.5, **seed
+    "LeNet5Classifier()": LeNet5Classifier(),
+    "LeNet5Classifier, before": LeNet5Classifier(
+        **BEFORE, lr=2e-3, max_epochs=28, dropout=0.5
     ),
-    "MiniVGGClassifier()": MiniVGGClassifier,
-    "MiniVGGClassifier, before": lambda **seed: MiniVGGClassifier(
-        **BEFORE, lr=1e-3, max_epochs=12, dropout=0.0, **seed
+    "MiniVGGClassifier()": MiniVGGClassifier(),
+    "MiniVGGClassifier, before": MiniVGGClassifier(
+        **BEFORE, lr=1e-3, max_epochs=12, dropout=0.0
     ),
-    "LogisticRegression()": LogisticRegression,
-    "SVC()": SVC,
-    "RandomForestClassifier()": RandomForestClassifier,
-    "HistGradientBoostingClassifier()": HistGradientBoostingClassifier,
-    "MLPClassifier()": MLPClassifier,
+    "LogisticRegression()": LogisticRegression(),
+    "SVC()": SVC(),
+    "RandomForestClassifier()": RandomForestClassifier(),
+    "HistGradientBoostingClassifier()": HistGradientBoostingClassifier(),
+    "MLPClassifier()": MLPClassifier(),
 }
 
 
-def load_split(name: str, split: int, folder: Path) -> list[np.ndarray]:
+def load_split(
+    name: str, split: int, folder: Path, choose: bool = False
+) -> list[np.ndarray]:
     """Return training and test images, and their labels, of a split of a set."""
     if name.startswith("fashion"):
         X, y = fetch_fashion_mnist(return_X_y=True)
+        n_rows, seed = int(name.removeprefix("fashion")), {"random_state": split}
+        if choose:
+            sizes = {"train_size": n_rows, "test_size": 5000}
+            return train_test_split(X, y, stratify=y, **sizes, **seed)
         X_test, y_test = fetch_fashion_mnist(subset="test", return_X_y=True)
-        n_rows = int(name.removeprefix("fashion"))
         if n_rows < len(X):
-            X, _, y, _ = train_test_split(
-                X, y, train_size=n_rows, stratify=y, random_state=split
-            )
+            X, _, y, _ = train_test_split(X, y, train_size=n_rows, stratify=y, **seed)
         return [X, X_test, y, y_test]
     if name == "digits":
         digits = load_digits()
@@ -75,10 +83,14 @@ def load_split(name: str, split: int, folder: Path) -> list[np.ndarray]:
     return train_test_split(X, y, test_size=0.2, stratify=y, random_state=split)
 
 
-def measure(name: str, estimator: str, split: int, folder: Path) -> dict[str, object]:
+def measure(
+    name: str, estimator: str, split: int, folder: Path, choose: bool = False
+) -> dict[str, object]:
     """Fit and score an estimator."""
-    X, X_test, y, y_test = load_split(name, split, folder)
-    model = ESTIMATORS[estimator](random_state=split)
+    X, X_test, y, y_test = load_split(name, split, folder, choose)
+    known = ESTIMATORS.get(estimator)
+    model = eval(estimator) if known is None else clone(known)
+    model.set_params(random_state=split)
     if not isinstance(model, LeNet5Classifier | MiniVGGClassifier):
         highest = np.float32(X.max())
         X, X_test = (each.reshape(len(each), -1) / highest for each in (X, X_test))
@@ -99,20 +111,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="folder of .npz files")
     parser.add_argument("--sets", nargs="+")
-    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS)
+    parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS))
+    parser.add_argument("--choose", action="store_true")
     parser.add_argument("--splits", type=int, default=5)
     arguments = parse_arguments(parser)
     sets = ["fashion600", "fashion6000", "fashion60000", "digits"]
     if arguments.folder is not None:
         sets += sorted(path.stem for path in arguments.folder.glob("*.npz"))
+    file = DEFAULTS_CHOICE if arguments.choose else DEFAULTS
     for split in range(arguments.splits):
         for name in arguments.sets or sets:
-            for estimator in arguments.estimators or ESTIMATORS:
+            for estimator in arguments.estimators:
                 key = {"set": name, "estimator": estimator, "split": split}
                 key["threads"] = arguments.threads
-                if not is_recorded(DEFAULTS, key):
-                    row = measure(name, estimator, split, arguments.folder)
-                    add_row(DEFAULTS, key | row)
+                if not is_recorded(file, key):
+                    options = arguments.folder, arguments.choose
+                    add_row(file, key | measure(name, estimator, split, *options))
 
 
 if __name__ == "__main__":

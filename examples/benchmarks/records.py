@@ -31,7 +31,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 RUNS = DOCS / "accuracy"  # from accuracy.py
 SPEED = DOCS / "speed"  # from training_speed.py and prediction_speed.py
 DEFAULTS = DOCS / "defaults.csv"  # from defaults.py
-RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # from recipe_choice.py
+DEFAULTS_CHOICE = DOCS / "defaults_choice.csv"  # from defaults.py --choose
+RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # see docs/accuracy.rst
 SAME_ACCURACY = DOCS / "same_accuracy.csv"  # from same_accuracy.py
 
 # The names in the scripts' arguments and files -> the names in tables.

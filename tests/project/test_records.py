@@ -100,6 +100,7 @@ def test_fit_of_the_defaults_is_not_repeated(
     defaults = scripts("defaults")
     for script in (defaults, records):
         monkeypatch.setattr(script, "DEFAULTS", tmp_path / "defaults.csv")
+    monkeypatch.setattr(defaults, "DEFAULTS_CHOICE", tmp_path / "choice.csv")
     np.savez(tmp_path / "small.npz", X=X[:200].reshape(-1, 28, 28), y=y[:200])
     names = ["LogisticRegression()", "LeNet5Classifier()"]
     options = ["--folder", tmp_path, "--sets", "small", "--estimators", *names]
@@ -110,6 +111,8 @@ def test_fit_of_the_defaults_is_not_repeated(
     assert table.columns.tolist() == ["small (160 rows)"]
     assert "(n=2)" in table.loc[names[1]].item()
     assert len(records.draw_defaults().axes) == 1
+    call(defaults, *options[:4], "--choose", "--splits", 1, "--estimators", "SVC(C=9)")
+    assert "small,SVC(C=9),0," in (tmp_path / "choice.csv").read_text("utf-8")
 
 
 # Speed
