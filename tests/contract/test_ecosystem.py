@@ -90,7 +90,10 @@ def scores_by_hand(net, X, y, weights):
     ]
 
 
-@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize(
+    "in_pipeline",
+    [False, pytest.param(True, marks=pytest.mark.needs("scikit-learn>=1.8"))],
+)
 def test_sample_weight_in_searches(X, y, quick, weights, routing, in_pipeline):
     net = weighted(LeNet5Classifier(**quick | {"max_epochs": 1}))
     estimator = Pipeline([("net", net)]) if in_pipeline else net
