@@ -40,7 +40,12 @@ from ..training.batches import (
     weights_as_float32,
 )
 from ..training.callbacks import BusyMachine
-from ..training.device import own_settings, resolve_device, resolve_precision
+from ..training.device import (
+    in_turn,
+    own_settings,
+    resolve_device,
+    resolve_precision,
+)
 from ..training.loop import Training
 from ..training.net import Seeds, TrainingNet
 from .memory import fit_with_cache
@@ -1089,7 +1094,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     def _predict_scores(self, X: Any, link: Callable[[Tensor], Tensor]) -> np.ndarray:
         """Apply a function to the logits of all rows."""
         check_is_fitted(self)
-        with own_settings():
+        with in_turn(), own_settings():
             dataset = X if is_dataset(X) else self.get_dataset(X)
             # A GPU is waited for once, at the end; others may lack double precision.
             on_gpu = self.device_.type == "cuda"

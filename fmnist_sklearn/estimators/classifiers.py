@@ -226,7 +226,7 @@ class MiniVGGClassifier(ImageClassifier):
         of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,000 mini-batches, at least 11 and at most 13, or
+        "auto" is as many as make 1,000 mini-batches, at least 10 and at most 13, or
         more if these make fewer than 300.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
@@ -393,7 +393,7 @@ class MiniVGGClassifier(ImageClassifier):
     _parameter_constraints = WITH_DROPOUT
     _bfloat16_pays = True
     _memory_format = torch.channels_last
-    _auto_epochs = (11, 13, 1000)
+    _auto_epochs = (10, 13, 1000)
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ fit.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache, wraps
 from typing import Any
 
+import joblib
 import torch
 from torch import Tensor
 
@@ -91,6 +93,44 @@ def own_settings(*, training: bool = False) -> Iterator[None]:
         if torch.empty(0).device.type != "cpu":  # as older versions show it too
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+# Threads that predict -------------------------------------------------------------
+
+_thread = threading.local()
+
+
+@cache
+def _turns(n: int) -> threading.Semaphore:
+    """Return what lets ``n`` threads in; a forked process has its own."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_turns.cache_clear)
+    return threading.Semaphore(n)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Wait while other threads compute in such blocks on all processors, for a second.
+
+    More threads than processors would wait for the interpreter's lock at every
+    operation: 16 that predict single images take twice as long as one after another.
+    """
+    is_inside = getattr(_thread, "computes", False)
+    turns = _turns(max(_n_processors() // torch.get_num_threads(), 1))
+    # After the second it computes anyway: the others may wait for this thread.
+    has_turn = not is_inside and turns.acquire(timeout=1)
+    _thread.computes = True
+    try:
+        yield
+    finally:
+        _thread.computes = is_inside
+        if has_turn:
+            turns.release()
+
+
+@cache
+def _n_processors() -> int:
+    return joblib.cpu_count()
 
 
 # Settings of the whole process ----------------------------------------------------

@@ -6,6 +6,8 @@ import pickle
 import platform
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from unittest.mock import Mock, call
 
@@ -422,3 +424,17 @@ def test_freed_memory_kept_until_the_last_leaves(monkeypatch):
             pass
         assert calls == [2**31 - 1]
     assert calls[1:] == [2 * device._LARGEST_BLOCK]
+
+
+def test_threads_take_turns_but_do_not_wait_for_good(monkeypatch):
+    """For another that waits for them, say."""
+    monkeypatch.setattr(device, "_n_processors", lambda: 1)
+
+    def compute():
+        with device.in_turn():
+            return threading.get_ident()
+
+    with device.in_turn(), device.in_turn(), ThreadPoolExecutor(1) as other:
+        assert other.submit(compute).result() != threading.get_ident()
+    assert device._turns(1).acquire(blocking=False)
+    device._turns(1).release()
