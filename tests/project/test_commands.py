@@ -63,7 +63,7 @@ OURS = {
 def test_commands_and_languages_of_code_blocks_are_known():
     for page in PAGES:
         languages = {language for language, _ in read_blocks(page)}
-        assert languages <= SHELL | {"python", "text"}, page
+        assert languages <= SHELL | {"docker", "python", "text"}, page
         found = {words[0] for words in COMMANDS[page]}
         assert found <= OTHERS | {"fmnist-sklearn"}, page
 
