@@ -185,5 +185,6 @@ def test_a_plain_script_needs_no_guard_and_prints_no_warning(tmp_path):
     command = [sys.executable, tmp_path / "tune.py"]
     env = os.environ | {"GOMP_SPINCOUNT": "1000"}  # else a busy machine has a warning
     done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert "arning" not in done.stderr  # dask may log the end of a connection
     assert "lr" in done.stdout
