@@ -113,14 +113,14 @@ def in_turn() -> Iterator[None]:
     """Wait while other threads compute in such blocks on all processors, for a second.
 
     More threads than processors would wait for the interpreter's lock at every
-    operation: 16 that predict single images take twice as long as one after another.
+    operation, and take longer than one after another.
     """
-    is_inside = getattr(_thread, "computes", False)
+    is_inside, has_turn = getattr(_thread, "computes", False), False
     turns = _turns(max(_n_processors() // torch.get_num_threads(), 1))
-    # After the second it computes anyway: the others may wait for this thread.
-    has_turn = not is_inside and turns.acquire(timeout=1)
-    _thread.computes = True
     try:
+        # After the second it computes anyway: the others may wait for this thread.
+        has_turn = not is_inside and turns.acquire(timeout=1)
+        _thread.computes = True
         yield
     finally:
         _thread.computes = is_inside

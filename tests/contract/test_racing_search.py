@@ -30,6 +30,9 @@ OTHERS = {
 }
 
 
+THEIR_PARAMETERS = theirs.GridSearchCV._get_param_names()
+
+
 class GridSearchCV(RacingSearchCV):
     """A race with the parameters of ``GridSearchCV``, in their order."""
 
@@ -41,14 +44,11 @@ class GridSearchCV(RacingSearchCV):
 
     @classmethod
     def _get_param_names(cls):
-        return theirs_names
+        return THEIR_PARAMETERS
 
     def fit(self, X, y=None, **params):
         self.param_grid_or_distributions = self.param_grid
         return super().fit(X, y, **params)
-
-
-theirs_names = theirs.GridSearchCV._get_param_names()
 
 
 def their_tests():
