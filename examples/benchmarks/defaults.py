@@ -5,9 +5,11 @@
 The estimators are this package's two, also with their defaults in version 0.1.0, and
 five of scikit-learn, whose pixels are scaled to 0..1. The sets are Fashion-MNIST with
 600, 6,000 and 60,000 training images, scikit-learn's digits, and the files of a folder,
-``NAME.npz`` with ``X`` (n, h, w) or (n, h, w, 3), uint8, and ``y``. A fifth of the rows
-is held out, stratified, by a seed for each split; of Fashion-MNIST, the 10,000 test
-images. Each fit is a row of ``docs/defaults.csv``; those that are there are skipped, so
+``NAME.npz`` with ``X`` (n, h, w) or (n, h, w, 3), uint8, and ``y``, or ``NAME``, photos
+that are resized to 64 x 64. A fifth of the rows is held out, stratified, by a seed for
+each split; of Fashion-MNIST, the 10,000 test images. The set "digits:2x10" has ten rows
+of each of two classes of digits, drawn by the seed, and holds out all other rows of
+these. Each fit is a row of ``docs/defaults.csv``; those that are there are skipped, so
 that an interrupted run goes on. ``seconds`` are those of the clock, for which nothing
 else should run meanwhile; ``cpu``, of the processor, for which ``--threads 1`` and
 ``OMP_NUM_THREADS=1`` may run beside others.
@@ -35,12 +37,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
-from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier, fetch_fashion_mnist
+from fmnist_sklearn import (
+    LeNet5Classifier,
+    MiniVGGClassifier,
+    fetch_fashion_mnist,
+    load_fashion_mnist_sample,
+    load_image_folder,
+)
 
 BEFORE = {
     "optimizer": torch.optim.Adam,
+    "weight_decay": 0.0,
     "lr_schedule": None,
     "augment": None,
+    "load_best": True,
 }
 ESTIMATORS = {
     "LeNet5Classifier()": LeNet5Classifier(),
@@ -63,6 +73,15 @@ def load_split(
     name: str, split: int, folder: Path, choose: bool = False
 ) -> list[np.ndarray]:
     """Return training and test images, and their labels, of a split of a set."""
+    name, _, few = name.partition(":")
+    if few:
+        X, X_test, y, y_test = load_split(name, split, folder, choose)
+        X, y = np.concatenate([X, X_test]), np.concatenate([y, y_test])
+        n_classes, n_rows = map(int, few.split("x"))
+        classes = np.random.default_rng(split).permutation(np.unique(y))[:n_classes]
+        X, y = X[np.isin(y, classes)], y[np.isin(y, classes)]
+        sizes = {"train_size": n_classes * n_rows, "stratify": y}
+        return train_test_split(X, y, **sizes, random_state=split)
     if name.startswith("fashion"):
         X, y = fetch_fashion_mnist(return_X_y=True)
         n_rows, seed = int(name.removeprefix("fashion")), {"random_state": split}
@@ -76,6 +95,9 @@ def load_split(
     if name == "digits":
         digits = load_digits()
         X, y = digits.images.astype(np.uint8), digits.target
+    elif (folder / name).is_dir():
+        photos = load_image_folder(folder / name, image_shape=(3, 64, 64))
+        X, y = photos.images, photos.target
     else:
         with np.load(folder / f"{name}.npz") as file:
             X, y = file["X"], file["y"]
@@ -91,6 +113,8 @@ def measure(
     known = ESTIMATORS.get(estimator)
     model = eval(estimator) if known is None else clone(known)
     model.set_params(random_state=split)
+    if estimator.endswith("before"):  # its batches had at most 64 rows
+        model.set_params(batch_size=min(max(len(y) * 9 // 1000, 16), 64))
     if not isinstance(model, LeNet5Classifier | MiniVGGClassifier):
         highest = np.float32(X.max())
         X, X_test = (each.reshape(len(each), -1) / highest for each in (X, X_test))
@@ -119,6 +143,8 @@ def main() -> None:
     if arguments.folder is not None:
         sets += sorted(path.stem for path in arguments.folder.glob("*.npz"))
     file = DEFAULTS_CHOICE if arguments.choose else DEFAULTS
+    for model in (LeNet5Classifier(max_epochs=1), MiniVGGClassifier(max_epochs=1)):
+        model.fit(*load_fashion_mnist_sample(return_X_y=True))  # warm up
     for split in range(arguments.splits):
         for name in arguments.sets or sets:
             for estimator in arguments.estimators:

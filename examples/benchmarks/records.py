@@ -32,6 +32,7 @@ RUNS = DOCS / "accuracy"  # from accuracy.py
 SPEED = DOCS / "speed"  # from training_speed.py and prediction_speed.py
 DEFAULTS = DOCS / "defaults.csv"  # from defaults.py
 DEFAULTS_CHOICE = DOCS / "defaults_choice.csv"  # from defaults.py --choose
+RACING = DOCS / "racing.csv"  # from racing.py
 RECIPE_CHOICE = DOCS / "recipe_choice.csv"  # see docs/accuracy.rst
 SAME_ACCURACY = DOCS / "same_accuracy.csv"  # from same_accuracy.py
 

@@ -202,7 +202,7 @@ class TrainingNet(NeuralNetClassifier):
     _memory_format = torch.contiguous_format
 
     # max_epochs="auto": fewest and most epochs, and the steps to reach between them.
-    _auto_epochs = (16, 24, 1800)
+    _auto_epochs = (16, 22, 1800)
 
     # Types of devices on which training steps may be captured; untested before 2.11.
     _captures_on = ("cuda",) if torch.__version__ >= "2.11" else ()
