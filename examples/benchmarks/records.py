@@ -325,34 +325,43 @@ def draw_progress(records: pd.DataFrame) -> Any:
     return figure
 
 
-def _read_defaults() -> pd.DataFrame:
+def _read_defaults(few: bool = False) -> pd.DataFrame:
     """Read the fits of ``defaults.py``; seconds on one thread are the processor's."""
     fits = pd.read_csv(DEFAULTS)
-    fits["seconds"] = fits["cpu"].where(fits["threads"] == 1, fits["seconds"])
-    return fits
+    fits = fits[fits["set"].str.contains(":") == few]
+    seconds = fits["cpu"].where(fits["threads"] == 1, fits["seconds"])
+    return fits.assign(seconds=seconds)
 
 
-def defaults_table() -> pd.DataFrame:
-    """Tabulate what ``defaults.py`` measured, a column a data set.
+def defaults_table(few: bool = False) -> pd.DataFrame:
+    """Tabulate what ``defaults.py`` measured, a row a data set, a column an estimator.
+
+    Parameters
+    ----------
+    few : bool
+        Whether of the sets with a few rows of a few classes, or of the others.
 
     Returns
     -------
     pandas.DataFrame
-        Test accuracy, mean ± standard deviation over n splits, and the median of the
-        seconds of a fit (:func:`_read_defaults`).
+        Test accuracy, mean ± standard deviation over the splits, and the median of the
+        seconds of a fit (:func:`_read_defaults`). The best of a set is bold; "before"
+        does not compete.
     """
-    fits = _read_defaults()
-
-    def describe(runs: pd.DataFrame) -> str:
-        accuracy, seconds = runs["accuracy"], runs["seconds"].median()
-        spread = f" ± {accuracy.std():.4f}" if len(runs) > 1 else ""
-        return f"{accuracy.mean():.4f}{spread} (n={len(runs)}), {seconds:.3g} s"
-
-    fits["set"] += " (" + fits["rows"].map("{:,} rows)".format)
-    columns = ["accuracy", "seconds"]
-    cells = fits.groupby(["estimator", "set"], sort=False)[columns].apply(describe)
-    table = cells.unstack().reindex(fits["estimator"].unique())
-    return table[list(fits["set"].unique())].fillna("").reset_index()
+    fits = _read_defaults(few)
+    runs = fits.groupby(["set", "rows", "estimator"], sort=False)
+    accuracy = runs["accuracy"].mean().unstack()[fits["estimator"].unique()]
+    now = [name for name in accuracy if not name.endswith("before")]
+    best = accuracy[now].max(axis=1)
+    cells = accuracy.astype(object)
+    for (*row, name), some in runs:
+        mean, spread = accuracy.loc[tuple(row), name], some["accuracy"].std()
+        text = f"{mean:.4f}" + (f" ± {spread:.4f}" if len(some) > 1 else "")
+        text = f"**{text}**" if name in now and mean == best[tuple(row)] else text
+        n = f" (n={len(some)})" if len(some) != 5 else ""
+        cells.loc[tuple(row), name] = f"{text}{n}, {some['seconds'].median():.3g} s"
+    cells.columns = cells.columns.str.replace(r"Classifier|\(\)", "", regex=True)
+    return cells.fillna("").reset_index()
 
 
 def draw_defaults() -> Any:
