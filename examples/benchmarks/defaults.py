@@ -9,14 +9,16 @@ five of scikit-learn, whose pixels are scaled to 0..1. The sets are Fashion-MNIS
 that are resized to 64 x 64. A fifth of the rows is held out, stratified, by a seed for
 each split; of Fashion-MNIST, the 10,000 test images. The set "digits:2x10" has ten rows
 of each of two classes of digits, drawn by the seed, and holds out all other rows of
-these. Each fit is a row of ``docs/defaults.csv``; those that are there are skipped, so
-that an interrupted run goes on. ``seconds`` are those of the clock, for which nothing
-else should run meanwhile; ``cpu``, of the processor, for which ``--threads 1`` and
-``OMP_NUM_THREADS=1`` may run beside others.
+these; "mnist_test@12" is reduced to 12 x 12 pixels. Each fit is a row of
+``docs/defaults.csv``; those that are there are skipped, so that an interrupted run goes
+on. ``seconds`` are those of the clock, for which nothing else should run meanwhile;
+``cpu``, of the processor, for which ``--threads 1`` and ``OMP_NUM_THREADS=1`` may run
+beside others.
 
-With ``--choose``, 5,000 training images of Fashion-MNIST are held out in place of the
-test images, and the fits go to ``docs/defaults_choice.csv``; an estimator may then be
-any call, such as "LeNet5Classifier(dropout=0.3)". The defaults were chosen by these.
+With ``--choose``, a fifth of the training rows (5,000 of Fashion-MNIST) is held out in
+place of the test rows, and the fits go to ``docs/defaults_choice.csv``; an estimator
+may then be any call, such as "LeNet5Classifier(dropout=0.3)". The defaults were chosen
+by these.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
+from torch.nn.functional import adaptive_avg_pool2d
 
 from fmnist_sklearn import (
     LeNet5Classifier,
@@ -73,6 +76,14 @@ def load_split(
     name: str, split: int, folder: Path, choose: bool = False
 ) -> list[np.ndarray]:
     """Return training and test images, and their labels, of a split of a set."""
+    name, _, side = name.partition("@")
+    if side:
+        X, X_test, y, y_test = load_split(name, split, folder, choose)
+        X, X_test = (
+            adaptive_avg_pool2d(torch.tensor(each).float(), int(side)).byte().numpy()
+            for each in (X, X_test)
+        )
+        return [X, X_test, y, y_test]
     name, _, few = name.partition(":")
     if few:
         X, X_test, y, y_test = load_split(name, split, folder, choose)
@@ -102,7 +113,11 @@ def load_split(
         with np.load(folder / f"{name}.npz") as file:
             X, y = file["X"], file["y"]
         X = X.transpose(0, 3, 1, 2) if X.ndim == 4 else X
-    return train_test_split(X, y, test_size=0.2, stratify=y, random_state=split)
+    parts = train_test_split(X, y, test_size=0.2, stratify=y, random_state=split)
+    if choose:
+        X, _, y, _ = parts
+        return train_test_split(X, y, test_size=0.2, stratify=y, random_state=split)
+    return parts
 
 
 def measure(

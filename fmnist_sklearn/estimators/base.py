@@ -179,7 +179,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
         shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}`` for
-        images of at least 8 x 8 pixels, else none.
+        images of at least 14 x 14 pixels, else none.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999

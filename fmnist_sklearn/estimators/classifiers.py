@@ -67,7 +67,7 @@ class LeNet5Classifier(ImageClassifier):
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
         shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}`` for
-        images of at least 8 x 8 pixels, else none.
+        images of at least 14 x 14 pixels, else none.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -226,7 +226,7 @@ class MiniVGGClassifier(ImageClassifier):
         of the rows trained on, at least 16 and at most 128.
     max_epochs : int or "auto", default="auto"
         Number of epochs to train for, unless early stopping ends the training before.
-        "auto" is as many as make 1,000 mini-batches, at least 10 and at most 13, or
+        "auto" is as many as make 1,200 mini-batches, at least 10 and at most 13, or
         more if these make fewer than 300.
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
@@ -265,7 +265,7 @@ class MiniVGGClassifier(ImageClassifier):
         batch are blended, and with them their losses) to their strength, such as
         ``{"flip": 0.5, "shift": 1}``; or a function of a batch of raw images of
         shape (n, C, H, W) and a ``torch.Generator``. "auto" is ``{"shift": 1}`` for
-        images of at least 8 x 8 pixels, else none.
+        images of at least 14 x 14 pixels, else none.
     label_smoothing : float, default=0.05
         Share of each label spread over all classes in the training loss.
     ema_decay : float or None, default=0.999
@@ -393,7 +393,7 @@ class MiniVGGClassifier(ImageClassifier):
     _parameter_constraints = WITH_DROPOUT
     _bfloat16_pays = True
     _memory_format = torch.channels_last
-    _auto_epochs = (10, 13, 1000)
+    _auto_epochs = (10, 13, 1200)
 
     def __init__(
         self,

@@ -513,7 +513,7 @@ class TrainingNet(NeuralNetClassifier):
         if training:
             given = self.augment
             if given == "auto":  # smaller images would lose what is in them
-                given = {"shift": 1} if min(self.image_shape_[1:]) >= 8 else None
+                given = {"shift": 1} if min(self.image_shape_[1:]) >= 14 else None
             augment, mixup = make_augment(given), mixup_strength(given)
         if iterator is not None:
             if isinstance(iterator, type) and issubclass(iterator, DataLoader):

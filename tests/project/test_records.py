@@ -110,7 +110,8 @@ def test_fit_of_the_defaults_is_not_repeated(
     call(defaults, *options, "--threads", 1, "--splits", 1, "--sets", "small:2x10")
     table, few = records.defaults_table(), records.defaults_table(few=True)
     assert [*table] == [*few] == ["set", "rows", "LogisticRegression", "LeNet5"]
-    assert "(n=2)" in table["LeNet5"].item() and few["rows"].item() == 20
+    assert "(n=2)" in table["LeNet5"].item()
+    assert few["rows"].item() == 20
     assert len(records.draw_defaults().axes) == 1
     call(defaults, *options[:4], "--choose", "--splits", 1, "--estimators", "SVC(C=9)")
     assert "small,SVC(C=9),0," in (tmp_path / "choice.csv").read_text("utf-8")

@@ -99,9 +99,9 @@ def test_weight_decay_auto_is_for_adamw(optimizer, decay):
     ("n_rows", "params", "n_epochs"),
     [
         (54_000, {}, (16, 10)),
-        (5_400, {}, (18, 10)),  # 100 batches of 54
+        (5_400, {}, (18, 12)),  # 100 batches of 54
         (1_000, {}, (22, 13)),
-        (1_000, {"batch_size": 10}, (18, 10)),
+        (1_000, {"batch_size": 10}, (18, 12)),
         (18, {}, (150, 150)),  # 2 batches
         (10, {"max_epochs": 3}, (3, 3)),
     ],
