@@ -1,20 +1,15 @@
-"""Where the fits of a search run, and how they report back to the searching process."""
+"""Where the fits of a search run: on a Dask cluster, or on workers started here."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Event, Thread
+from contextlib import contextmanager
+from threading import Event
 from typing import Any
-from uuid import uuid4
 
 import joblib
 from joblib.parallel import ParallelBackendBase
@@ -22,13 +17,7 @@ from joblib.parallel import ParallelBackendBase
 from .._version import __version__
 
 _WAIT_S = 60  # for the first worker of a cluster
-_POLL_S = 0.2  # between two looks for reports, and for workers that died
-
-Report = Mapping[str, Any]  # of values that JSON has
-Send = Callable[[Report], None]
-
-
-# A Dask cluster ---------------------------------------------------------------------
+_POLL_S = 0.2  # between two looks for workers that died
 
 
 @contextmanager
@@ -231,64 +220,3 @@ class _Cluster(ParallelBackendBase):
 
 def _call(calls: Any) -> list[Any]:
     return [f(*args, **kwargs) for f, args, kwargs in calls]
-
-
-# Reports ----------------------------------------------------------------------------
-
-
-@contextmanager
-def following(receive: Send, client: Any = None) -> Iterator[Send]:
-    """Yield a function that fits call to report, from whatever process they run in.
-
-    Parameters
-    ----------
-    receive : callable
-        Is called with each report, in another thread of this process.
-    client : distributed.Client, default=None
-        Of the cluster; None: the fits run on this machine.
-    """
-    if client is not None:
-        topic = f"fmnist-sklearn-search-{uuid4().hex}"
-        client.subscribe_topic(topic, lambda event: receive(event[1]))
-        try:
-            yield partial(_send_to_scheduler, topic)
-        finally:
-            client.unsubscribe_topic(topic)
-        return
-    # Fits of an interrupted search may still write while the folder is removed.
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        path = Path(folder, "reports")
-        path.touch()
-        is_over = Event()
-        reader = Thread(
-            target=_read_reports, args=(path, receive, is_over), daemon=True
-        )
-        reader.start()
-        try:
-            yield partial(_send_to_file, path)
-        finally:
-            is_over.set()
-            reader.join()
-
-
-def _send_to_scheduler(topic: str, report: Report) -> None:
-    from distributed import get_worker
-
-    get_worker().log_event(topic, report)
-
-
-def _send_to_file(path: Path, report: Report) -> None:
-    # A line each. The file is gone when the search was interrupted.
-    with suppress(OSError), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(report) + "\n")
-
-
-def _read_reports(path: Path, receive: Send, is_over: Event) -> None:
-    with path.open(encoding="utf-8") as file:
-        begun = ""  # a line that is not yet written to its end
-        is_last = False
-        while not is_last:
-            is_last = is_over.wait(_POLL_S)
-            *lines, begun = (begun + file.read()).split("\n")
-            for line in lines:
-                receive(json.loads(line))

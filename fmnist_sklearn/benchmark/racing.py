@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
+from itertools import product
 from math import ceil, inf, nan, sqrt
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ from .._unwrap import last_step
 from ..estimators import ImageClassifier
 from ..estimators.sklearn_compat import warn_user
 from ..training.loop import extra_callbacks
-from .tables import describe_params
+from .tables import describe_params, epoch_rows
 
 _SHORT = -1  # the round before the first fold: few epochs, on the rows of that fold
 # Shares of the candidates that go on after the short fits and the first fold, at most.
@@ -79,7 +80,8 @@ class RacingSearchCV(GridSearchCV):
         Draws candidates with `n_iter`.
     report : callable, default=None
         Called in this process after each fit, with the number of fits done, the number
-        to come if no further candidate is dropped, and a line of text about the race.
+        to come if no further candidate is dropped, a line of text about the race, and
+        ``cv_results_`` so far.
     verbose : int, default=0
         Whether to print that line after each fit.
     pre_dispatch : int or str, default="2*n_jobs"
@@ -106,6 +108,8 @@ class RacingSearchCV(GridSearchCV):
         Of the best candidate.
     stopped_ : {"", "time limit", "interrupt", "lost workers"}
         What ended the search early.
+    histories_ : dict of (int, int) to list of dict
+        Candidate and fold -> the epochs that a network recorded.
     scorer_, n_splits_, multimetric_, refit_time_, classes_, feature_names_in_
         As in GridSearchCV.
 
@@ -144,6 +148,7 @@ class RacingSearchCV(GridSearchCV):
     array([1, 1, 1, 1, 3, 3])
     """
 
+    _drops = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **GridSearchCV._parameter_constraints,
         "param_grid_or_distributions": [dict, list],
@@ -167,7 +172,7 @@ class RacingSearchCV(GridSearchCV):
         time_limit: float | None = None,
         short_share: float = 0.125,
         random_state: Any = None,
-        report: Callable[[int, int, str], None] | None = None,
+        report: Callable[[int, int, str, dict[str, Any]], None] | None = None,
         verbose: int = 0,
         pre_dispatch: int | str = "2*n_jobs",
         error_score: Any = nan,
@@ -233,17 +238,12 @@ class RacingSearchCV(GridSearchCV):
             split_params, fit_params = {"groups": params.pop("groups", None)}, params
         folds = list(cv.split(X, y, **split_params))
         self.n_splits_ = len(folds)
-        space, seed = self.param_grid_or_distributions, self.random_state
-        if self.n_iter is None:
-            candidates = list(ParameterGrid(space))
-        else:
-            candidates = [*ParameterSampler(space, self.n_iter, random_state=seed)]
-        race = _Race(self, candidates, X, y, folds, params)
+        race = _Race(self, self.draw_candidates(), X, y, folds, params)
         lost = None
         try:
             race.run()
         except (KeyboardInterrupt, ConnectionError, BrokenExecutor) as error:
-            if not race.metrics:
+            if not (race.metrics and self._drops):
                 raise
             race.stopped = "interrupt"
             if isinstance(error, Exception):
@@ -262,8 +262,22 @@ class RacingSearchCV(GridSearchCV):
             self._fit_best(race, fit_params)
         return self
 
+    def draw_candidates(self) -> list[dict[str, Any]]:
+        """Return the candidates: all combinations, or `n_iter` of them.
+
+        Returns
+        -------
+        candidates : list of dict
+            Values of the parameters of each.
+        """
+        space = self.param_grid_or_distributions
+        if self.n_iter is None:
+            return list(ParameterGrid(space))
+        return [*ParameterSampler(space, self.n_iter, random_state=self.random_state)]
+
     def _take_results(self, race: _Race) -> None:
         """Set what a search knows of its candidates."""
+        self.histories_ = race.histories
         self.multimetric_ = race.metrics != ["score"]
         if self.multimetric_:
             self._check_refit_for_multimetric(race.metrics)
@@ -302,6 +316,15 @@ class RacingSearchCV(GridSearchCV):
             self.feature_names_in_ = network.feature_names_in_
 
 
+class FollowedSearchCV(RacingSearchCV):
+    """A search of all candidates in all folds, with the reports of a race.
+
+    Ctrl-C ends it with the exception, since no candidate has been compared in full.
+    """
+
+    _drops = False
+
+
 class _Deadline(Callback):
     """Ends a training before an epoch that would not end in time."""
 
@@ -319,21 +342,28 @@ class _Deadline(Callback):
 
 
 def _evaluate(
-    candidate: int, estimator: Any, X: Any, y: Any, rows: Any, options: Any, times: Any
-) -> tuple[int, dict[str, Any]]:
+    place: tuple[int, int],
+    estimator: Any,
+    X: Any,
+    y: Any,
+    rows: Any,
+    options: Any,
+    times: Any,
+) -> tuple[tuple[int, int], dict[str, Any]]:
     """Fit to a fold and score, in any process; `times` are latest start and end.
 
     Returns
     -------
-    candidate : int
-        As given: results arrive in any order.
+    place : tuple of int
+        Candidate and fold, as given: results arrive in any order.
     fit : dict
         What ``cross_validate`` returns of one fold, ``"seconds"`` that it takes if it
-        is not cached, and ``"is_cut"``; or its ``"error"``; nothing if it was too late.
+        is not cached, and ``"is_cut"``; of a network its ``"history"``; or its
+        ``"error"``; nothing if it was too late.
     """
     begin, (start, end) = time.time(), times
     if begin > start:
-        return candidate, {}
+        return place, {}
     until = _Deadline(end)
     try:
         with extra_callbacks(until):
@@ -344,13 +374,16 @@ def _evaluate(
         if options["error_score"] == "raise":
             raise
         reason = str(error).strip().splitlines()[-1]  # the rest is a traceback
-        return candidate, {"error": reason, "fit_time": time.time() - begin}
+        return place, {"error": reason, "fit_time": time.time() - begin}
     fit = {name: values[0] for name, values in found.items()}
-    trained = getattr(last_step(fit["estimator"]), "fit_time_", 0)
-    fit["seconds"] = max(fit["fit_time"], trained) + fit["score_time"]
+    model = last_step(fit["estimator"])
+    seconds = max(fit["fit_time"], getattr(model, "fit_time_", 0))
+    fit["seconds"] = seconds + fit["score_time"]
+    if isinstance(model, ImageClassifier):
+        fit["history"] = epoch_rows(model)
     if end == inf:  # without a limit, no network is asked for
         del fit["estimator"]
-    return candidate, fit | {"is_cut": until.has_acted}
+    return place, fit | {"is_cut": until.has_acted}
 
 
 class _Race:
@@ -374,6 +407,7 @@ class _Race:
         self.seconds = np.full(self.done.shape, nan)  # that fits take
         self.values: dict[str, np.ndarray] = {}  # what fits are scored
         self.networks: dict[int, tuple[int, Any]] = {}  # last fold, fitted estimator
+        self.histories: dict[tuple[int, int], list[dict[str, float]]] = {}
         self.errors: list[str] = []
         self.stopped = ""
 
@@ -411,35 +445,41 @@ class _Race:
 
     def run(self) -> None:
         """Run round after round, each with the candidates that can still win."""
-        n = len(self.candidates)
-        is_short = n > _N_KEPT and all(
-            self._fewer(self.make(c))[0] for c in self.racing
-        )
-        for fold in range(_SHORT if is_short else 0, len(self.folds)):
+        n, n_folds = len(self.candidates), len(self.folds)
+        rounds: list[Sequence[int]] = [[fold] for fold in range(n_folds)]
+        if not self.search._drops:
+            rounds = [range(n_folds)]
+        elif n > _N_KEPT and all(self._fewer(self.make(c))[0] for c in self.racing):
+            rounds = [[_SHORT], *rounds]
+        for folds in rounds:
             try:
-                self._run_round(fold)
+                self._run_round(folds)
             except (ConnectionError, BrokenExecutor):
-                self._run_round(fold)  # what is not done, with other workers
+                self._run_round(folds)  # what is not done, with other workers
             if not self.metrics:
-                raise ValueError(f"All the {n} fits failed, such as: {self.errors[0]}")
-            if self.stopped:
+                raise ValueError(
+                    f"All the {self.done.sum()} fits failed, such as: {self.errors[0]}"
+                )
+            if self.stopped or not self.search._drops:
                 return
-            self.racing = self._still_winning(fold)
+            self.racing = self._still_winning(folds[0])
             kept = self.networks.items()
             self.networks = {c: network for c, network in kept if c in self.racing}
 
-    def _run_round(self, fold: int) -> None:
-        """Fit what is in the race to a fold, and report each fit."""
+    def _run_round(self, folds: Sequence[int]) -> None:
+        """Fit what is in the race to folds, and report each fit."""
         options = {"pre_dispatch": self.search.pre_dispatch}
         run = Parallel(self.search.n_jobs, return_as="generator_unordered", **options)
-        for candidate, fit in run(self._calls(fold)):
+        for (candidate, fold), fit in run(self._calls(folds)):
             self._take(candidate, fold, fit)
             if self.metrics and (self.search.verbose or self.search.report):
                 self._report(fold)
 
-    def _calls(self, fold: int) -> Iterator[Any]:
+    def _calls(self, folds: Sequence[int]) -> Iterator[Any]:
         """Make the calls of a round, each with the times known when it is sent."""
-        for candidate in [c for c in self.racing if not self.done[c, fold]]:
+        for candidate, fold in product(self.racing, folds):
+            if self.done[candidate, fold]:
+                continue
             if self.stopped:
                 return
             start, end = inf, self.end
@@ -449,14 +489,13 @@ class _Race:
                 end -= reserve if reserve < self.search.time_limit / 2 else 0
                 start = end - self.expected(candidate, fold)
             estimator, rows = self.make(candidate, fold), self.folds[max(fold, 0)]
-            yield delayed(_evaluate)(
-                candidate, estimator, self.X, self.y, rows, self.options, (start, end)
-            )
+            data = (estimator, self.X, self.y, rows, self.options)
+            yield delayed(_evaluate)((candidate, fold), *data, (start, end))
 
     def _take(self, candidate: int, fold: int, fit: dict[str, Any]) -> None:
         """Keep the result of a fit."""
         network, seconds = fit.pop("estimator", None), fit.pop("seconds", nan)
-        is_cut = fit.pop("is_cut", False)
+        is_cut, history = fit.pop("is_cut", False), fit.pop("history", None)
         if not fit or is_cut:
             self.stopped = "time limit"
             # A fit that was cut counts where the candidate has nothing better.
@@ -472,17 +511,20 @@ class _Race:
                 self.values[name] = np.full(self.done.shape, fill, dtype=float)
             self.values[name][candidate, fold] = value
         self.done[candidate, fold], self.seconds[candidate, fold] = True, seconds
+        if history is not None and fold != _SHORT:
+            self.histories[candidate, fold] = history
         if network is not None:
             self.networks[candidate] = fold, network
 
     def _report(self, fold: int) -> None:
         best, n_racing = int(self.ranks().argmin()), len(self.racing)
         n_done, n_folds = int(self.done.sum()), len(self.folds)
-        n_left = n_racing * (n_folds - fold) - int(self.done[self.racing, fold].sum())
+        still = range(n_folds if fold >= 0 else n_folds + 1)  # the last: short fits
+        n_left = int((~self.done[np.ix_(self.racing, still)]).sum())
         left = max(round(min(self.end - time.time(), 1e9)), 0)
         text = (
             f"{f'fold {fold + 1} of {n_folds}' if fold >= 0 else 'short fits'}, fit "
-            f"{n_done} of {n_done + n_left}: {n_racing} in the race, "
+            f"{n_done} of {n_done + n_left}: {n_racing} candidates left, "
             f"{len(self.candidates) - n_racing} dropped"
             f"{f', {left // 60}:{left % 60:02} left' if self.end < inf else ''}; best "
             f"{self.mean(f'test_{self.metric}')[best]:.4f} "
@@ -491,7 +533,7 @@ class _Race:
         if self.search.verbose:
             print(text, flush=True)
         if self.search.report is not None:
-            self.search.report(n_done, n_left, text)
+            self.search.report(n_done, n_left, text, self.tabulate())
 
     def _still_winning(self, fold: int) -> list[int]:
         """Return the candidates that can still win, the best first.

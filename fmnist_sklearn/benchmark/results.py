@@ -42,12 +42,12 @@ from ..storage import atomic_write, check_writable
 from .compare import Ranks, Scored, compare_ranks, compare_rows, describe_comparison
 from .data import Images
 from .tables import (
+    MEASURED,
     describe_params,
     format_comparison,
     format_table,
     markdown_text,
     table_to_markdown,
-    with_spread,
 )
 
 if TYPE_CHECKING:
@@ -66,14 +66,12 @@ PUBLISHED_ROWS = (
 )
 FASHION_MNIST = "Fashion-MNIST"
 
-# metric -> (title, label of the y axis, its unit)
-_CHARTS = {
-    "valid_loss": ("Validation loss", "cross-entropy loss", "nats"),
-    "train_loss": ("Training loss", "cross-entropy loss", "nats"),
-    "valid_acc": ("Validation accuracy", "accuracy", "share of images"),
+# metric -> (title, label of the y axis)
+_CURVES = {
+    "train_loss": ("Training loss", "cross-entropy loss"),
+    "valid_loss": ("Validation loss", "cross-entropy loss"),
+    "valid_acc": ("Validation accuracy", "accuracy"),
 }
-# Sizes of a chart in the page, which scales it to its own width.
-SIZE = {"WIDTH": 460, "HEIGHT": 320, "LEFT": 62, "RIGHT": 12, "TOP": 12, "BOTTOM": 46}
 
 
 def make_record(
@@ -135,10 +133,12 @@ def resumable(memory: Any) -> Iterator[None]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file of UTF-8, with escapes for bytes of file names that are not."""
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file, a text with escapes for bytes of file names that are not UTF-8."""
+    if isinstance(content, str):
+        content = content.encode(errors="backslashreplace")
     with atomic_write(path) as file:
-        file.write(text.encode(errors="backslashreplace"))
+        file.write(content)
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -149,35 +149,6 @@ def csv_text(table: pd.DataFrame) -> str:
     return lines.to_csv(index=False, lineterminator="\n")
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A row's confusions and worst mistakes on the test images.
-
-    Attributes
-    ----------
-    name : str
-        Name of the row.
-    caption : str
-        Of the confusions: how many models they are of.
-    labels : list of str
-        The classes.
-    confusion : ndarray of shape (n_classes, n_classes)
-        Numbers of images, a row for each true label.
-    pairs : list of str
-        The most frequent confusions.
-    mistakes : list of dict
-        "true", "predicted", "confidence" and "loss" of each, and its "source": the
-        image as a data URI.
-    """
-
-    name: str
-    caption: str
-    labels: list[str]
-    confusion: np.ndarray
-    pairs: list[str]
-    mistakes: list[dict[str, Any]]
-
-
 @dataclass(frozen=True, repr=False, kw_only=True)
 class RunResult(ABC):
     """The result of a run: tables, a report and a folder of files."""
@@ -186,7 +157,7 @@ class RunResult(ABC):
     best: str
     record: dict[str, Any]
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[dict[str, Any]] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     heat_map: SearchHeatmapDisplay | None = None
     scored: list[Scored] = field(default_factory=list)
@@ -269,30 +240,37 @@ class RunResult(ABC):
             page += ["## Is it better?\n", differences]
         return "\n".join(page)
 
-    def to_html(self, page: str | None = None) -> str:
-        """Return ``report.html``: table, curves, confusions and worst mistakes.
+    def to_html(
+        self, page: str | None = None, figures: Mapping[str, bytes] | None = None
+    ) -> str:
+        """Return ``report.html``: table, figures, confusions and worst mistakes.
 
         Parameters
         ----------
         page : str or None, default=None
             Address of the best network's own page, which the report links to.
+        figures : mapping of str to bytes, default=None
+            The figures as SVG, by their names. None: draws all that there are.
 
         Returns
         -------
         html : str
-            A page that needs no other file, no network, and scripts only for sorting
-            and for reading values off the curves. That of a search has its heat map.
+            A page that needs no other file and no network, and a script only for
+            sorting.
         """
+        if figures is None:
+            drawn = self._draw().items()
+            figures = {name: _figure_bytes(figure, "svg") for name, figure in drawn}
         return render(
             title=self._title(),
             table=self.format_table(),
             best=self.best,
             notes=self.format_notes(),
+            figures=figures,
             curves=self.curves,
             facts=_circumstances(self.record),
             commands=self.record.get("commands", ()),
             judged=self.judged,
-            heat_map=self.heat_map,
             comparison=self.compare() if len(self.table) > 1 else None,
             difference_label=self._difference_label(),
             model_page=page,
@@ -302,7 +280,7 @@ class RunResult(ABC):
         """Draw the figures of the folder, by the names of their files."""
         from matplotlib.figure import Figure
 
-        figures = {}
+        figures = benchmark_figures(self.curves)
         if self.heat_map is not None:
             figures["heatmap"] = Figure(figsize=(7, 4.5), layout="constrained")
             self.heat_map.plot(figures["heatmap"].subplots())
@@ -340,35 +318,33 @@ class RunResult(ABC):
                 )
                 page = path.name
                 paths.append(path)
-        texts: dict[str, Callable[[], str]] = {
-            f"{name}.csv": partial(csv_text, self.table),
-            f"{name}.json": lambda: json.dumps(to_jsonable(self.record), indent=1),
-            f"{name}.md": self.to_markdown,
-            "report.html": partial(self.to_html, page),
-        }
-        for file_name, make in texts.items():
+
+        def write(file_name: str, make: Callable[[], str | bytes]) -> None:
             with optional(file_name):
-                write_text(folder / file_name, make())
+                write_file(folder / file_name, make())
                 paths.append(folder / file_name)
-        # Axes create texts, and ticks get theirs when they are saved.
+
+        write(f"{name}.csv", lambda: csv_text(self.table))
+        write(f"{name}.json", lambda: json.dumps(to_jsonable(self.record), indent=1))
+        write(f"{name}.md", self.to_markdown)
         with optional("the figures"):
-            for (stem, figure), ending in product(self._draw().items(), ("svg", "png")):
-                path = folder / f"{stem}.{ending}"
-                with optional(path.name):
-                    _save_figure(figure, path)
-                    paths.append(path)
+            for (stem, figure), kind in product(self._draw().items(), ("svg", "png")):
+                write(f"{stem}.{kind}", partial(_figure_bytes, figure, kind))
+        svgs = {path.stem: path.read_bytes() for path in paths if path.suffix == ".svg"}
+        write("report.html", lambda: self.to_html(page, svgs))
         return paths
 
 
-def _save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure; the same one gives the same bytes."""
+def _figure_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as "svg" or "png"; the same one gives the same bytes."""
     import matplotlib
 
-    metadata: Any = {"Date": None} if path.suffix == ".svg" else None
+    metadata: Any = {"Date": None} if kind == "svg" else None
+    file = io.BytesIO()
     # Without a salt, an SVG has random ids.
-    salted = matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"})
-    with salted, atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": "fmnist_sklearn"}):
+        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+    return file.getvalue()
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -410,9 +386,11 @@ class BenchmarkResult(RunResult):
         The content of ``results.json``.
     paths : list of Path
         The files written.
-    judged : list of Judged
+    judged : list of dict
         For each row, confusions and worst mistakes on the test images, as the report
-        shows them.
+        shows them: the "name" of the row, a "caption", the "labels", the matrix
+        "confusion" of numbers of images, with a row for each true label, the most
+        frequent "pairs", and the "mistakes".
     scored : list of Scored
         For each row, the values that are compared.
     verdict : str
@@ -434,22 +412,9 @@ class BenchmarkResult(RunResult):
         Returns
         -------
         table : pandas.DataFrame
-            Accuracies with their spread, the kept epoch behind the epochs run, and
-            the headers in words.
+            Accuracies with their spread, and the headers in words.
         """
-        spread = "se" if self.record["cv"] == "holdout" else "std"
-        accuracies = {
-            f"{part} accuracy": with_spread(
-                self.table, f"{part}_accuracy", f"{part}_accuracy_{spread}", 4
-            )
-            for part in ("validation", "test")
-        }
-        costs = _format_costs(self.table)
-        texts = pd.DataFrame({"model": self.table["model"], **accuracies, **costs})
-        texts["epochs"] += [
-            f" ({n:.3g})" if n > 0 else "" for n in self.table["best_epoch"]
-        ]
-        return texts.rename(columns={"epochs": "epochs (kept)"})
+        return _in_words(self.table.loc[:, :"n_parameters"])
 
     def format_notes(self) -> list[str]:
         """Return what a reader of the table must know, a sentence or two a line.
@@ -523,9 +488,6 @@ class BenchmarkResult(RunResult):
         """
         return self._write(folder, "results")
 
-    def _draw(self) -> dict[str, Figure]:
-        return benchmark_figures(self.curves) | super()._draw()
-
     def _lead(self) -> str:
         part = "test" if self.record["cv"] == "holdout" else "validation"
         best = self.table.set_index("model")[f"{part}_accuracy"][self.best]
@@ -539,9 +501,10 @@ class SearchResult(RunResult):
 
     Attributes
     ----------
-    search : GridSearchCV, RandomizedSearchCV or RacingSearchCV
-        Fitted; its ``best_estimator_`` was trained again on all training images, unless
-        a time limit left no time for it.
+    search : RacingSearchCV
+        Fitted: a ``GridSearchCV``, which drops candidates only with strategy="race".
+        Its ``best_estimator_`` was trained again on all training images, unless a time
+        limit left no time for it.
     table : pandas.DataFrame
         Its :func:`~fmnist_sklearn.benchmark_table`, with the best candidate as
         reference.
@@ -554,8 +517,9 @@ class SearchResult(RunResult):
     curves : dict of str to list of dict
         Name of a candidate -> its epochs, means over the folds, up to the last epoch
         that all of them trained. Fits whose report a cluster lost are left out.
-    judged : list of Judged
-        Confusions and worst mistakes of the best network on the test images.
+    judged : list of dict
+        Confusions and worst mistakes of the best network on the test images, as those
+        of a :class:`BenchmarkResult`.
     heat_map : SearchHeatmapDisplay or None
         Accuracy over the first two parameters that vary, mean over the others, not
         yet drawn; None where fewer than two vary.
@@ -591,19 +555,14 @@ class SearchResult(RunResult):
         table : pandas.DataFrame
             Of a race, those first that were dropped last.
         """
-        table = self.table.assign(name=[row.name for row in self.scored])
-        by = [name for name in ("n_folds", "accuracy") if name in table]
+        table = self.table.assign(model=[row.name for row in self.scored])
+        by = ["n_folds", "accuracy"]
         table = table.sort_values(by, ascending=False, kind="stable")
-        accuracies = with_spread(table, "accuracy", "accuracy_std", 4)
-        costs = _format_costs(table)
-        texts = pd.DataFrame({"model": table["name"], "accuracy": accuracies, **costs})
-        failed = table["accuracy"].isna().to_numpy()
-        texts.loc[failed, texts.columns[1:]] = ["failed", "", "", ""]
-        if "n_folds" in table:
-            is_dropped = (
-                ~failed & (table["n_folds"] < table["n_folds"].max()).to_numpy()
-            )
-            texts.loc[is_dropped, "accuracy"] += " (dropped)"
+        texts = _in_words(table[[name for name in MEASURED if name in table]])
+        failed = table["accuracy"].isna()
+        texts.loc[failed, "accuracy"] = "failed"
+        is_dropped = ~failed & (table["n_folds"] < table["n_folds"].max())
+        texts.loc[is_dropped, "accuracy"] += " (dropped)"
         return texts
 
     def format_notes(self) -> list[str]:
@@ -627,7 +586,7 @@ class SearchResult(RunResult):
             f"Means ± standard deviations over {record['cv']} folds; accuracy is that "
             "on the fold left out.",
         ]
-        if "n_folds" in self.table:
+        if (self.table["n_folds"] < record["cv"]).any():
             notes.append(
                 "Dropped candidates could not win; their figures are those of fewer "
                 "folds, or of a short fit."
@@ -649,8 +608,9 @@ class SearchResult(RunResult):
         paths : list of Path
             ``best.safetensors``, its page ``best.html`` where ``export_html`` takes the
             network, ``search.csv``, ``search.json``, ``search.md``, ``report.html``,
-            and, where at least two parameters vary, ``heatmap.svg`` and
-            ``heatmap.png`` over the first two, means over the others.
+            and as SVG and PNG ``train_loss``, ``valid_loss``, ``accuracy``,
+            ``comparison`` and, where at least two parameters vary, ``heatmap`` over the
+            first two, means over the others.
 
         Warns
         -----
@@ -762,23 +722,11 @@ class SetsResult(RunResult):
         return f"{lead}, {self.ranks.mean_ranks.min():.2f}"
 
 
-def _format_costs(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Return training time, epochs and parameters as short texts, nothing for nan."""
-    times = []
-    for row in table.to_dict("records"):
-        mean, std = row["training_time_s"], row.get("training_time_std")
-        digits = 2 if mean < 10 else 1 if mean < 100 else 0
-        spread = "" if std is None else f" ± {std:.{digits}f}"
-        times.append(f"{mean:.{digits}f}{spread}{describe_origin(row)}")
-
-    def texts(name: str, spec: str) -> list[str]:
-        return ["" if math.isnan(n) else format(n, spec) for n in table[name]]
-
-    return {
-        "training time (s)": times,
-        "epochs": texts("epochs", ".3g"),
-        "parameters": texts("n_parameters", ",.0f"),
-    }
+def _in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as short texts, its headers in words."""
+    words = {"training_time_s": "training time (s)", "n_parameters": "parameters"}
+    headers = {name: words.get(name, name.replace("_", " ")) for name in table}
+    return format_table(table).rename(columns=headers)
 
 
 def describe_origin(row: Mapping[Any, Any]) -> str:
@@ -850,10 +798,8 @@ def to_jsonable(value: Any) -> Any:
 
 def render(
     *,
-    table: pd.DataFrame,
-    best: str,
+    figures: Mapping[str, bytes],
     curves: Mapping[str, EpochRows],
-    heat_map: SearchHeatmapDisplay | None,
     comparison: pd.DataFrame | None = None,
     model_page: str | None = None,
     **page: Any,
@@ -865,56 +811,52 @@ def render(
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        Short texts; the rows' names in the first column.
-    best : str
-        Name of the best row.
+    figures : mapping of str to bytes
+        The name of a figure -> the figure as SVG.
     curves : mapping of str to sequence of mapping
-        Name of a row -> its epochs.
-    heat_map : SearchHeatmapDisplay or None
-        Of a search; it is not drawn, but written as a table.
+        Name of a row -> its epochs, for tables below the figures.
     comparison : pandas.DataFrame or None
         The rows compared with the best.
     model_page : str or None
         Address of the best network's page.
     **page : dict
-        Other values of the template: "title", "notes" (what readers of the table must
-        know), "facts" and "commands" (how the run was made), and "judged" (a
-        :class:`Judged` for each row).
+        Other values of the template: "title", "table" (of short texts, the rows' names
+        in its first column), "best" (name of the best row), "notes" (what readers of
+        the table must know), "facts" and "commands" (how the run was made), and
+        "judged" (what `judge_row` returns, for each row).
 
     Returns
     -------
     html : str
         One file that needs no other.
     """
-    if heat_map is not None:
-        from ..displays.heatmap import tick_labels
-
-        page["columns_and_rows"] = [
-            tick_labels(values) for values in (heat_map.x_values, heat_map.y_values)
-        ]
-    rows = list(curves)
-    style = _template("report.css").render(n_rows=len(rows))
-    script = _template("report.js").render()
+    style, script = (_template(f"report.{kind}").render() for kind in ("css", "js"))
+    tables = {title: _epoch_table(curves, key) for key, (title, _) in _CURVES.items()}
     return _template("report.html").render(
         **page,
         model_page=model_page,
-        columns=[
-            (name, all(_number(text) is not None for text in table[name] if text))
-            for name in table.columns
-        ],
-        table=table.to_numpy().tolist(),
-        best=best,
-        rows=rows,
-        charts=make_charts(curves),
-        intervals=None if comparison is None else make_intervals(comparison),
-        size=SIZE,
-        heat_map=heat_map,
+        figures={name: _data_uri("svg+xml", svg) for name, svg in figures.items()},
+        curves={title: table for title, table in tables.items() if len(table)},
+        comparison=None if comparison is None else format_comparison(comparison),
         style=style,
         script=script,
         style_hash=inline_hash(style),
         script_hash=inline_hash(script),
     )
+
+
+def _epoch_table(curves: Mapping[str, EpochRows], metric: str) -> pd.DataFrame:
+    """Tabulate a metric as texts: a line for each epoch, a column for each row."""
+    values = {
+        name: {row["epoch"]: f"{row[metric]:.4f}" for row in rows if metric in row}
+        for name, rows in curves.items()
+    }
+    table = pd.DataFrame({name: column for name, column in values.items() if column})
+    return table.sort_index().fillna("").rename_axis("epoch").reset_index()
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 @cache
@@ -929,127 +871,11 @@ def _template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
     text = Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
     return environment.from_string(text)
 
 
-def _number(text: str) -> float | None:
-    """Return the number at the start of a text, by which a column is sorted."""
-    found = re.match(r"-?[\d,]*\.?\d+(e[-+]?\d+)?", text)
-    return None if found is None else float(found[0].replace(",", ""))
-
-
-# Curves: as SVG in the page, which its style sheet colours, and as figures -----------
-
-
-def make_charts(curves: Mapping[str, EpochRows]) -> list[dict[str, Any]]:
-    """Place the curves of each metric that at least one row has.
-
-    Parameters
-    ----------
-    curves : mapping of str to sequence of mapping
-        Name of a row -> its epochs.
-
-    Returns
-    -------
-    charts : list of dict
-        Values of the template, with coordinates in the units of ``SIZE``. A point is
-        its x, y, epoch and text.
-    """
-    charts = []
-    for metric in _CHARTS:
-        known = {
-            name: [
-                (int(epoch["epoch"]), float(epoch[metric]))
-                for epoch in epochs
-                if math.isfinite(epoch.get(metric, math.nan))
-            ]
-            for name, epochs in curves.items()
-        }
-        if any(known.values()):
-            charts.append(_make_chart(metric, known))
-    return charts
-
-
-def _make_chart(
-    metric: str, known: Mapping[str, list[tuple[int, float]]]
-) -> dict[str, Any]:
-    from matplotlib.ticker import MaxNLocator
-
-    values = [value for points in known.values() for _, value in points]
-    last = max(epoch for points in known.values() for epoch, _ in points)
-    y_ticks = MaxNLocator(nbins=6).tick_values(min(values), max(values))
-    whole = MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10])
-    x_ticks = [t for t in whole.tick_values(1, max(last, 2)) if 1 <= t <= last]
-    low, high = min(*y_ticks, *values), max(*y_ticks, *values)
-    n_digits = max(len(f"{tick:g}".partition(".")[2]) for tick in y_ticks)
-
-    def x(epoch: float) -> float:
-        share = (epoch - 1) / (last - 1) if last > 1 else 0.5
-        width = SIZE["WIDTH"] - SIZE["LEFT"] - SIZE["RIGHT"]
-        return round(SIZE["LEFT"] + share * width, 1)
-
-    def y(value: float) -> float:
-        share = (value - low) / (high - low)
-        height = SIZE["HEIGHT"] - SIZE["TOP"] - SIZE["BOTTOM"]
-        return round(SIZE["HEIGHT"] - SIZE["BOTTOM"] - share * height, 1)
-
-    title, ylabel, unit = _CHARTS[metric]
-    return {
-        "metric": metric,
-        "title": title,
-        "ylabel": f"{ylabel} ({unit})",
-        "curves": [
-            {
-                "row": row,
-                "name": name,
-                "points": [(x(e), y(value), e, f"{value:.4f}") for e, value in points],
-            }
-            for row, (name, points) in enumerate(known.items())
-            if points
-        ],
-        "x_ticks": [(x(tick), f"{tick:.0f}") for tick in x_ticks],
-        "y_ticks": [(y(tick), f"{tick:.{n_digits}f}") for tick in y_ticks],
-    }
-
-
-def make_intervals(comparison: pd.DataFrame) -> dict[str, Any]:
-    """Place the dots and intervals of a comparison, the first 30 of them.
-
-    Parameters
-    ----------
-    comparison : pandas.DataFrame
-        What ``compare`` of a result returns.
-
-    Returns
-    -------
-    intervals : dict
-        Values of the template, with coordinates in the units of ``SIZE``. A row is its
-        name, y, and the x of its value and of the ends of its interval or None.
-        "table" is all of it as texts.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    best = comparison.sort_values("difference", ascending=False, kind="stable")[:30]
-    rows = best.loc[:, "difference":"difference_high"].to_numpy()
-    known = rows[np.isfinite(rows)]
-    ticks = list(MaxNLocator(nbins=6).tick_values(known.min(), known.max()))
-
-    def x(value: float) -> float | None:
-        place = np.interp(value, [ticks[0], ticks[-1]], [20, SIZE["WIDTH"] - 20])
-        return None if math.isnan(place) else round(float(place), 1)
-
-    return {
-        "table": format_comparison(comparison),
-        "height": 36 * len(rows) + 40,
-        "ticks": [(x(tick), f"{tick:g}") for tick in ticks],
-        "origin": x(0),
-        "rows": [
-            (name, 36 * i + 30, *map(x, row))
-            for i, (name, row) in enumerate(zip(best["model"], rows, strict=True))
-        ],
-    }
+# Figures ----------------------------------------------------------------------------
 
 
 def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
@@ -1085,7 +911,7 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     # More names than fit between the curves go below them, 0.25 inch a line.
     below = 0.25 * len(curves) if len(curves) > len(ROW_COLORS) else 0
     figures = {}
-    for metric in ("train_loss", "valid_loss", "valid_acc"):
+    for metric, (title, ylabel) in _CURVES.items():
         known = {
             name: rows for name, rows in curves.items() if rows and metric in rows[0]
         }
@@ -1096,7 +922,6 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
         display = TrainingCurvesDisplay(curves=known, metric=metric).plot(
             ax, with_training=False, line_kw={"linewidth": 1.8}
         )
-        title, ylabel, _ = _CHARTS[metric]
         ax.set(title=title, ylabel=ylabel)
         legend = ax.get_legend()
         if below and legend is not None:
@@ -1115,7 +940,7 @@ def judge_row(
     record: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     X_test: np.ndarray,
-) -> Judged:
+) -> dict[str, Any]:
     """Sum up how the models of a row, one for each fold, did on the test images.
 
     Parameters
@@ -1129,6 +954,11 @@ def judge_row(
         first.
     X_test : ndarray
         The test images.
+
+    Returns
+    -------
+    judged : dict
+        An entry of ``judged`` of a :class:`BenchmarkResult`.
     """
     first = results[0]
     counts = np.sum([result["confusion"] for result in results], axis=0)
@@ -1136,18 +966,18 @@ def judge_row(
     of_label = dict(zip(first["labels"], names, strict=True))
     wrong = counts - np.diag(np.diag(counts))
     worst = np.argsort(-wrong, axis=None, kind="stable")[:5]
-    return Judged(
-        name=name,
-        caption="Test images"
+    return {
+        "name": name,
+        "caption": "Test images"
         + ("" if len(results) == 1 else f", over {len(results)} models"),
-        labels=names,
-        confusion=counts,
-        pairs=[
+        "labels": names,
+        "confusion": counts,
+        "pairs": [
             f"{names[i]} taken for {names[j]}: {wrong[i, j]:,}"
             for i, j in zip(*np.unravel_index(worst, wrong.shape), strict=True)
             if wrong[i, j]
         ],
-        mistakes=[
+        "mistakes": [
             {
                 **mistake,
                 "true": of_label[mistake["true"]],
@@ -1156,7 +986,7 @@ def judge_row(
             }
             for mistake in first["mistakes"]
         ],
-    )
+    }
 
 
 def class_names(record: Mapping[str, Any], labels: Sequence[Any]) -> list[str]:
@@ -1189,7 +1019,7 @@ def data_uri(image: Any, shape: tuple[int, int, int]) -> str:
     picture = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return _data_uri("png", file.getvalue())
 
 
 # The circumstances of a run ---------------------------------------------------------

@@ -51,7 +51,7 @@ from .results import (
     prepare_folder,
     resumable,
 )
-from .tables import benchmark_scoring
+from .tables import benchmark_scoring, epoch_rows
 
 _VALIDATION_FRACTION = 0.1  # set aside for classifiers that do not do so themselves
 _N_MISTAKES = 12  # kept of each fit
@@ -636,13 +636,6 @@ def table_row(trial: Trial, fits: list[Record], images: Images) -> Record:
     net: Any = trial.model if isinstance(trial.model, ImageClassifier) else None
     params = {name: getattr(net, name, math.nan) for name in ("lr", "batch_size")}
     return row | params
-
-
-def epoch_rows(estimator: Any) -> list[dict[str, float]]:
-    """Return what a fitted estimator recorded of each epoch, for curves."""
-    keys = ("epoch", "train_loss", "valid_loss", "valid_acc", "dur")
-    history = estimator.history_
-    return [{key: epoch[key] for key in keys if key in epoch} for epoch in history]
 
 
 def mean_epochs(histories: list[list[dict[str, float]]]) -> list[dict[str, float]]:

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import clone
-from sklearn.model_selection import (
-    GridSearchCV,
-    ParameterGrid,
-    ParameterSampler,
-    RandomizedSearchCV,
-    StratifiedKFold,
-)
+from sklearn.model_selection import ParameterGrid, StratifiedKFold
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ..displays.heatmap import SearchHeatmapDisplay, score_grid, searched_parameters
 from ..estimators import ImageClassifier
 from ..estimators.validation import check_values
 from ..models import find_model
-from .cluster import Report, connected, following, running_on
+from .cluster import connected, running_on
 from .data import Images, take_images
 from .progress import RunProgress, Work
-from .racing import RacingSearchCV
+from .racing import FollowedSearchCV, RacingSearchCV
 from .results import (
     SearchResult,
     csv_text,
@@ -40,10 +31,9 @@ from .results import (
     optional,
     prepare_folder,
     resumable,
-    to_jsonable,
-    write_text,
+    write_file,
 )
-from .run import COMMON_PARAMETERS, epoch_rows, evaluate, mean_epochs
+from .run import COMMON_PARAMETERS, evaluate, mean_epochs
 from .tables import benchmark_scoring, benchmark_table, describe_params, scored_rows
 
 _AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
@@ -143,7 +133,7 @@ def run_search(
     Returns
     -------
     result : SearchResult
-        Its ``search`` is scikit-learn's, fitted; its ``table`` a DataFrame.
+        Its ``search`` is a ``GridSearchCV``, fitted; its ``table`` a DataFrame.
 
     Raises
     ------
@@ -200,38 +190,47 @@ def run_search(
     if memory is not None:
         limits["memory"] = memory
     estimator.set_params(**limits, random_state=seed)
-    scorer = ReportingScorer(list(params))
     is_race = strategy in ("race", "halving")
     if time_limit is not None and not is_race:
         raise ValueError(
             f"time_limit needs strategy='race'; got time_limit={time_limit!r} with "
             f"strategy={strategy!r}."
         )
-    search, n_fits = _plan(estimator, params, strategy, n_iter, cv, seed, scorer)
+    scoring = benchmark_scoring()
+    if estimator.memory is not None:
+        scoring["from_memory"] = _is_from_memory
+    search = (RacingSearchCV if is_race else FollowedSearchCV)(
+        estimator,
+        dict(params),
+        scoring=scoring,
+        refit="accuracy",
+        cv=StratifiedKFold(cv, shuffle=True, random_state=seed),
+        time_limit=time_limit,
+        random_state=seed,
+    )
+    if strategy == "random":
+        search.n_iter = n_iter
+        if all(isinstance(values, list | tuple) for values in params.values()):
+            search.n_iter = min(n_iter, len(ParameterGrid(params)))
+    candidates = search.draw_candidates()
+    for candidate in candidates:  # before the first is trained
+        check_values(clone(estimator).set_params(**candidate))
     arrays = X, y, X_test, y_test
     images = take_images(*arrays, data=data, data_home=data_home, seed=seed)
     if out is not None:
         prepare_folder(out, "search")
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
-        display = RunProgress([Work(name, n_fits)], enabled=progress)
-        display.show(description=f"{name}, fit 0 of {n_fits}")
-        followed = Following(display, n_fits, cv, out, is_race)
-        if is_race:
-            search.set_params(time_limit=time_limit, report=followed.show_race)
+        display = RunProgress([Work(name, cv * len(candidates))], enabled=progress)
+        display.show(description=name)
+        search.report = _Follower(display, cv, is_race, out)
         with (
             resumable(memory),
             running_on(client, [images.X_train, images.y_train]),
             display,
-            following(followed.receive, client) as scorer.report,
-            warnings.catch_warnings(),
         ):
-            # scikit-learn describes the fits that failed, and warns for each score too.
-            warnings.filterwarnings("ignore", "One or more of the test scores")
             search.fit(images.X_train, images.y_train)
-    scorer.report = None
-    if is_race:
-        search.set_params(report=None)
+    search.report = None
     if np.isnan(search.best_score_):
         raise ValueError("all candidates failed in a fold; the warnings say why")
     settings = {
@@ -241,158 +240,54 @@ def run_search(
         "cv": cv,
         "seed": seed,
     }
-    result = _summarize(search, images, settings, followed.reports)
+    result = _summarize(search, images, settings)
     if out is not None:
         result.paths.extend(result.write(out))
     return result
 
 
-# Following the fits -----------------------------------------------------------------
-
-# (name of a candidate, epochs at most) -> the reports of its fits
-Reports = dict[tuple[str, int], list[Report]]
+def _is_from_memory(estimator: Any, X: Any, y: Any) -> float:
+    return float(estimator.from_memory_)
 
 
 @dataclass
-class ReportingScorer:
-    """What ``benchmark_scoring`` measures, as one scorer that also reports it.
+class _Follower:
+    """Shows where a search stands, and writes its table, after each fit.
 
-    scikit-learn returns no fit to the searching process before all are done. The
-    scorer is called once a fit, in the process that ran it.
-
-    Parameters
-    ----------
-    names : list of str
-        Parameters to report.
-    report : callable, default=None
-        Takes a mapping that JSON can hold; None: do not report.
-    """
-
-    names: list[str]
-    report: Callable[[Report], None] | None = None
-
-    def __call__(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
-        """Return the scores of a fit."""
-        scorers = benchmark_scoring()
-        scores = {n: float(scorer(estimator, X, y)) for n, scorer in scorers.items()}
-        if estimator.memory is not None:
-            scores["from_memory"] = float(estimator.from_memory_)
-        if self.report is not None:
-            params = {name: getattr(estimator, name) for name in self.names}
-            self.report(
-                {
-                    "candidate": describe_params(params),
-                    "params": to_jsonable(params),
-                    "max_epochs": estimator.max_epochs,
-                    "history": epoch_rows(estimator),
-                    "scores": scores,
-                }
-            )
-        return scores
-
-
-@dataclass
-class Following:
-    """Keeps the reports of the fits, shows them, and writes what is done.
-
-    Parameters
-    ----------
-    display : RunProgress
-        Shows the fits done and the best candidate so far, and a line for each candidate
-        that is done.
-    n_fits, n_folds : int
-        Fits of the search, and of each candidate.
-    out : path-like or None
-        Folder for ``search.csv``, written after each candidate.
-    is_race : bool, default=False
-        Whether the search shows where it stands by `show_race` instead.
+    A race has a line for each fit, another search one for each candidate that is done.
     """
 
     display: RunProgress
-    n_fits: int
     n_folds: int
-    out: str | os.PathLike[str] | None = None
-    is_race: bool = False
-    reports: Reports = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    is_race: bool
+    out: str | os.PathLike[str] | None
+    done: set[int] = field(default_factory=set)
 
-    def receive(self, report: Report) -> None:
-        """Take the report of a fit; a cluster that loses a worker may repeat one."""
-        key = report["candidate"], report["max_epochs"]
-        fits = self.reports.setdefault(key, [])
-        fits.append(report)
-        if self.is_race:
-            return
-        if len(fits) == self.n_folds:
-            self._finish(fits)
-        best = max(self.rows, key=itemgetter("accuracy"), default=None)
-        done = [fit for of_candidate in self.reports.values() for fit in of_candidate]
-        n_done = min(len(done), self.n_fits)
-        best_so_far = ""
-        if best is not None:
-            best_so_far = f"best {best['accuracy']:.4f} ({best['candidate']})"
-        self.display.show(
-            description=f"{self.display.works[0].name}, fit {n_done} of {self.n_fits}",
-            epoch=best_so_far,
-            completed=n_done,
-        )
-
-    def show_race(self, n_done: int, n_left: int, text: str) -> None:
-        """Show where a race stands, after each of its fits."""
+    def __call__(
+        self, n_done: int, n_left: int, text: str, results: Mapping[str, Any]
+    ) -> None:
         self.display.show(description=text, completed=n_done, total=n_done + n_left)
-        self.display.say(text)
-
-    def _finish(self, fits: list[Report]) -> None:
-        """Sum up, show and write a candidate."""
-        scores = pd.DataFrame([fit["scores"] for fit in fits])
-        row = {name: fits[0][name] for name in ("candidate", "max_epochs")}
-        row |= {**scores.mean(), **fits[0]["params"]}
-        row["accuracy_std"] = scores["accuracy"].std(ddof=0)
-        self.rows.append(row)
-        self.display.say(
-            f"{len(self.rows)} of {self.n_fits // self.n_folds} {row['candidate']}, at "
-            f"most {row['max_epochs']} epochs: accuracy {row['accuracy']:.4f}"
-            f"{describe_origin(row)}"
-        )
+        table = benchmark_table({self.display.works[0].name: results})
+        if self.is_race:
+            self.display.say(text)
+        else:
+            finished = np.flatnonzero(table["n_folds"] == self.n_folds)
+            for i in {*finished} - self.done:
+                self.done.add(i)
+                row = table.loc[i].to_dict()
+                self.display.say(
+                    f"{len(self.done)} of {len(table)} "
+                    f"{describe_params(results['params'][i])}: accuracy "
+                    f"{row['accuracy']:.4f}{describe_origin(row)}"
+                )
         if self.out is not None:
             with optional("search.csv"):
-                csv = csv_text(pd.DataFrame(self.rows))
-                write_text(Path(self.out, "search.csv"), csv)
-
-
-# The plan ---------------------------------------------------------------------------
-
-
-def _plan(
-    estimator: Any,
-    params: Mapping[str, Any],
-    strategy: str,
-    n_iter: int,
-    cv: int,
-    seed: int,
-    scorer: ReportingScorer,
-) -> tuple[Any, int]:
-    """Make the search, and count its fits, at most."""
-    params = dict(params)
-    kind: Any
-    settings: dict[str, Any] = {}
-    if strategy == "random":
-        kind, settings = RandomizedSearchCV, {"n_iter": n_iter, "random_state": seed}
-        if all(isinstance(values, list | tuple) for values in params.values()):
-            settings["n_iter"] = min(n_iter, len(ParameterGrid(params)))
-        candidates = list(ParameterSampler(params, **settings))
-    else:
-        kind = GridSearchCV if strategy == "grid" else RacingSearchCV
-        candidates = list(ParameterGrid(params))
-    for candidate in candidates:  # before the first is trained
-        check_values(clone(estimator).set_params(**candidate))
-    folds = StratifiedKFold(cv, shuffle=True, random_state=seed)
-    settings |= {"scoring": scorer, "refit": "accuracy", "cv": folds}
-    return kind(estimator, params, **settings), cv * len(candidates)
+                csv = csv_text(table[table["n_folds"] > 0])
+                write_file(Path(self.out, "search.csv"), csv)
 
 
 def _summarize(
-    search: Any, images: Images, settings: Mapping[str, Any], reports: Reports
+    search: Any, images: Images, settings: Mapping[str, Any]
 ) -> SearchResult:
     """Tabulate a fitted search, test its best network, and record all about them."""
     table = benchmark_table(search, "best")
@@ -437,9 +332,8 @@ def _summarize(
         judged=[judge_row(name, record, [tested], images.X_test)],
         heat_map=heat_map,
     )
-    for name, params in zip(names, found["params"], strict=True):
-        searched = {key: params[key] for key in search.scoring.names}
-        n_epochs = params.get("max_epochs", search.estimator.max_epochs)
-        if fits := reports.get((describe_params(searched), n_epochs)):
-            result.curves[name] = mean_epochs([fit["history"] for fit in fits])
+    for i, name in enumerate(names):
+        fits = [rows for (c, _), rows in sorted(search.histories_.items()) if c == i]
+        if fits:
+            result.curves[name] = mean_epochs(fits)
     return result

@@ -23,7 +23,7 @@ from .._unwrap import fitted_model, last_step
 from ..displays.style import one_line
 from .compare import Scored, compare_rows
 
-_MEASURED = (
+MEASURED = (
     "model",
     "accuracy",
     "accuracy_std",
@@ -126,6 +126,13 @@ def _n_parameters(estimator: Any) -> float:
         if getattr(estimator, "fit_intercept", True):
             learned.append(getattr(estimator, "intercept_", []))
     return sum(map(np.size, learned)) if learned else math.nan
+
+
+def epoch_rows(estimator: Any) -> list[dict[str, float]]:
+    """Return what a fitted network recorded of each epoch, for curves."""
+    keys = ("epoch", "train_loss", "valid_loss", "valid_acc", "dur")
+    history = estimator.history_
+    return [{key: epoch[key] for key in keys if key in epoch} for epoch in history]
 
 
 # Tables -----------------------------------------------------------------------------
@@ -236,11 +243,11 @@ def _tabulate(parts: list[_Part]) -> tuple[pd.DataFrame, dict[str, Any]]:
             del table[name]
         elif (table[name] % 1 == 0).all():
             table[name] = table[name].astype(int)
-    first = [name for name in _MEASURED if name in table]
+    first = [name for name in MEASURED if name in table]
     last = [name for name in _ROUNDS if name in table]
     further = [name for name in table if name not in (*first, *last)]
     table = table[[*first, *further, *last]]
-    taken = {*table.columns, *_MEASURED, *_ROUNDS}
+    taken = {*table.columns, *MEASURED, *_ROUNDS}
     return table, _varied_parameters(parts, taken)
 
 
@@ -663,7 +670,7 @@ def _short_names(values: list[Any]) -> list[Any]:
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as short texts, each standard deviation behind its mean.
+    """Return a table as short texts, each spread behind its mean.
 
     Parameters
     ----------
@@ -687,12 +694,14 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     texts = table.astype(object).map(format_value)
     numbers = table.select_dtypes("number")  # users may have formatted a column
     for name in numbers:
-        std, digits = f"{name}_std", 4
-        if name == "training_time_s":
-            std, digits = "training_time_std", 2
-        if std in numbers:
-            texts[name] = with_spread(table, name, std, digits)
-            del texts[std]
+        stem = name.removesuffix("_s")
+        digits = 4 if stem == name else 2  # of seconds
+        for spread in numbers.columns.intersection([f"{stem}_std", f"{stem}_se"]):
+            texts[name] = [
+                "" if math.isnan(mean) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+                for mean, std in zip(table[name], table[spread], strict=True)
+            ]
+            del texts[spread]
     return texts
 
 
@@ -700,14 +709,6 @@ def format_comparison(comparison: pd.DataFrame) -> pd.DataFrame:
     """Return as short texts what a comparison adds to its table."""
     in_table = ["score", "training_time_s", "p_value"]
     return format_table(comparison.drop(columns=in_table, errors="ignore"))
-
-
-def with_spread(table: pd.DataFrame, mean: Any, std: Any, digits: int) -> list[str]:
-    """Write a column of means with their standard deviations; nothing for nan."""
-    return [
-        "" if math.isnan(mean) else f"{mean:.{digits}f} ± {std:.{digits}f}"
-        for mean, std in zip(table[mean], table[std], strict=True)
-    ]
 
 
 def table_to_markdown(table: pd.DataFrame) -> str:

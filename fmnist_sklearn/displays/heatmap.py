@@ -168,8 +168,8 @@ class SearchHeatmapDisplay:
         search : fitted search or ``cv_results_``
             A ``GridSearchCV``, ``RandomizedSearchCV`` or halving search, or its
             ``cv_results_``. The score is the one named "accuracy", or the only one. If
-            a halving search tried a candidate repeatedly, the last trial counts, the
-            one with the most resources. Candidates that a
+            a halving search tried a candidate repeatedly, the last trial counts (not
+            where its resource is a parameter). Candidates that a
             :class:`~fmnist_sklearn.RacingSearchCV` dropped count only where it dropped
             all of a pair.
 
@@ -231,6 +231,8 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
     if not isinstance(search, Mapping):
         check_is_fitted(search, "cv_results_")
         search = search.cv_results_
+    import pandas as pd  # takes time, and other displays do without it
+
     metrics = [name for name in search if name.startswith("mean_test_")]
     known = ("mean_test_accuracy", "mean_test_score")
     metric = next((name for name in known if name in metrics), "")
@@ -240,30 +242,28 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
             "Search with scoring='accuracy' or scoring=benchmark_scoring()."
         )
     x, y = _axes(searched_parameters(search), x, y)
-    resource = _resource(search)
-    trials: dict[str, tuple[Mapping[str, Any], float, bool]] = {}
-    n_folds = np.asarray(search.get("n_folds", np.zeros(len(search["params"]))))
-    dropped = n_folds < n_folds.max()
-    for params, score, is_dropped in zip(
-        search["params"], search[metric], dropped, strict=True
-    ):
-        key = repr({k: v for k, v in params.items() if k != resource})
-        trials.pop(key, None)  # of a halving search: an earlier trial of the candidate
-        trials[key] = params, score, is_dropped
-    x_values, y_values = (
-        _distinct(params[name] for params, *_ in trials.values()) for name in (x, y)
+    params = search["params"]
+    values = [[candidate[name] for candidate in params] for name in (x, y)]
+    x_values, y_values = map(_distinct, values)
+    trials = pd.DataFrame(
+        {
+            "trial": list(map(repr, params)),
+            "x": list(map(x_values.index, values[0])),
+            "y": list(map(y_values.index, values[1])),
+            "score": search[metric],
+            "n_folds": search.get("n_folds", 0),
+        }
+    ).drop_duplicates("trial", keep="last")  # of a halving search
+    is_dropped = trials["n_folds"] < trials["n_folds"].max()
+    kept, dropped = (
+        part.pivot_table("score", "y", "x", dropna=False).reindex(
+            index=range(len(y_values)), columns=range(len(x_values))
+        )
+        for part in (trials[~is_dropped], trials[is_dropped])
     )
-    # Of those kept, and of those dropped.
-    total, count = np.zeros((2, 2, len(y_values), len(x_values)))
-    for params, score, is_dropped in trials.values():
-        cell = (int(is_dropped), y_values.index(params[y]), x_values.index(params[x]))
-        total[cell] += score
-        count[cell] += 1
-    with np.errstate(invalid="ignore"):  # 0 / 0 where no pair was tried
-        kept, left = total / count
-    all_dropped = (count[0] == 0) & (count[1] > 0)
+    all_dropped = (kept.isna() & dropped.notna()).to_numpy()
     return {
-        "scores": np.where(all_dropped, left, kept),
+        "scores": kept.fillna(dropped).to_numpy(),
         "dropped": all_dropped if all_dropped.any() else None,
         "x_values": x_values,
         "y_values": y_values,
@@ -274,29 +274,14 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
 
 
 def searched_parameters(cv_results: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that all candidates have and that vary among them.
-
-    The resource of a halving search is not included.
-    """
+    """Return the parameters that all candidates have and that vary among them."""
     candidates = cv_results["params"]
-    resource = _resource(cv_results)
     return [
         name
         for name in candidates[0]
-        if name != resource
-        and all(name in params for params in candidates)
+        if all(name in params for params in candidates)
         and len({repr(params[name]) for params in candidates}) > 1
     ]
-
-
-def _resource(cv_results: Mapping[str, Any]) -> str | None:
-    """Return the parameter that is the resource of a halving search, or None."""
-    candidates = cv_results["params"]
-    amounts = list(cv_results.get("n_resources", ()))
-    for name in candidates[0] if amounts else ():
-        if [params.get(name) for params in candidates] == amounts:
-            return name
-    return None
 
 
 def _axes(varied: list[str], x: str | None, y: str | None) -> tuple[str, str]:

@@ -340,19 +340,14 @@ def test_heatmap_cells_of_untried_pairs_are_empty(iris, ax):
     assert list(display.y_values) == sorted(display.y_values)
 
 
-@pytest.mark.parametrize("resource", ["n_samples", "max_leaf_nodes"])
-def test_heatmap_of_a_halving_search_has_the_last_trials(iris, ax, resource):
-    limits = {"min_resources": 60}
-    if resource == "max_leaf_nodes":
-        limits = {"min_resources": 2, "max_resources": 18}
+def test_heatmap_of_a_halving_search_has_the_last_trials(iris, ax):
     search = HalvingGridSearchCV(
         DecisionTreeClassifier(random_state=0),
         {"max_depth": [1, 2, 3], "criterion": ["gini", "entropy"]},
-        resource=resource,
+        min_resources=60,
         random_state=0,
         factor=2,
         cv=2,
-        **limits,
     ).fit(*iris)
     assert search.cv_results_["iter"].max() > 0
     display = SearchHeatmapDisplay.from_search(search, ax=ax)

@@ -71,15 +71,16 @@ def test_benchmark_result_format_table(holdout, folds):
             "model": "LeNet5 (lr=0.01, batch_size=64)",
             "validation accuracy": "0.9071 ± 0.0027",
             "test accuracy": "0.9000 ± 0.0030",
-            "training time (s)": "41.2",
-            "epochs (kept)": "8 (7)",
-            "parameters": "61,750",
+            "training time (s)": "41.23",
+            "epochs": "8",
+            "best epoch": "7",
+            "parameters": "61750",
         }
     ]
     (row,) = folds.format_table().to_dict("records")
     assert row["validation accuracy"] == "0.9071 ± 0.0027"
-    assert row["training time (s)"] == "1152 ± 120"
-    assert row["epochs (kept)"] == "13.3 (7)"
+    assert row["training time (s)"] == "1152.40 ± 120.00"
+    assert (row["epochs"], row["best epoch"]) == ("13.33", "7")
 
 
 def test_benchmark_result_format_notes(holdout, folds):

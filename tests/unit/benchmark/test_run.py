@@ -242,7 +242,7 @@ def test_run_benchmark_of_any_classifiers(cv, few_images, tmp_path):
     assert result.curves["SVC"] == []
     assert list(result.curves["all rows"][0]) == ["epoch", "train_loss", "dur"]
     cells = result.format_table().set_index("model").loc["SVC"]
-    assert cells[["epochs (kept)", "parameters"]].tolist() == ["", ""]
+    assert cells[["epochs", "parameters"]].tolist() == ["", ""]
     assert set(os.listdir(tmp_path)) == FILES
 
     # An open random_state gets the seed; the caller's estimator stays as it is.
@@ -344,10 +344,10 @@ def test_benchmark_result_write(fake_fits, make_fit, tmp_path, monkeypatch):
     assert result.paths == []
     paths = result.write(tmp_path / "new" / "folder")
     first = {path: path.read_bytes() for path in paths}
-    figures = [path.name for path in paths[4:]]
+    figures = [path.name for path in paths[3:]]
     assert figures[:3] == ["train_loss.svg", "train_loss.png", "valid_loss.svg"]
-    assert first[paths[4]].startswith(b"<?xml")
-    assert first[paths[5]].startswith(b"\x89PNG")
+    assert first[paths[3]].startswith(b"<?xml")
+    assert first[paths[4]].startswith(b"\x89PNG")
     result.write(tmp_path / "new" / "folder")
     assert {path: path.read_bytes() for path in paths} == first
 
