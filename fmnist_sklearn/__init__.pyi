@@ -24,7 +24,6 @@ from .datasets import CLASS_NAMES as CLASS_NAMES
 from .datasets import fetch_fashion_mnist as fetch_fashion_mnist
 from .datasets import load_fashion_mnist_sample as load_fashion_mnist_sample
 from .displays import ComparisonDisplay as ComparisonDisplay
-from .displays import FiltersDisplay as FiltersDisplay
 from .displays import PredictionsDisplay as PredictionsDisplay
 from .displays import SearchHeatmapDisplay as SearchHeatmapDisplay
 from .displays import TrainingCurvesDisplay as TrainingCurvesDisplay

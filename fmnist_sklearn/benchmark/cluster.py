@@ -6,9 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from threading import Event
 from typing import Any
 
 import joblib
@@ -17,7 +16,6 @@ from joblib.parallel import ParallelBackendBase
 from .._version import __version__
 
 _WAIT_S = 60  # for the first worker of a cluster
-_POLL_S = 0.2  # between two looks for workers that died
 
 
 @contextmanager
@@ -60,43 +58,33 @@ def connected(
             client.wait_for_workers(1, timeout=_WAIT_S)
             yield client
         return
-    is_over = Event()
-    with (
-        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        try:
-            for _ in range(workers):
-                pool.submit(_keep_worker, cluster.scheduler_address, workers, is_over)
-            with Client(cluster, set_as_default=False) as client:
-                client.wait_for_workers(workers, timeout=_WAIT_S)
-                yield client
-        finally:
-            is_over.set()
-
-
-def _keep_worker(scheduler: str, n_workers: int, is_over: Event) -> None:
-    """Run a worker of one thread until the search is over, and another if it dies.
-
-    It is not started by Dask, whose workers run the main script again as they start,
-    with the search in it if there is no ``if __name__ == "__main__"``.
-    """
-    command = [sys.executable, "-P", "-m", "dask", "worker", scheduler, "--no-nanny"]
-    command += ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
-    # The workers have as many threads for PyTorch together as the machine has cores.
-    # Each imports what this process can import.
+    # Workers of LocalCluster run the main script again as they start, with the search
+    # if there is no ``if __name__ == "__main__"``.
+    command = [sys.executable, "-P", "-m", "dask", "worker", "--no-dashboard"]
+    command += ["--nworkers", str(workers), "--nthreads", "1", "--memory-limit", "0"]
+    # They have as many threads for PyTorch together as the machine has cores. Each
+    # imports what this process can import.
+    threads = str(max(joblib.cpu_count() // workers, 1))
     env = {
-        "OMP_NUM_THREADS": str(max(joblib.cpu_count() // n_workers, 1)),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
         "DASK_LOGGING__DISTRIBUTED": "critical",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    while not is_over.is_set():
-        # In a session of its own, Ctrl-C does not reach it.
-        with subprocess.Popen(command, env=env, start_new_session=True) as worker:
-            while worker.poll() is None and not is_over.wait(_POLL_S):
-                pass
-            worker.kill()
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
+        # In a session of its own, Ctrl-C does not reach it. It replaces dead workers.
+        subprocess.Popen(
+            [*command, cluster.scheduler_address], env=env, start_new_session=True
+        ) as process,
+    ):
+        try:
+            with Client(cluster, set_as_default=False) as client:
+                client.wait_for_workers(workers, timeout=_WAIT_S)
+                yield client
+        finally:
+            process.terminate()
 
 
 @contextmanager

@@ -24,17 +24,11 @@ from ..training.loop import extra_callbacks
 
 
 class Work(NamedTuple):
-    """One or several fits with the same parameters, and what they cost."""
+    """One or several fits with the same parameters, and their share of the time."""
 
     name: str
-    n_epochs: int  # at most, of each fit
     n_fits: int = 1
-    cost: float = 1.0  # of an epoch, in any unit common to the works
-
-    @property
-    def units(self) -> float:
-        """Cost of all its epochs."""
-        return self.n_epochs * self.n_fits * self.cost
+    weight: float = 1.0  # of all its fits, in any unit common to the works
 
 
 class RunProgress:
@@ -60,7 +54,7 @@ class RunProgress:
         self.works = list(works)
         self.enabled = enabled
         self.console = StderrConsole() if console is None else console
-        self._index = self._fit = 0
+        self._index, self._fit, self._n_epochs = 0, 0, 1
         self._bar: Progress | None = None
         if enabled and self.console.is_interactive:
             self._bar = Progress(
@@ -70,7 +64,7 @@ class RunProgress:
                 # Seconds whose pace predicts the end: several fits of a search.
                 speed_estimate_period=600,
             )
-            total = sum(work.units for work in works)
+            total = sum(work.weight for work in works)
             self._task = self._bar.add_task("", total=total, epoch="")
 
     def __enter__(self) -> RunProgress:
@@ -101,8 +95,8 @@ class RunProgress:
         Parameters
         ----------
         **changes : str or float
-            "description", "epoch", which stands behind it, and "completed": the units
-            that are done.
+            "description", "epoch", which stands behind it, and "completed": the weight
+            of what is done.
         """
         if self._bar is not None:
             self._bar.update(self._task, **changes)
@@ -112,13 +106,9 @@ class RunProgress:
         self._index, self._fit = index, 0
         self.show(description=self._numbered(), epoch="")
 
-    def begin_fit(self, n_epochs: int | None = None) -> None:
+    def begin_fit(self, n_epochs: int = 1) -> None:
         """Show that its first or next fit starts, and of how many epochs at most."""
-        self._fit += 1
-        if n_epochs is not None:
-            work = self.works[self._index]
-            self.works[self._index] = work._replace(n_epochs=n_epochs)
-            self.show(total=sum(work.units for work in self.works))
+        self._fit, self._n_epochs = self._fit + 1, n_epochs
         n_fits = self.works[self._index].n_fits
         fold = f", fold {self._fit} of {n_fits}" if n_fits > 1 else ""
         self.show(description=self._numbered() + fold, epoch="")
@@ -126,14 +116,14 @@ class RunProgress:
     def end_epoch(self, epoch: int, train_loss: float) -> None:
         """Show the epoch that just ended."""
         work = self.works[self._index]
-        epochs = (self._fit - 1) * work.n_epochs + epoch
-        text = f"epoch {epoch}/{work.n_epochs} loss {train_loss:.3f}"
-        self.show(completed=self._units_before() + epochs * work.cost, epoch=text)
+        share = (self._fit - 1 + epoch / self._n_epochs) / work.n_fits
+        text = f"epoch {epoch}/{self._n_epochs} loss {train_loss:.3f}"
+        self.show(completed=self._done() + share * work.weight, epoch=text)
 
     def end_work(self, summary: str) -> None:
         """Print the result of the work."""
         # Also the epochs that were not seen: cached, spared, or of another process.
-        self.show(completed=self._units_before() + self.works[self._index].units)
+        self.show(completed=self._done() + self.works[self._index].weight)
         self.say(f"{self._numbered()}: {summary}")
 
     def following(self) -> AbstractContextManager[None]:
@@ -143,8 +133,8 @@ class RunProgress:
     def _numbered(self) -> str:
         return f"{self._index + 1} of {len(self.works)} {self.works[self._index].name}"
 
-    def _units_before(self) -> float:
-        return sum(work.units for work in self.works[: self._index])
+    def _done(self) -> float:
+        return sum(work.weight for work in self.works[: self._index])
 
 
 def _columns(width: int) -> list[ProgressColumn]:
@@ -179,7 +169,7 @@ class _Reporter(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         # A fit that is read from the cache has no training.
-        self.progress.begin_fit(getattr(net._training, "n_epochs", None))
+        self.progress.begin_fit(getattr(net._training, "n_epochs", 1))
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         row = net.history[-1]

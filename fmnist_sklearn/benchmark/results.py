@@ -21,7 +21,7 @@ from functools import cache, partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import joblib
 import numpy as np
@@ -33,7 +33,7 @@ from ..datasets import CLASS_NAMES
 from ..displays import ComparisonDisplay
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
-from ..displays.style import ROW_COLORS, add_legend, one_line
+from ..displays.style import add_legend, one_line
 from ..estimators.memory import as_cache
 from ..estimators.sklearn_compat import warn_user
 from ..export import export_html, inline_hash
@@ -153,6 +153,8 @@ def csv_text(table: pd.DataFrame) -> str:
 class RunResult(ABC):
     """The result of a run: tables, a report and a folder of files."""
 
+    _name: ClassVar[str]  # of its files
+
     table: pd.DataFrame
     best: str
     record: dict[str, Any]
@@ -161,6 +163,7 @@ class RunResult(ABC):
     paths: list[Path] = field(default_factory=list)
     heat_map: SearchHeatmapDisplay | None = None
     scored: list[Scored] = field(default_factory=list)
+    search: Any = None
 
     def __post_init__(self) -> None:
         """Record what the comparison found."""
@@ -292,30 +295,48 @@ class RunResult(ABC):
             display.plot(figures["comparison"].subplots())
         return figures
 
-    def _write(
-        self, folder: str | os.PathLike[str], name: str, network: Any = None
-    ) -> list[Path]:
-        """Write ``<name>.csv`` and others, each whole or not at all.
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write all files, each whole or not at all, over those of an earlier run.
 
         Networks and results come first, then what shows them.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where to; created where missing.
+
+        Returns
+        -------
+        paths : list of Path
+            ``results.csv``, ``results.json`` and ``results.md``, which are called
+            ``search`` for a search and ``sets`` for several data sets; the figures as
+            SVG and PNG: ``train_loss``, ``valid_loss``, ``accuracy``, of several rows
+            ``comparison``, and where at least two parameters of a search vary
+            ``heatmap`` over the first two, means over the others; ``report.html``. Of a
+            search also ``best.safetensors``, and its page ``best.html`` where
+            ``export_html`` takes the network.
+
+        Warns
+        -----
+        UserWarning
+            For each file that cannot be made or written; the others are.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths: list[Path] = []
         page = None
-        if network is not None:
+        if self.search is not None:
+            network = self.search.best_estimator_
+            preparation = self.record["data"]["preparation"]
             path = folder / "best.safetensors"
             with optional(path.name):
-                preparation = self.record["data"]["preparation"]
                 save_model(network, path, preparation=preparation)
                 paths.append(path)
             # Networks of other classes, and those that take no pictures, have no page.
             with optional("best.html"), suppress(TypeError, ValueError):
                 names = class_names(self.record, network.classes_.tolist())
-                path = folder / "best.html"
-                export_html(
-                    network, path, display_labels=names, preparation=preparation
-                )
+                more = {"display_labels": names, "preparation": preparation}
+                export_html(network, path := folder / "best.html", **more)
                 page = path.name
                 paths.append(path)
 
@@ -324,9 +345,12 @@ class RunResult(ABC):
                 write_file(folder / file_name, make())
                 paths.append(folder / file_name)
 
-        write(f"{name}.csv", lambda: csv_text(self.table))
-        write(f"{name}.json", lambda: json.dumps(to_jsonable(self.record), indent=1))
-        write(f"{name}.md", self.to_markdown)
+        write(f"{self._name}.csv", lambda: csv_text(self.table))
+        write(
+            f"{self._name}.json",
+            lambda: json.dumps(to_jsonable(self.record), indent=1),
+        )
+        write(f"{self._name}.md", self.to_markdown)
         with optional("the figures"):
             for (stem, figure), kind in product(self._draw().items(), ("svg", "png")):
                 write(f"{stem}.{kind}", partial(_figure_bytes, figure, kind))
@@ -406,6 +430,8 @@ class BenchmarkResult(RunResult):
     batch_size=64), test accuracy 0...>
     """
 
+    _name = "results"
+
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell.
 
@@ -466,28 +492,6 @@ class BenchmarkResult(RunResult):
         how = ["## How\n", *(f"- {markdown_text(fact)}" for fact in facts), ""]
         return "\n".join([super().to_markdown(), *published, *how])
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write all files, each whole or not at all, over those of an earlier run.
-
-        Parameters
-        ----------
-        folder : str or path-like
-            Where to; created where missing.
-
-        Returns
-        -------
-        paths : list of Path
-            ``results.csv``, ``results.json``, ``results.md``, ``report.html``, and
-            ``train_loss``, ``valid_loss``, ``accuracy`` and, of several rows,
-            ``comparison`` as SVG and PNG.
-
-        Warns
-        -----
-        UserWarning
-            For each file that cannot be made or written; the others are.
-        """
-        return self._write(folder, "results")
-
     def _lead(self) -> str:
         part = "test" if self.record["cv"] == "holdout" else "validation"
         best = self.table.set_index("model")[f"{part}_accuracy"][self.best]
@@ -545,7 +549,7 @@ class SearchResult(RunResult):
     <SearchResult: Best: batch_size=64, lr=0.01, accuracy 0...>
     """
 
-    search: Any
+    _name = "search"
 
     def format_table(self) -> pd.DataFrame:
         """Return the table for readers: one short text a cell, the best row first.
@@ -595,30 +599,6 @@ class SearchResult(RunResult):
             notes.append(f"The search ended early: {record['stopped']}.")
         return notes + [f"Failed: {name}." for name in record["failed"]]
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write all files, each whole or not at all, over those of an earlier search.
-
-        Parameters
-        ----------
-        folder : str or path-like
-            Where to; created where missing.
-
-        Returns
-        -------
-        paths : list of Path
-            ``best.safetensors``, its page ``best.html`` where ``export_html`` takes the
-            network, ``search.csv``, ``search.json``, ``search.md``, ``report.html``,
-            and as SVG and PNG ``train_loss``, ``valid_loss``, ``accuracy``,
-            ``comparison`` and, where at least two parameters vary, ``heatmap`` over the
-            first two, means over the others.
-
-        Warns
-        -----
-        UserWarning
-            For each file that cannot be made or written; the others are.
-        """
-        return self._write(folder, "search", self.search.best_estimator_)
-
     def _title(self) -> str:
         return f"Search on {_data_title(self.record)}: {self.record['model']}"
 
@@ -652,6 +632,7 @@ class SetsResult(RunResult):
 
     results: dict[str, BenchmarkResult]
     ranks: Ranks
+    _name = "sets"
 
     def compare(self, reference: str | int | None = None) -> pd.DataFrame:
         """Compare the mean ranks of the rows with one of them.
@@ -691,27 +672,6 @@ class SetsResult(RunResult):
         failed = [f"Failed: {name}." for name in self.record["failed"]]
         note = "Accuracies are those on the test images of each set."
         return [self.verdict, note, *failed]
-
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write all files, each whole or not at all, over those of an earlier run.
-
-        Parameters
-        ----------
-        folder : str or path-like
-            Where to; created where missing.
-
-        Returns
-        -------
-        paths : list of Path
-            ``sets.csv``, ``sets.json``, ``sets.md``, ``report.html``, and
-            ``comparison``, of the mean ranks, as SVG and PNG.
-
-        Warns
-        -----
-        UserWarning
-            For each file that cannot be made or written; the others are.
-        """
-        return self._write(folder, "sets")
 
     def _difference_label(self) -> str:
         critical = self.ranks.critical_difference
@@ -908,8 +868,6 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
     """
     from matplotlib.figure import Figure
 
-    # More names than fit between the curves go below them, 0.25 inch a line.
-    below = 0.25 * len(curves) if len(curves) > len(ROW_COLORS) else 0
     figures = {}
     for metric, (title, ylabel) in _CURVES.items():
         known = {
@@ -917,17 +875,17 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
         }
         if not known:
             continue
-        figure = Figure(figsize=(7, 4.5 + below), layout="constrained")
+        # The names go below the axes, 0.25 inch a line.
+        size = (7, 4.5 + 0.25 * len(known))
+        figure = Figure(figsize=size, layout="constrained")
         ax = figure.subplots()
         display = TrainingCurvesDisplay(curves=known, metric=metric).plot(
             ax, with_training=False, line_kw={"linewidth": 1.8}
         )
         ax.set(title=title, ylabel=ylabel)
-        legend = ax.get_legend()
-        if below and legend is not None:
-            legend.remove()
-            entries = zip(known, display.lines_, strict=True)
-            add_legend(figure, entries, loc="outside lower center")
+        ax.get_legend().remove()
+        entries = zip(known, display.lines_, strict=True)
+        add_legend(figure, entries, loc="outside lower center")
         figures["accuracy" if metric == "valid_acc" else metric] = figure
     return figures
 

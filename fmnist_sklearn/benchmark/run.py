@@ -270,7 +270,7 @@ def _run_rows(
     for trial in trials:
         is_ours = isinstance(trial.model, ImageClassifier)
         n_epochs = trial.model.count_epochs(images.n_train) if is_ours else 1
-        works.append(Work(trial.name, n_epochs, n_fits, trial.cost))
+        works.append(Work(trial.name, n_fits, n_epochs * trial.cost))
     display = RunProgress(works, enabled=progress)
     display.say(
         f"{images.n_train:,} training and {images.n_test:,} test images "

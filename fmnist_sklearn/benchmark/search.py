@@ -221,7 +221,7 @@ def run_search(
         prepare_folder(out, "search")
     with connected(scheduler, workers) as client:
         search.n_jobs = n_jobs if client is None else None
-        display = RunProgress([Work(name, cv * len(candidates))], enabled=progress)
+        display = RunProgress([Work(name)], enabled=progress)
         display.show(description=name)
         search.report = _Follower(display, cv, is_race, out)
         with (

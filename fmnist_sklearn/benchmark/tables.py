@@ -359,18 +359,16 @@ def scored_rows(
         iterations = np.asarray(rounds[0] if rounds else [0] * len(part.params))
         for values, iteration in zip(part.scores.T, iterations, strict=True):
             name, score, time = next(means)
-            if "n_folds" in part.measured and iteration < len(values):
-                unknown = "not trained in all folds"
-            elif iteration < iterations.max():
-                unknown = "an earlier iteration"
-            elif len(values) < 2:
-                unknown = "no scores of several folds"
-            elif not np.isfinite(values).all():
-                unknown = "a fit failed"
-            elif part.rows is None:
-                unknown = "folds not recorded, as return_indices=True does"
-            else:
-                unknown = "" if sizes else "sizes of the folds unknown, give test_size"
+            reasons = {
+                "not trained in all folds": "n_folds" in part.measured
+                and iteration < len(values),
+                "an earlier iteration": iteration < iterations.max(),
+                "no scores of several folds": len(values) < 2,
+                "a fit failed": not np.isfinite(values).all(),
+                "folds not recorded, as return_indices=True does": part.rows is None,
+                "sizes of the folds unknown, give test_size": not sizes,
+            }
+            unknown = next((why for why, holds in reasons.items() if holds), "")
             rows.append(Scored(name, score, time, values, part.rows, sizes, unknown))
             ranked.append(score if iteration == iterations.max() else math.nan)
     return rows, int(np.argmax(np.nan_to_num(ranked, nan=-math.inf)))

@@ -162,8 +162,7 @@ def _fit(
     if not isinstance(images, Images):
         # Trained on the names of the classes, the network predicts names.
         images = with_class_names(load_data(images, data_home))
-    # Its number of epochs is known when it begins.
-    with RunProgress([Work(model, n_epochs=1)]) as progress:
+    with RunProgress([Work(model)]) as progress:
         progress.begin_work(0)
         with progress.following():
             estimator.fit(images.X_train, images.y_train)

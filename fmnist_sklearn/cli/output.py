@@ -122,27 +122,16 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def print_table(table: pd.DataFrame) -> None:
-    """Print a table of texts; if it is too wide, each row in several lines.
+    """Print a table of texts; on a narrow terminal, some columns below the others.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        The rows' names in the first column. The headers take two lines.
+        The rows' names in the first column.
     """
-    columns = [[*name.partition(" ")[::2], *table[name]] for name in table.columns]
-    widths = [max(map(len, column)) for column in columns]
-    # From COLUMNS or the terminal; 100 without either.
-    available = shutil.get_terminal_size(fallback=(100, 24)).columns
-    if sum(widths) + 2 * (len(widths) - 1) <= available:
-        for name, *cells in zip(*columns, strict=True):
-            aligned = map(str.rjust, cells, widths[1:])
-            print_line("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
-        return
-    width = max(map(len, table.columns[1:]))
-    for name, *cells in table.itertuples(index=False):
-        print_line(name)
-        for header, cell in zip(table.columns[1:], cells, strict=True):
-            print_line(f"  {header.ljust(width)}  {cell}")
+    width = shutil.get_terminal_size(fallback=(1000, 24)).columns
+    named = table.set_index(table.columns[0]).rename_axis(None)
+    print_line(named.to_string(line_width=width))
 
 
 def escape_unencodable(stream: IO[Any] | None) -> None:

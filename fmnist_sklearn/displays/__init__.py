@@ -1,4 +1,4 @@
-"""Figures of training curves, searches, filters and predictions."""
+"""Figures of training curves, searches, comparisons and predictions."""
 
 import lazy_loader
 

@@ -3,5 +3,4 @@
 from .comparison import ComparisonDisplay as ComparisonDisplay
 from .curves import TrainingCurvesDisplay as TrainingCurvesDisplay
 from .heatmap import SearchHeatmapDisplay as SearchHeatmapDisplay
-from .images import FiltersDisplay as FiltersDisplay
 from .images import PredictionsDisplay as PredictionsDisplay

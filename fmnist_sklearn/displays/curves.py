@@ -141,22 +141,21 @@ class TrainingCurvesDisplay:
         kind, _, quantity = self.metric.partition("_")
         training_metric = f"train_{quantity}"
         for (name, rows), color in zip(self.curves.items(), cycle(COLORS)):
-            epochs, values = points[name]
             kwargs = {"color": color, **(line_kw or {})}
-            line = _draw_curve(ax, name, epochs, values, **kwargs)
+            line = _draw_curve(ax, name, *points[name], **kwargs)
             self.lines_.append(line)
             is_recorded = any(row.get(training_metric) is not None for row in rows)
             if with_training and kind == "valid" and is_recorded:
-                legend.append((f"{name}, validation", line))
                 trained = _curve_points(name, rows, training_metric)
-                kwargs = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
                 label = f"{name}, training"
-                line = _draw_curve(ax, label, *trained, **kwargs)
-                self.training_lines_.append(line)
-                legend.append((label, line))
+                style = {"linewidth": 1.2, **kwargs, "linestyle": "--"}
+                self.training_lines_.append(_draw_curve(ax, label, *trained, **style))
+                legend.append((f"{name}, validation", line))
+                legend.append((label, self.training_lines_[-1]))
             else:
                 legend.append((name, line))
             best = (self.best_epochs or {}).get(name)
+            epochs, values = points[name]
             if mark_best and best in epochs:
                 value = values[epochs.index(best)]
                 # Above the lines, whose zorder is 2.

@@ -1,4 +1,4 @@
-"""Images in a grid: predictions, the worst mistakes first, and a network's filters."""
+"""Predictions as images in a grid, the worst mistakes first."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
 from .._unwrap import fitted_model
 from .style import AS_IT_IS, WRONG, drawn_text, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -315,156 +313,12 @@ def rank_predictions(
     return loss, order[is_wrong[order]]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class FiltersDisplay:
-    """The filters of a network's first convolution, an image each.
-
-    It is recommended to use :meth:`from_estimator` to create a display. All parameters
-    are stored as attributes.
-
-    Parameters
-    ----------
-    filters : ndarray of shape (n_filters, C, height, width)
-        Weights. Filters of three channels are drawn in colour; of any other number,
-        the mean over the channels is drawn.
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Axes that hold the filters.
-
-    axes_ : ndarray of matplotlib Axes
-        Axes of each filter.
-
-    figure_ : matplotlib Figure
-        Figure containing them.
-
-    Examples
-    --------
-    >>> import matplotlib.pyplot as plt
-    >>> import numpy as np
-    >>> from fmnist_sklearn import FiltersDisplay
-    >>> _, ax = plt.subplots()
-    >>> len(FiltersDisplay(filters=np.ones((6, 1, 5, 5))).plot(ax).axes_)
-    6
-    """
-
-    filters: np.ndarray
-
-    def plot(
-        self,
-        ax: Axes | None = None,
-        *,
-        n_columns: int = 8,
-        cmap: Any = "RdBu_r",
-        colorbar: bool = True,
-        im_kw: Mapping[str, Any] | None = None,
-    ) -> FiltersDisplay:
-        """Draw the filters.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to divide among the filters. If None, a new figure is created.
-
-        n_columns : int, default=8
-            Filters in a row.
-
-        cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of the weights, the middle of which is 0. Not used for filters of
-            three channels.
-
-        colorbar : bool, default=True
-            Whether to show what the colours mean.
-
-        im_kw : mapping, default=None
-            Keyword arguments for matplotlib's ``imshow``.
-
-        Returns
-        -------
-        display : :class:`FiltersDisplay`
-            The display itself.
-        """
-        n, n_channels = self.filters.shape[:2]
-        ax, cells = _grid_of_axes(ax, n, n_columns, size=(0.9, 0.95), margin=(1, 0.3))
-        largest = float(np.abs(self.filters).max()) or 1.0
-        image: AxesImage | None = None
-        for cell, weights in zip(cells, self.filters, strict=True):
-            if n_channels == 3:  # (3, h, w) -> (h, w, 3), 0 as middle grey
-                drawn = (weights / largest + 1).transpose(1, 2, 0) / 2
-                cell.imshow(drawn, **(im_kw or {}))
-                continue
-            limits = {"vmin": -largest, "vmax": largest}
-            settings = {"cmap": cmap, **limits, **(im_kw or {})}
-            image = cell.imshow(weights.mean(axis=0), **settings)
-        if image is not None and colorbar:
-            ax.figure.colorbar(image, ax=ax, label="weight")
-        self.ax_, self.axes_, self.figure_ = ax, np.array(cells), ax.figure
-        return self
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, *, ax: Axes | None = None, **plot_kw: Any
-    ) -> FiltersDisplay:
-        """Draw the filters of a fitted network.
-
-        Parameters
-        ----------
-        estimator : fitted estimator or torch.nn.Module
-            Such as :class:`~fmnist_sklearn.LeNet5Classifier`, a Pipeline or search
-            that ends in it, or a network.
-
-        ax : matplotlib Axes, default=None
-            Axes to divide among the filters. If None, a new figure is created.
-
-        **plot_kw : dict
-            `n_columns`, `cmap`, `colorbar` and `im_kw`, see :meth:`plot`.
-
-        Returns
-        -------
-        display : :class:`FiltersDisplay`
-            The display that was drawn.
-
-        Raises
-        ------
-        TypeError
-            If there is no network, or none with a convolution.
-        sklearn.exceptions.NotFittedError
-            If it is not fitted.
-
-        Examples
-        --------
-        >>> import matplotlib.pyplot as plt
-        >>> from fmnist_sklearn import FiltersDisplay, MiniVGG
-        >>> _, ax = plt.subplots()
-        >>> FiltersDisplay.from_estimator(MiniVGG(), ax=ax).filters.shape
-        (32, 1, 3, 3)
-        """
-        import torch  # takes seconds, and predictions are drawn without it
-
-        network = estimator
-        if not isinstance(network, torch.nn.Module):
-            model = fitted_model(estimator)
-            check_is_fitted(model)
-            if not hasattr(model, "module_"):
-                name = type(model).__name__
-                raise TypeError(f"estimator must be or have a network; got {name}.")
-            network = model.module_
-        convolutions = (m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
-        first = next(convolutions, None)
-        if first is None:
-            raise TypeError("estimator must have a network with a convolution.")
-        display = cls(filters=first.weight.detach().cpu().float().numpy())
-        return display.plot(ax, **plot_kw)
-
-
 def _grid_of_axes(
     ax: Axes | None,
     n: int,
     n_columns: int,
     size: tuple[float, float],
-    margin: tuple[float, float] = (0, 0),
-    text: float = 0.0,
+    text: float,
 ) -> tuple[Axes, list[Axes]]:
     """Divide axes into small ones, row by row, each with room for text below.
 
@@ -474,9 +328,9 @@ def _grid_of_axes(
         The axes to divide; their frame is hidden. None makes a new figure.
     n, n_columns : int
         Number of small axes, in all and in a row.
-    size, margin : tuple of float
-        Width and height, in inches, of each in a new figure, and of its margin.
-    text : float, default=0.0
+    size : tuple of float
+        Width and height, in inches, of each in a new figure.
+    text : float
         Fraction of the height of each that stays free below.
 
     Returns
@@ -489,7 +343,7 @@ def _grid_of_axes(
     n_columns = max(min(n_columns, n), 1)
     n_rows = max(math.ceil(n / n_columns), 1)
     if ax is None:
-        ax = new_axes(size[0] * n_columns + margin[0], size[1] * n_rows + margin[1])
+        ax = new_axes(size[0] * n_columns, size[1] * n_rows)
     ax.set_axis_off()
     width, height = 1 / n_columns, 1 / n_rows
     cells = []

@@ -20,7 +20,6 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 from fmnist_sklearn import (
-    FiltersDisplay,
     ImageClassifier,
     LeNet5,
     LeNet5Classifier,
@@ -292,12 +291,9 @@ def test_embed_of_a_network(X, y):
     net = perceptron().fit(X[:60], y[:60])
     assert net.embed(X[:5]).min() == 0
     assert net.embed(X[:5]).shape == (5, 16)
-    with pytest.raises(TypeError, match="convolution"):
-        FiltersDisplay.from_estimator(net)
     net = ImageClassifier(module=Convolutions, max_epochs=1).fit(X[:60], y[:60])
     with pytest.raises(ValueError, match="module=Convolutions must end in an"):
         net.embed(X[:5])
-    assert FiltersDisplay.from_estimator(net).filters.shape == (10, 1, 3, 3)
 
 
 # Files that name a class --------------------------------------------------------------

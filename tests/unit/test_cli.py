@@ -594,41 +594,16 @@ def test_everything_runs_without_standard_streams(tmp_path):
     assert (tmp_path / "done").read_text() == "0"
 
 
-ROW = {
-    "model": "MiniVGG (lr=0.001, batch_size=128)",
-    "validation accuracy": "0.9217 ± 0.0024",
-    "test accuracy": "0.9217 ± 0.0024",
-    "training time (s)": "1152 ± 12",
-    "epochs (kept)": "40 (30)",
-    "parameters": "2,167,786",
-}
-
-
-def test_print_table_is_aligned_on_100_columns(monkeypatch, capsys):
-    monkeypatch.delenv("COLUMNS", raising=False)
-    print_table(pd.DataFrame([ROW]))
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 100
-    assert any(all(cell in line for cell in ROW.values()) for line in lines)
-    monkeypatch.setenv("COLUMNS", "40")
-    table = {"model": ["a", "long name"], "time (s)": ["12", "3"], "n": ["1", "1,000"]}
-    print_table(pd.DataFrame(table))
-    assert capsys.readouterr().out.splitlines() == [
-        "model      time      n",
-        "            (s)",
-        "a            12      1",
-        "long name     3  1,000",
-    ]
-
-
-def test_print_table_on_a_narrow_terminal_has_every_cell(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "38")
-    print_table(pd.DataFrame([ROW, ROW]))
-    name, *lines = capsys.readouterr().out.splitlines()
-    assert name == ROW["model"]
-    assert len(lines) == 2 * len(ROW) - 1
-    for line, (header, cell) in zip(lines, list(ROW.items())[1:], strict=False):
-        assert line == f"  {header:<19}  {cell}"
+def test_print_table_has_every_cell_at_any_width(monkeypatch, capsys):
+    row = {"model": "MiniVGG (lr=0.001)", "accuracy": "0.9217 ± 0.0024", "epochs": "40"}
+    for width in (200, 40):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table(pd.DataFrame([row, row]))
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= width
+        assert len(lines) == (3 if width == 200 else 7)
+        words = " ".join(lines).split()
+        assert words.count("0.0024") == words.count("40") == 2
 
 
 @pytest.mark.parametrize(

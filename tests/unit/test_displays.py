@@ -24,16 +24,13 @@ from sklearn.model_selection import (
 )
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from fmnist_sklearn import (
     CLASS_NAMES,
     ComparisonDisplay,
-    FiltersDisplay,
-    LeNet5,
-    LeNet5Classifier,
     PredictionsDisplay,
     SearchHeatmapDisplay,
     TrainingCurvesDisplay,
@@ -489,35 +486,3 @@ def test_names_are_drawn_as_they_are(part):
             else:
                 assert drawn == (NAMES[name] or name)
             assert not text.get_parse_math()
-
-
-# FiltersDisplay -----------------------------------------------------------------------
-
-
-def test_filters_of_the_first_convolution(lenet5, ax):
-    pipeline = make_pipeline(MinMaxScaler(), lenet5)
-    display = FiltersDisplay.from_estimator(pipeline, ax=ax)
-    weights = lenet5.module_.c1.conv.weight.detach().numpy()
-    assert np.array_equal(display.filters, weights)
-    drawn = [cell.images[0].get_array() for cell in display.axes_]
-    np.testing.assert_array_equal(drawn, weights[:, 0])
-    largest = np.abs(weights).max()
-    assert display.axes_[0].images[0].get_clim() == pytest.approx((-largest, largest))
-
-
-def test_filters_of_three_channels_are_in_colour(ax):
-    network = LeNet5(image_shape=(3, 32, 32))
-    display = FiltersDisplay.from_estimator(network, ax=ax)
-    drawn = display.axes_[0].images[0].get_array()
-    assert drawn.shape == (5, 5, 3)
-    assert 0 <= drawn.min() <= drawn.max() <= 1
-    assert len(display.figure_.axes) == 1  # no colour bar
-
-
-def test_filters_need_a_fitted_network():
-    match = "must be or have a network; got LogisticRegression"
-    with pytest.raises(TypeError, match=match):
-        FiltersDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
-    with pytest.raises(NotFittedError):
-        FiltersDisplay.from_estimator(LeNet5Classifier())
-    assert plt.get_fignums() == []

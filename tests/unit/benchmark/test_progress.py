@@ -24,11 +24,11 @@ def has_bar(progress):
 
 def test_run_progress_shows_row_fold_epoch_loss_and_time_left():
     console = terminal()
-    works = [Work("small", n_epochs=4, n_fits=2), Work("large", n_epochs=4, cost=9)]
+    works = [Work("small", n_fits=2, weight=8), Work("large", weight=36)]
     with RunProgress(works, console=console) as progress:
         progress.begin_work(0)
-        progress.begin_fit()
-        progress.begin_fit()
+        progress.begin_fit(4)
+        progress.begin_fit(4)
         progress.end_epoch(3, 0.25)
         progress._bar.refresh()
         (task,) = progress._bar.tasks
@@ -43,28 +43,28 @@ def test_run_progress_shows_row_fold_epoch_loss_and_time_left():
 
 def test_run_progress_follows_fits_without_a_trace_in_the_estimator(X, y, quick):
     net = LeNet5Classifier(**quick)
-    with RunProgress([Work("net", 1, n_fits=3)], console=terminal()) as progress:
+    with RunProgress([Work("net", n_fits=3)], console=terminal()) as progress:
         progress.begin_work(0)
         (task,) = progress._bar.tasks
         with progress.following():
             net.fit(X, y)
-            assert (task.completed, task.total) == (2, 6)  # two epochs, of each fit
+            assert (task.completed, task.total) == (pytest.approx(1 / 3), 1)
             cross_validate(net, X, y, cv=2)  # which clones it
-            assert task.completed == 6
+            assert task.completed == 1
         with progress.following(), ThreadPoolExecutor(1) as pool:
             pool.submit(net.fit, X, y).result()  # another thread's fit
         net.fit(X, y)
-        assert task.completed == 6
+        assert task.completed == 1
     assert net.callbacks is None
     assert len(net.callbacks_) == len(LeNet5Classifier(**quick).fit(X, y).callbacks_)
 
 
 @pytest.mark.parametrize("width", [40, 99, 100])
 def test_run_progress_shows_all_on_a_narrow_terminal(width):
-    work = Work("MiniVGG (lr=0.001, batch_size=128)", n_epochs=150, n_fits=5)
+    work = Work("MiniVGG (lr=0.001, batch_size=128)", n_fits=5)
     with RunProgress([work] * 8, console=terminal(width)) as progress:
         progress.begin_work(3)
-        progress.begin_fit()
+        progress.begin_fit(150)
         progress.end_epoch(113, 0.25)
         plain = Console(file=io.StringIO(), width=width, color_system=None)
         plain.print(progress._bar.get_renderable())
@@ -86,7 +86,7 @@ def test_run_progress_survives_a_broken_stderr(monkeypatch, stream):
         monkeypatch.setattr(sys, "stderr", open(writer, "w", buffering=1))  # noqa: SIM115
     elif os.path.exists("/dev/full"):
         monkeypatch.setattr(sys, "stderr", open("/dev/full", "w"))  # noqa: SIM115
-    with RunProgress([Work("net", n_epochs=2)]) as progress:
+    with RunProgress([Work("net")]) as progress:
         assert not has_bar(progress)
         progress.begin_work(0)
         progress.end_work("accuracy 0.9")
@@ -96,7 +96,7 @@ def test_run_progress_survives_a_broken_stderr(monkeypatch, stream):
 def test_run_progress_says_any_text_in_any_encoding():
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     console = Console(file=file)
-    RunProgress([Work("net", 2)], console=console).say("caf\xe9 \x1b[2J\udce9 [bold]")
+    RunProgress([Work("net")], console=console).say("caf\xe9 \x1b[2J\udce9 [bold]")
     shown = file.buffer.getvalue().decode("ascii")
     assert shown == "caf\\xe9 <U+001B>[2J<U+DCE9> [bold]\n"
 
@@ -108,11 +108,11 @@ def test_run_progress_and_the_environment_of_the_terminal(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "dumb")
-    assert not has_bar(RunProgress([Work("net", n_epochs=2)]))
+    assert not has_bar(RunProgress([Work("net")]))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert has_bar(RunProgress([Work("net", n_epochs=2)]))
+    assert has_bar(RunProgress([Work("net")]))
     assert StderrConsole().no_color
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert not has_bar(RunProgress([Work("net", n_epochs=2)]))
+    assert not has_bar(RunProgress([Work("net")]))
