@@ -692,7 +692,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     texts = table.astype(object).map(format_value)
     numbers = table.select_dtypes("number")  # users may have formatted a column
     for name in numbers:
-        stem = name.removesuffix("_s")
+        stem = str(name).removesuffix("_s")
         digits = 4 if stem == name else 2  # of seconds
         for spread in numbers.columns.intersection([f"{stem}_std", f"{stem}_se"]):
             texts[name] = [

@@ -254,17 +254,14 @@ def score_grid(search: Any, x: str | None = None, y: str | None = None) -> Any:
             "n_folds": search.get("n_folds", 0),
         }
     ).drop_duplicates("trial", keep="last")  # of a halving search
-    is_dropped = trials["n_folds"] < trials["n_folds"].max()
-    kept, dropped = (
-        part.pivot_table("score", "y", "x", dropna=False).reindex(
-            index=range(len(y_values)), columns=range(len(x_values))
-        )
-        for part in (trials[~is_dropped], trials[is_dropped])
-    )
-    all_dropped = (kept.isna() & dropped.notna()).to_numpy()
+    trials["dropped"] = trials["n_folds"] < trials["n_folds"].max()
+    all_dropped = trials.groupby(["y", "x"])["dropped"].transform("all")
+    used = trials[trials["dropped"] == all_dropped]
+    cells = used.groupby(["y", "x"])[["score", "dropped"]].mean().unstack()
+    dropped = (cells["dropped"] == 1).to_numpy()
     return {
-        "scores": kept.fillna(dropped).to_numpy(),
-        "dropped": all_dropped if all_dropped.any() else None,
+        "scores": cells["score"].to_numpy(),
+        "dropped": dropped if dropped.any() else None,
         "x_values": x_values,
         "y_values": y_values,
         "x": x.rpartition("__")[2],
