@@ -685,7 +685,7 @@ class SetsResult(RunResult):
 def _in_words(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as short texts, its headers in words."""
     words = {"training_time_s": "training time (s)", "n_parameters": "parameters"}
-    headers = {name: words.get(name, name.replace("_", " ")) for name in table}
+    headers = {c: words.get(str(c), str(c).replace("_", " ")) for c in table}
     return format_table(table).rename(columns=headers)
 
 
@@ -883,7 +883,7 @@ def benchmark_figures(curves: Mapping[str, EpochRows]) -> dict[str, Figure]:
             ax, with_training=False, line_kw={"linewidth": 1.8}
         )
         ax.set(title=title, ylabel=ylabel)
-        ax.get_legend().remove()
+        ax.legend(handles=[]).remove()
         entries = zip(known, display.lines_, strict=True)
         add_legend(figure, entries, loc="outside lower center")
         figures["accuracy" if metric == "valid_acc" else metric] = figure
