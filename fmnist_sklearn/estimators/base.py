@@ -236,10 +236,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         killed continues where it stopped. It needs a ``random_state``. See
         :ref:`memory`.
     verbose : int, default=0
-        Whether to print a line for each epoch, with the time left; on a terminal and in
-        Jupyter, where ipywidgets is installed, above a progress bar, except in
-        searches. The logger "fmnist_sklearn" receives these lines in any case, at
-        level INFO.
+        Whether to print a line for each epoch, with the time left. The logger
+        "fmnist_sklearn" receives these lines in any case, at level INFO.
     **skorch__params
         Double-underscore parameters of skorch, for ``module``, ``criterion``,
         ``optimizer``, ``iterator_train``, ``iterator_valid``, ``callbacks`` and

@@ -124,10 +124,8 @@ class LeNet5Classifier(ImageClassifier):
         killed continues where it stopped. It needs a ``random_state``. See
         :ref:`memory`.
     verbose : int, default=0
-        Whether to print a line for each epoch, with the time left; on a terminal and in
-        Jupyter, where ipywidgets is installed, above a progress bar, except in
-        searches. The logger "fmnist_sklearn" receives these lines in any case, at
-        level INFO.
+        Whether to print a line for each epoch, with the time left. The logger
+        "fmnist_sklearn" receives these lines in any case, at level INFO.
     dropout : float, default=0.15
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params
@@ -322,10 +320,8 @@ class MiniVGGClassifier(ImageClassifier):
         killed continues where it stopped. It needs a ``random_state``. See
         :ref:`memory`.
     verbose : int, default=0
-        Whether to print a line for each epoch, with the time left; on a terminal and in
-        Jupyter, where ipywidgets is installed, above a progress bar, except in
-        searches. The logger "fmnist_sklearn" receives these lines in any case, at
-        level INFO.
+        Whether to print a line for each epoch, with the time left. The logger
+        "fmnist_sklearn" receives these lines in any case, at level INFO.
     dropout : float, default=0.1
         Probability of dropping a unit after a dense hidden layer.
     **skorch__params

@@ -6,13 +6,9 @@ import inspect
 import logging
 import math
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
-from traceback import walk_stack
 from typing import Any, NamedTuple
 
 import torch
@@ -297,9 +293,9 @@ class BusyMachine(Callback):
 class EpochLog(_CallbackOfOneRun, PrintLog):
     """Report each epoch in a line, as "epoch 3 of 28: train_loss 0.61, ..., 0:40 left".
 
-    If ``verbose``, it is printed, with a bar below it where a person watches a single
-    fit. The logger "fmnist_sklearn" and a `sink` other than print take it in any case.
-    A stdout that is missing or closed does not end the training.
+    If ``verbose``, it is printed. The logger "fmnist_sklearn" and a `sink` other than
+    print take it in any case. A stdout that is missing or closed does not end the
+    training.
 
     Parameters
     ----------
@@ -307,23 +303,9 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
         As in skorch's class. Its other parameters are those of a table, and ignored.
     """
 
-    bar_: Any = None
-
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Show the bar."""
-        n_before = len(net.history)
-        self.bar_, self.n_before_ = None, n_before
-        if net.verbose and self.sink is print and _is_watched():
-            from rich.progress import Progress
-
-            # Slower than rich's default, as each refresh takes time from the training.
-            bar = Progress(refresh_per_second=2, transient=True)
-            bar.add_task(
-                type(net).__name__,
-                total=n_before + net._training.n_epochs,
-                completed=n_before,
-            )
-            self.bar_ = net._training.at_end.enter_context(bar)
+        """Count the epochs of earlier calls."""
+        self.n_before_ = len(net.history)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Print and log the epoch."""
@@ -336,26 +318,8 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
         values.append(f"{left // 60}:{left % 60:02} left")
         line = f"epoch {epoch} of {n_epochs}: {', '.join(values)}"
         _logger.info(line)
-        if self.bar_ is not None:
-            self.bar_.update(self.bar_.task_ids[0], total=n_epochs, completed=epoch)
         if self.sink is not print:
             self.sink(line)
         elif net.verbose:
             with suppress(OSError, ValueError):  # ValueError: the file is closed
                 print(line, flush=True)
-
-
-def _is_watched() -> bool:
-    """Whether a person sees a single fit: on a terminal or in Jupyter, in no search."""
-    from rich.console import Console
-
-    console = Console()
-    # rich takes FORCE_COLOR for a terminal, and needs ipywidgets in Jupyter.
-    shows = console.is_interactive and getattr(sys.stdout, "isatty", bool)()
-    shows |= console.is_jupyter and find_spec("ipywidgets") is not None
-    names = [frame.f_globals.get("__name__", "") for frame, _ in walk_stack(None)]
-    in_search = any(
-        n.startswith(("joblib.", "fmnist_sklearn.benchmark")) for n in names
-    )
-    is_main = threading.current_thread() is threading.main_thread()
-    return shows and is_main and not in_search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -85,7 +85,6 @@ class Training:
         self.kept: BestState | None = None
         self.is_over = False
         self.stop_requested = False
-        self.at_end = ExitStack()  # closes what callbacks enter, whatever ends the run
         self._listeners: dict[str, list[Any]] = {}
         self.schedule = self._find(LRSchedule)
         self.average = self._find(WeightAverage)
@@ -107,7 +106,7 @@ class Training:
         net = self.net
         net._training = self
         try:
-            with own_stream(net.device_), self.at_end:
+            with own_stream(net.device_):
                 net.notify("on_train_begin", X=self.train, y=None)
                 self.started = time.perf_counter()
                 try:

@@ -16,9 +16,6 @@ import os
 import pickle
 import re
 import sys
-import threading
-from contextlib import suppress
-from functools import partial
 
 import numpy as np
 import pytest
@@ -27,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.model_selection import cross_validate
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EpochScoring, EpochTimer, PrintLog
 from skorch.dataset import Dataset, ValidSplit
@@ -40,7 +36,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from fmnist_sklearn import LeNet5Classifier, MiniVGGClassifier
 from fmnist_sklearn.training.batches import ImageDataset
 
-from ..unit.toys import Raises
 from . import NAMES
 
 
@@ -288,35 +283,6 @@ def test_fit_goes_on_without_a_stdout(X, y, quick, monkeypatch, verbose):
             monkeypatch.setattr(sys, "stdout", stream)
             net = LeNet5Classifier(**quick, verbose=verbose).fit(X[:60], y[:60])
             assert net.n_iter_ == 2
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_verbose_on_a_terminal(X, y, quick, monkeypatch):
-    """A bar below the lines, which ends with the fit; none in a search."""
-    monkeypatch.setenv("TERM", "xterm")
-    net = LeNet5Classifier(**quick | {"verbose": 1})
-    failing = clone(net).set_params(callbacks=[Raises(ZeroDivisionError)])
-    threads, (X, y) = set(threading.enumerate()), (X[:60], y[:60] % 3)
-    for fit, n_bars in (
-        *((net.fit, 1), (failing.fit, 1)),
-        (partial(cross_validate, net, cv=2), 0),
-    ):
-        monkeypatch.setattr(sys, "stdout", written := Terminal())
-        with suppress(ZeroDivisionError):
-            fit(X, y)
-        for thread in set(threading.enumerate()) - threads:
-            thread.join(timeout=30)  # it was asked to end
-            assert not thread.is_alive()
-        shown = written.getvalue()
-        assert "epoch 1 of 2: train_loss" in shown
-        assert ("LeNet5Classifier " in shown) == n_bars
-        # The cursor is hidden, and shown again.
-        assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == n_bars
-    pickle.dumps(net)
 
 
 # Parameters
