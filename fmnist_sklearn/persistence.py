@@ -6,13 +6,13 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import torch
 from msgspec import Meta, Struct
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -226,64 +226,23 @@ def load_model(
     >>> load_model(path, device="cpu").device_
     device(type='cpu')
     """
-    return load_model_and_preparation(path, device=device, module=module)[0]
-
-
-def load_model_and_preparation(
-    path: str | os.PathLike[str],
-    *,
-    device: str | torch.device | None = None,
-    module: type[nn.Module] | None = None,
-) -> tuple[ImageClassifier, Preparation]:
-    """Read a classifier, and how pictures are prepared for it, if the file states it.
-
-    Parameters
-    ----------
-    path, device, module
-        As for ``load_model``.
-
-    Returns
-    -------
-    estimator : ImageClassifier, LeNet5Classifier or MiniVGGClassifier
-    preparation : {"clothing", "resize"} or None
-    """
     if device is not None:
         resolve_device(device)
     with _opened(path) as (container, model):
         if device is not None:
             model.params["device"] = device
-        return _build(model, container.arrays, module), model.preparation
+        return _build(model, container.arrays, module)
 
 
-@dataclass(frozen=True)
-class ModelSummary:
+class ModelSummary(Bunch):
     """The description of a model file; ``print`` shows it in lines."""
-
-    path: str
-    model: str  # the class
-    module: str | None  # that of the network, if it is one of your own
-    n_parameters: int  # learnable ones
-    image_shape: tuple[int, int, int]  # channels, height, width
-    classes: list[Any]
-    n_epochs: int
-    best_epoch: int | None  # the one whose weights are kept
-    accuracy: float | None  # of that epoch, on the validation part
-    fit_time: float | None  # seconds
-    fit_ended: str | None  # date, UTC
-    preparation: Preparation  # of pictures
-    versions: dict[str, str]  # of what wrote the file, and of its format
-    size: int  # bytes
-    sha256: str
-    metadata: dict[str, Any]
-    params: dict[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
         """Show what is known in aligned lines, without control characters.
 
         Of the parameters, those that are not the defaults.
         """
-        shown = {each.name: getattr(self, each.name) for each in fields(self)}
-        shown["params"] = changed_params(_CLASSES[self.model], self.params)
+        shown = {**self, "params": changed_params(_CLASSES[self.model], self.params)}
         texts = {name: _as_text(value) for name, value in shown.items()}
         return "\n".join(
             f"{name:<12}  {bounded(text)}".replace("\n", "<U+000A>")
@@ -313,11 +272,14 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelSummary:
     Returns
     -------
     summary : ModelSummary
-        With ``model`` (the class), ``module`` (that of a network of your own, else
-        None), ``n_parameters``, ``image_shape``, ``classes``, ``n_epochs``,
-        ``best_epoch``, ``accuracy`` (of the validation part in that epoch),
-        ``fit_time``, ``fit_ended``, ``preparation``, ``versions``, ``size``,
-        ``sha256``, ``metadata`` and ``params``. ``print`` shows them.
+        A :class:`~sklearn.utils.Bunch` with ``path``, ``model`` (the class),
+        ``module`` (that of a network of your own, else None), ``n_parameters``
+        (learnable ones), ``image_shape`` (channels, height, width), ``classes``,
+        ``n_epochs``, ``best_epoch`` (the one whose weights are kept), ``accuracy`` (of
+        that epoch, on the validation part), ``fit_time`` (seconds), ``fit_ended``
+        (date, UTC), ``preparation`` (of pictures), ``versions`` (of what wrote the
+        file, and of its format), ``size`` (bytes), ``sha256``, ``metadata`` and
+        ``params``. ``print`` shows them.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import indent
@@ -255,7 +255,7 @@ def _show(model: Path, *, json: bool = False) -> int:
     from ..persistence import inspect_model
 
     summary = inspect_model(model)
-    return _print_facts(to_jsonable(asdict(summary)), str(summary), json)
+    return _print_facts(to_jsonable(dict(summary)), str(summary), json)
 
 
 def _export(model: Path, *, out: Any = None, html: Any = None, **options: Any) -> int:
@@ -266,15 +266,16 @@ def _export(model: Path, *, out: Any = None, html: Any = None, **options: Any) -
     fmnist-sklearn export net.safetensors --html net.html
     """
     from ..export import export_html, export_onnx
-    from ..persistence import load_model_and_preparation
+    from ..persistence import inspect_model, load_model
 
-    estimator, preparation = load_model_and_preparation(model)
+    estimator = load_model(model)
     if out is not None:
         export_onnx(estimator, out, **options)
     elif options:
         raise ValueError("--input-dtype: not available with --html")
     else:
-        export_html(estimator, html, preparation=preparation)
+        stated = inspect_model(model).preparation
+        export_html(estimator, html, preparation=stated)
     print_line(f"Written to {printable(out or html)}")
     return 0
 

@@ -18,12 +18,16 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
+
+# Private, but the one check of weights that scikit-learn's own estimators make.
 from sklearn.utils.validation import (
+    _check_sample_weight,
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
     validate_data,
 )
+from skorch.history import History
 from skorch.utils import is_dataset, params_for
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -56,8 +60,6 @@ from .validation import (
     Rows,
     check_image_shape,
     check_module,
-    check_nested_names,
-    check_sample_weight,
     check_values,
     did_you_mean,
     encode_labels,
@@ -81,7 +83,7 @@ class Snapshot:
     net : ImageClassifier
         The estimator.
     in_place : bool
-        Whether the call continues with its network, whose weights are then copied.
+        Whether the call continues with its network, of which a copy is kept then.
         Otherwise the call makes a new one and leaves the old unchanged.
 
     Attributes
@@ -95,28 +97,14 @@ class Snapshot:
     """
 
     def __init__(self, net: TrainingNet, *, in_place: bool) -> None:
-        self.attributes = vars(net).copy()
-        self.in_place = in_place
+        self.attributes, self.in_place = vars(net).copy(), in_place
         self.run: Training | None = None
         if in_place:
-            self._module, self._history = net.module_, net.history_
-            self._n_epochs = len(net.history_)
-            self._weights = copy.deepcopy(net.module_.state_dict())
-            self._dropouts = [(m, m.p) for m in _dropouts_of(net.module_)]
-            self._optimizer = self.attributes.get("optimizer_")
-            if self._optimizer is not None:
-                self._optimizer_state = copy.deepcopy(self._optimizer.state_dict())
-
-    def restore(self) -> None:
-        """Restore what the call changed in place."""
-        if not self.in_place:
-            return
-        self._module.load_state_dict(self._weights)
-        for layer, p in self._dropouts:
-            layer.p = p
-        if self._optimizer is not None:
-            self._optimizer.load_state_dict(self._optimizer_state)
-        del self._history[self._n_epochs :]
+            # Together, so that the optimizer's copy is that of the network's weights.
+            changing = self.attributes.keys() & {"module_", "optimizer_"}
+            kept = {name: self.attributes[name] for name in changing}
+            self.attributes |= copy.deepcopy(kept)
+            self.attributes["history_"] = History(net.history_)
 
 
 class ImageClassifier(CallbackSupportMixin, TrainingNet):
@@ -426,7 +414,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     @property
     def _params_to_validate(self) -> set[str]:
-        """The double-underscore names given, which skorch checks too."""
+        """The double-underscore names given, whose prefixes skorch checks."""
         return set(self._nested)
 
     def _get_param_names(self) -> list[str]:
@@ -481,7 +469,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     def _check_params(self) -> None:
         check_values(self)
         check_module(self.module)
-        check_nested_names(self, self._nested)
+        self._validate_params()  # skorch's, of double-underscore names
         if self.augment != "auto":
             make_augment(self.augment)
         if self.teacher is not None:
@@ -663,7 +651,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 in_use = {k: v for k, v in vars(self).items() if "_callback" in k}
                 self.__dict__.clear()
                 self.__dict__.update(before.attributes | in_use)
-                before.restore()
             raise
 
     def _set_seeds_and_device(self, seeds: Seeds) -> None:
@@ -686,14 +673,19 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         y = to_array(y, name="y")
         pixels, labels = validate_data(self, X, y, reset=first_call, dtype="numeric")
         check_classification_targets(labels)
-        n_rows, n_columns = pixels.shape
+        n_columns = pixels.shape[1]
         if first_call and self.image_shape is not None:
             self.image_shape_ = check_image_shape(self.image_shape, n_columns)
         elif first_call:
             self.image_shape_ = shape or infer_image_shape(n_columns)
         if sample_weight is None:
             return Rows(pixels, labels, None)
-        weights = check_sample_weight(sample_weight, n_rows)
+        weights = _check_sample_weight(
+            to_array(sample_weight, name="sample_weight"),
+            pixels,
+            dtype=np.float64,
+            ensure_non_negative=True,
+        )
         return Rows(pixels, labels, weights).without_zero_weights()
 
     def _make_dataset(self, rows: Rows) -> ImageDataset:
@@ -850,8 +842,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         self._built_with = self._building_parameters()
         dropout: Any = self._built_with.get("module__dropout")
         if hasattr(self, "dropout") and built_with.get("module__dropout") != dropout:
-            for layer in _dropouts_of(self.module_):
-                layer.p = dropout
+            for layer in self.module_.modules():
+                if isinstance(layer, Dropout):
+                    layer.p = dropout
         self._renew_optimizer()
 
     def _renew_optimizer(self) -> None:
@@ -1266,10 +1259,6 @@ def _all_finite(outputs: Tensor) -> Tensor:
             "those that it was trained on, or its weights are not finite"
         )
     return outputs
-
-
-def _dropouts_of(module: nn.Module) -> list[Dropout]:
-    return [layer for layer in module.modules() if isinstance(layer, Dropout)]
 
 
 def _ids_of_weights(optimizer: Optimizer) -> list[list[int]]:

@@ -24,13 +24,15 @@ from torch import nn
 from ..training.net import Seeds, build_any_module, build_module
 
 # Far more than small images need. Within these bounds, no small file describes a
-# network that takes all the memory or time of the machine.
+# network that takes all the memory or time of the machine: its weights are in the file,
+# and its images have the size of those that it is given.
 MAX_LAYERS = 64
-MAX_VALUES = 2**24  # of one image, in any layer
+MAX_POOLINGS = 10
+MAX_WIDTH = 2**24  # of a layer, and of an image
 MAX_EPOCHS = 100_000
 MAX_LABEL_BYTES = 2**24  # all labels together, as NumPy stores them
 
-Width = Annotated[int, Meta(ge=1, le=MAX_VALUES)]
+Width = Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
 Widths = Annotated[list[Width | Literal["M"]], Meta(max_length=MAX_LAYERS)]
 Seed = Annotated[int, Meta(ge=0, lt=2**31)]
 SeedName = Literal["weights", "split", "order", "dropout"]  # the parts of a fit
@@ -181,8 +183,10 @@ def set_state(net: Any, state: State, arrays: Mapping[str, np.ndarray]) -> None:
         raise ValueError("its network is of another kind than its class")
     classes = _read_labels(state.classes)
     n_columns, names = state.fitted.n_features_in_, state.feature_names
-    # Rows may be shorter than an image, which is padded.
-    fits = n_columns <= math.prod(state.image_shape)
+    # Rows may be shorter than a square image, which is padded.
+    side = math.ceil(math.sqrt(n_columns))
+    n_pixels = math.prod(state.image_shape)
+    fits = n_columns == n_pixels or state.image_shape == (1, side, side)
     if not fits or (names is not None and len(names) != n_columns):
         raise ValueError(f"its {n_columns} columns do not fit its images or names")
     module = _build(net.module, known, state, arrays)
@@ -224,17 +228,13 @@ def _build(
         for name, value in decode_items(state.built_with).items()
         if name.startswith("module__")
     }
-    widths: list[Any] = [6]
     if known:
         bound = inspect.signature(cls).bind(**arguments)
         bound.apply_defaults()
-        widths = msgspec.convert(bound.arguments, Architecture).widths or widths
-    largest = _largest_layer(shape, widths)
-    if largest > MAX_VALUES:
-        raise ValueError(
-            f"its network computes {largest:,} values for one image of shape "
-            f"{shape} in one layer, expected at most {MAX_VALUES:,}"
-        )
+        widths = msgspec.convert(bound.arguments, Architecture).widths or []
+        # Each doubles the side to which smaller images are padded.
+        if widths.count("M") > MAX_POOLINGS:
+            raise ValueError(f"its widths have more than {MAX_POOLINGS} poolings")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if known:
         # On the "meta" device, where layers of any size take no memory.
@@ -268,24 +268,6 @@ def _import_path_of(net: Any) -> str:
     if cls is not net.module:
         raise UnstorableError(LAYERS_CHANGED)
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _largest_layer(image_shape: tuple[int, int, int], widths: list[Any]) -> int:
-    """Count the values of an image in its largest layer.
-
-    Dense layers have more weights than values, and weights are in the file.
-    """
-    channels, height, width = image_shape
-    # Smaller images are padded until every pooling leaves a pixel.
-    least = 2 ** widths.count("M")
-    height, width = max(height, least) + 4, max(width, least) + 4
-    largest = channels * height * width
-    for n_outputs in widths:
-        if n_outputs == "M":
-            height, width = height // 2, width // 2
-        else:
-            largest = max(largest, n_outputs * height * width)
-    return largest
 
 
 # Labels, history, seeds -----------------------------------------------------------

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 from weakref import WeakSet
@@ -14,7 +14,7 @@ from weakref import WeakSet
 import joblib
 import numpy as np
 import torch
-from sklearn.utils import check_array, compute_class_weight
+from sklearn.utils import compute_class_weight
 
 # Private, but what scikit-learn's own estimators describe their parameters with; there
 # is no public way to the same error messages.
@@ -141,43 +141,6 @@ def check_module(module: Any) -> None:
             name = type(module).__name__
             got = f"a {name}; pass module={name}, and its arguments as module__..."
         raise ValueError(f"module must be a class of torch.nn.Module, got {got}")
-
-
-def check_nested_names(net: TrainingNet, names: Iterable[str]) -> None:
-    """Check that double-underscore names belong to a part of the net.
-
-    Raises
-    ------
-    ValueError
-        Naming the first that does not, and the likely name.
-    """
-    # The other parts are checked when they are built. Training needs the loss of each
-    # row, so users cannot choose the criterion's reduction.
-    accepted = {
-        "module": keyword_names(net.module),
-        "criterion": keyword_names(net.criterion) - {"reduction"},
-        "optimizer": keyword_names(net.optimizer) | {"param_groups"},
-    }
-    known = [f"{part}__{key}" for part in accepted for key in sorted(accepted[part])]
-    for name in names:
-        part = name.partition("__")[0]
-        takes_any = part in net.prefixes_ and "kwargs" in accepted.get(part, {"kwargs"})
-        if name not in known and not takes_any:
-            raise ValueError(
-                f"{name!r} is not a parameter of a part of the net"
-                f"{did_you_mean(name, known)} Parts are: {', '.join(net.prefixes_)}; "
-                f"names are: {', '.join(known)}, and those of the other parts."
-            )
-
-
-def keyword_names(function: Callable[..., Any]) -> set[str]:
-    """Return the names of a function's arguments, without an optimizer's ``params``.
-
-    One that takes further ones, by whatever name, has "kwargs" among them.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    names = {"kwargs" if p.kind is p.VAR_KEYWORD else p.name for p in parameters}
-    return names - {"params"}
 
 
 def whole_signature(cls: Any) -> inspect.Signature:
@@ -601,37 +564,6 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> Tensor:
         )
     indices = np.searchsorted(classes, labels)
     return torch.from_numpy(indices.astype(np.int64, copy=False))
-
-
-def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
-    """Check the weights of rows.
-
-    Parameters
-    ----------
-    sample_weight : array-like of shape (n_rows,), or a number for all rows
-        The weights.
-    n_rows : int
-        Their number.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,), float64
-        None of them negative.
-    """
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(n_rows, sample_weight)
-    weights = check_array(
-        to_array(sample_weight, name="sample_weight"),
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_non_negative=True,
-        input_name="sample_weight",
-    )
-    if weights.shape != (n_rows,):
-        raise ValueError(
-            f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}"
-        )
-    return weights
 
 
 def weights_of_classes(

@@ -327,7 +327,6 @@ class TrainingNet(NeuralNetClassifier):
         self.initialize_criterion()
         self.initialize_optimizer()
         self.history_ = History()  # an earlier one may still be in use elsewhere
-        self._validate_params()
         self.initialized_ = True
         return self
 
@@ -383,13 +382,10 @@ class TrainingNet(NeuralNetClassifier):
 
     def initialize_criterion(self) -> Any:
         """Build the loss, whose rows ``get_loss`` averages, with weights."""
-        kwargs = {
-            "label_smoothing": self.label_smoothing,
-            **self.get_params_for("criterion"),
-            "reduction": "none",
-        }
-        self.criterion_ = self.criterion(**kwargs).to(self.device_)
-        self.criterion_.reduction = "mean"  # that of get_loss, for skorch's scoring
+        given = self.get_params_for("criterion")
+        kwargs = {"label_smoothing": self.label_smoothing, **given}
+        # That of get_loss, for skorch's scoring; users cannot choose another.
+        self.criterion_ = self.criterion(reduction="mean", **kwargs).to(self.device_)
         return self
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Any:

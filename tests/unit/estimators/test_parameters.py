@@ -152,11 +152,10 @@ def test_misspelt_names(name, likely):
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("modul__dropout", "did you mean module__dropout"),
-        ("nonsense__x", "'nonsense__x' is not a parameter of a part"),
-        ("module__hiden_units", "did you mean module__hidden_units"),
-        ("optimizer__weight_decai", "did you mean optimizer__weight_decay"),
-        ("criterion__reduction", "'criterion__reduction' is not a parameter"),
+        ("modul__dropout", r"unexpected argument\(s\) modul__dropout"),
+        ("module__hiden_units", "unexpected keyword argument 'hiden_units'"),
+        ("optimizer__weight_decai", "unexpected keyword argument 'weight_decai'"),
+        ("criterion__reduction", "multiple values for .* 'reduction'"),
         ("iterator_train__batchsize", "iterator_train__batchsize"),
         (
             "iterator_train__num_workers",
@@ -166,7 +165,7 @@ def test_misspelt_names(name, likely):
 )
 def test_double_underscore_names_are_checked_in_fit(X, y, quick, name, match):
     net = LeNet5Classifier(**quick, **{name: 1})
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         net.fit(X, y)
 
 

@@ -34,7 +34,7 @@ def test_save_model_names_what_to_save_of_other_estimators(path, other):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"module__hiden_units": (8,)}, "did you mean module__hidden_units"),
+        ({"modul__hidden_units": (8,)}, "unexpected argument"),
         ({"lr": -1.0}, "'lr' parameter"),
         ({"criterion__weight": [1.0, 2.0, 3.0]}, "load_model could not read it"),
     ],
