@@ -62,7 +62,6 @@ def save_model(
     *,
     metadata: Mapping[str, Any] | None = None,
     preparation: Preparation = None,
-    on_unstorable: str = "warn",
 ) -> None:
     """Write a fitted classifier to one file without a pickle in it.
 
@@ -89,20 +88,13 @@ def save_model(
         How a picture of any size becomes an image such as the classifier was trained
         on: "clothing" cuts out one article on a plain background, "resize" fits all of
         it in. For ``fmnist-sklearn predict``; None leaves it open.
-    on_unstorable : {"warn", "raise"}, default="warn"
-        What to do about parameters that are objects, such as callbacks and functions,
-        and what belongs to them (``callbacks__...``): leave them out with a warning, or
-        write nothing. No prediction depends on them, only a next fit; an error by
-        default would come after hours of training, to a script that then ends without
-        its network.
 
     Raises
     ------
     TypeError
         For another kind of estimator; for labels other than numbers, booleans and
         strings; for a network whose layers were changed, or whose ``module__...``
-        only a pickle could hold; and with ``on_unstorable="raise"`` for any such
-        parameters.
+        only a pickle could hold.
     ValueError
         For parameters out of range, for weights that are not finite, and for
         `metadata` beyond its bounds.
@@ -114,7 +106,9 @@ def save_model(
     Warns
     -----
     UserWarning
-        For parameters that are left out: the loaded estimator has their defaults.
+        For parameters that are left out, since they are objects, such as callbacks and
+        functions, or belong to one (``callbacks__...``): the loaded estimator has their
+        defaults. No prediction depends on them, only a next fit.
 
     Examples
     --------
@@ -134,10 +128,6 @@ def save_model(
     # Of any other subclass, a file could not hold the code.
     if cls not in _CLASSES.values():
         raise wrong_estimator("save_model", estimator)
-    if on_unstorable not in ("warn", "raise"):
-        raise ValueError(
-            f'on_unstorable must be "warn" or "raise", got {on_unstorable!r}'
-        )
     check_is_fitted(estimator)
     estimator._check_params()
     # A folder here means nothing on another machine, and no prediction needs teachers.
@@ -148,11 +138,6 @@ def save_model(
     orphans = {key for key in params if key.partition("__")[0] in left_out}
     state, arrays, columns = get_state(estimator)
     left_out |= orphans | columns
-    if left_out and on_unstorable == "raise":
-        raise TypeError(
-            f"only a pickle could hold {', '.join(sorted(left_out))}; pass "
-            'on_unstorable="warn" to leave it out of the file'
-        )
     meta = {
         "class": cls.__name__,
         "params": {key: params[key] for key in sorted(params.keys() - orphans)},

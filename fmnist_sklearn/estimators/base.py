@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,17 +13,19 @@ from typing import Any, Literal, Self
 import joblib
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+)
 
-# Private, but the one check of weights that scikit-learn's own estimators make.
+# Two private names, but the checks of weights and classes that scikit-learn's own
+# estimators make.
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_consistent_length,
     check_is_fitted,
-    column_or_1d,
     validate_data,
 )
 from skorch.history import History
@@ -54,13 +55,14 @@ from ..training.loop import Training
 from ..training.net import Seeds, TrainingNet
 from .memory import fit_with_cache
 from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
-from .teachers import Teacher, check_teachers, start_teaching
+from .teachers import check_teachers, start_teaching
 from .validation import (
     CONSTRAINTS,
     Rows,
     check_image_shape,
     check_module,
     check_values,
+    convert,
     did_you_mean,
     encode_labels,
     flatten_images,
@@ -309,7 +311,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         augment: Mapping[str, float] | Callable | Literal["auto"] | None = "auto",
         label_smoothing: float = 0.05,
         ema_decay: float | None = 0.999,
-        teacher: Teacher | Sequence[Teacher] | None = None,
+        teacher: ClassifierMixin | Sequence[ClassifierMixin] | None = None,
         distillation_weight: float = 0.9,
         distillation_temperature: float = 2.0,
         predict_flip: bool = False,
@@ -564,7 +566,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     message = f"In X_val, y_val, sample_weight_val: {error}"
                     raise type(error)(message) from error
             self._train(rows, train, valid, self.count_epochs(len(train)), before)
-        self._warn_if_weak(rows)
+        self._warn_if_too_short()
         return self
 
     def partial_fit(
@@ -607,19 +609,9 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 "class_weight='balanced' needs all rows at once; pass partial_fit a "
                 "sample_weight, or class_weight as a dict"
             )
-        if classes is not None:
-            classes = np.unique(column_or_1d(to_array(classes, name="classes")))
-            if not first and not np.array_equal(classes, self.classes_):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to "
-                    f"partial_fit, was: {self.classes_!r}"
-                )
-        elif first:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
         with self._undone_on_error(continues=not first, partial=True) as before:
+            _check_partial_fit_first_call(self, to_array(classes, name="classes"))
             rows = self._check_rows(X, y, sample_weight, first_call=first)
-            if first:
-                self.classes_ = classes
             self._train(rows, self._make_dataset(rows), None, 1, before)
         return self
 
@@ -744,34 +736,18 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         for task in tasks:
             task.end_fit(self)
 
-    def _warn_if_weak(self, rows: Rows) -> None:
-        """Warn of too few epochs, and of a result near chance."""
-        epochs = [row for row in self.history_ if "valid_loss" in row]
-        if not epochs:
-            return
-        *earlier, last = [row["valid_loss"] for row in epochs]
+    def _warn_if_too_short(self) -> None:
+        """Warn of a validation loss that was still falling."""
+        losses = [row["valid_loss"] for row in self.history_ if "valid_loss" in row]
         # Averaged weights improve a little for very long, and more under a schedule.
         share = 0.99 if self.lr_schedule is None else 0.97
-        if self.patience and last < share * min(earlier, default=float("inf")):
+        earlier = min(losses[:-1], default=float("inf"))
+        if self.patience and losses and losses[-1] < share * earlier:
             warn_user(
-                f"the validation loss was still falling after {len(epochs)} epochs; a "
+                f"the validation loss was still falling after {len(losses)} epochs; a "
                 f"higher max_epochs (now {self.max_epochs!r}) may fit better",
                 ConvergenceWarning,
             )
-        elif rows.weights is None and self.class_weight is None:
-            _, counts = np.unique(rows.labels, return_counts=True)
-            chance = counts.max() / counts.sum()
-            accuracy = self.history_[self.best_epoch_ - 1].get("valid_acc", 1.0)
-            little = chance + 0.2 * (1 - chance)
-            n_valid = max(self.validation_fraction * len(rows.labels), 1)
-            # Few rows do not show it.
-            if accuracy + math.sqrt(little * (1 - little) / n_valid) < little:
-                warn_user(
-                    f"the validation accuracy of {accuracy:.2f} is near chance: the "
-                    f"most frequent class has {chance:.2f} of the rows. Train longer, "
-                    "with another lr, or check the labels",
-                    ConvergenceWarning,
-                )
 
     def initialize(self) -> Self:
         """Build network, loss, optimizer and callbacks, as skorch does.
@@ -1130,15 +1106,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         """
         if is_dataset(X):
             return X
+        if y is not None:
+            return self._make_dataset(self._check_rows(X, y, None, first_call=False))
         X, _ = flatten_images(X, self.image_shape_)
         pixels = validate_data(self, X, reset=False, dtype="numeric")
         warn_of_range(self.module_, pixels)
-        if y is None:
-            images = to_image_tensor(pixels, self.image_shape_)
-            return ImageDataset(images, torch.zeros(len(images), dtype=torch.int64))
-        labels = column_or_1d(to_array(y, name="y"))
-        check_consistent_length(pixels, labels)
-        return self._make_dataset(Rows(pixels, labels, None))
+        images = to_image_tensor(pixels, self.image_shape_)
+        return ImageDataset(images, torch.zeros(len(images), dtype=torch.int64))
 
     def get_split_datasets(self, X: Any, y: Any = None) -> tuple[Any, Any]:
         """Split images and labels as ``fit`` does.
@@ -1220,7 +1194,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                     state[name] = copy.deepcopy(state[name]).cpu()
             if "_optimizer_state" in state:
                 kind, values = state["_optimizer_state"]
-                state["_optimizer_state"] = kind, _on_cpu(values)
+                state["_optimizer_state"] = kind, convert(values, _on_cpu)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1265,28 +1239,19 @@ def _ids_of_weights(optimizer: Optimizer) -> list[list[int]]:
     return [[id(p) for p in group["params"]] for group in optimizer.param_groups]
 
 
-def _options(state: dict[str, Any]) -> list[list[Any]]:
+def _options(state: dict[str, Any]) -> list[Any]:
     """Return what decides which values an optimizer stores for each weight.
 
     These are options such as ``amsgrad``, and whether there is momentum; not rates.
     """
-    return [
-        [len(group["params"])]
-        + [
-            (name, bool(value))
-            for name, value in sorted(group.items())
-            if isinstance(value, bool) or name == "momentum"
-        ]
-        for group in state["param_groups"]
+    groups = [dict(group) for group in state["param_groups"]]
+    n_weights = [len(group.pop("params")) for group in groups]
+    options = [
+        {k: bool(v) for k, v in group.items() if isinstance(v, bool) or k == "momentum"}
+        for group in groups
     ]
+    return [n_weights, options]
 
 
 def _on_cpu(value: Any) -> Any:
-    """Copy the tensors in an optimizer's state to the CPU."""
-    if isinstance(value, Tensor):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_on_cpu(item) for item in value)
-    return value
+    return value.cpu() if isinstance(value, Tensor) else value

@@ -305,11 +305,6 @@ def _read_labels(stored: Labels) -> np.ndarray:
 
 def _read_history(state: State) -> History:
     rows = [decode_items(row) for row in state.history]
-    for number, row in enumerate(rows, start=1):
-        if row["epoch"] != number:
-            raise ValueError(
-                f"history row {number} has epoch={row['epoch']!r}, expected {number}"
-            )
     best = state.fitted.best_epoch_
     if best is not None and best > len(rows):
         raise ValueError(f"best_epoch_={best} is beyond the {len(rows)} epochs")

@@ -5,7 +5,7 @@ This is knowledge distillation: their probabilities are part of its loss.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,16 +19,6 @@ from torch import Tensor
 from ..training.batches import Batch, batch_loss, resolve_subset, with_soft_targets
 from ..training.device import resolve_precision
 from ..training.net import TrainingNet
-
-
-class Teacher(Protocol):
-    """A fitted classifier of any library."""
-
-    classes_: Any
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, of shape (n, n_classes)."""
-        ...
 
 
 def check_teachers(teacher: Any) -> list[Any]:

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 from weakref import WeakSet
@@ -103,12 +103,18 @@ def to_python(value: Any) -> Any:
     object
         ``value`` itself where there is nothing to convert, as ``clone`` requires.
     """
-    if isinstance(value, np.generic):
-        return value.item()
+    return convert(value, lambda v: v.item() if isinstance(v, np.generic) else v)
+
+
+def convert(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to a value, or to all that lists, tuples and dicts hold.
+
+    A container whose content stays the same is returned itself.
+    """
     if type(value) not in (list, tuple, dict):
-        return value
+        return function(value)
     items = list(value.items() if isinstance(value, dict) else value)
-    converted = [to_python(item) for item in items]
+    converted = [convert(item, function) for item in items]
     unchanged = all(new is old for new, old in zip(converted, items, strict=True))
     return value if unchanged else type(value)(converted)
 
@@ -136,11 +142,10 @@ def check_module(module: Any) -> None:
         If it is anything else.
     """
     if not (isinstance(module, type) and issubclass(module, torch.nn.Module)):
-        got = f"{module!r:.200}"
-        if isinstance(module, torch.nn.Module):
-            name = type(module).__name__
-            got = f"a {name}; pass module={name}, and its arguments as module__..."
-        raise ValueError(f"module must be a class of torch.nn.Module, got {got}")
+        raise ValueError(
+            "module must be a class of torch.nn.Module, as in module=ResNet20, whose "
+            f"arguments are passed as module__..., got {module!r:.200}"
+        )
 
 
 def whole_signature(cls: Any) -> inspect.Signature:
@@ -235,15 +240,14 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
 
     Raises
     ------
-    TypeError
-        If the values cannot be read.
     ValueError
-        If some are masked, or a list's items differ in shape.
+        If some values are masked, or a list's items differ in shape. NumPy and PyTorch
+        raise their own errors for what they cannot read.
     """
     if isinstance(X, list | tuple):
         return _list_to_array(X, name)
     if isinstance(X, Tensor):
-        return _tensor_to_array(X, name)
+        return _tensor_to_array(X)
     if not isinstance(X, np.ndarray):
         is_frame = any(hasattr(type(X), mark) for mark in ("iloc", "columns", "tocsr"))
         if is_frame or not _holds_array(X):
@@ -279,17 +283,11 @@ def _list_to_array(X: list | tuple, name: str) -> Any:
     return np.stack(arrays)
 
 
-def _tensor_to_array(X: Tensor, name: str) -> np.ndarray:
-    try:
-        numbers = X.detach()
-        if X.is_floating_point() and X.dtype.itemsize < 4 and X.dtype != torch.half:
-            numbers = numbers.float()  # NumPy has no bfloat16 and no float8
-        return numbers.numpy(force=True)
-    except (RuntimeError, TypeError) as error:
-        raise TypeError(
-            f"{name} is a {type(X).__name__} of dtype {X.dtype} and layout {X.layout} "
-            f"on {X.device}, which NumPy cannot hold; pass a dense tensor of numbers"
-        ) from error
+def _tensor_to_array(X: Tensor) -> np.ndarray:
+    numbers = X.detach()
+    if X.is_floating_point() and X.dtype.itemsize < 4 and X.dtype != torch.half:
+        numbers = numbers.float()  # NumPy has no bfloat16 and no float8
+    return numbers.numpy(force=True)
 
 
 def _holds_array(X: Any) -> bool:
@@ -305,24 +303,18 @@ def _read_array(X: Any, name: str) -> np.ndarray:
             f"{name} holds a picture whose pixels are numbers of a palette; call its "
             "method convert('L') or convert('RGB') first"
         )
-    try:
-        if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
-            return _tensor_to_array(torch.from_dlpack(X), name)
-        array = np.asanyarray(X)  # keeps a mask
-        is_colour_picture = hasattr(X, "mode") and array.ndim == 3
-        return array.transpose(2, 0, 1) if is_colour_picture else array
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise TypeError(
-            f"{name} is a {type(X).__name__} whose values cannot be read ({error}); "
-            "pass a NumPy array or a tensor"
-        ) from error
+    if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
+        return _tensor_to_array(torch.from_dlpack(X))
+    array = np.asanyarray(X)  # keeps a mask
+    is_colour_picture = hasattr(X, "mode") and array.ndim == 3
+    return array.transpose(2, 0, 1) if is_colour_picture else array
 
 
 # Images ---------------------------------------------------------------------------
 
 
 def flatten_images(
-    X: Any, image_shape: ImageShape | None, *, name: str = "X"
+    X: Any, image_shape: ImageShape | None
 ) -> tuple[Any, ImageShape | None]:
     """Lay images out as rows.
 
@@ -333,8 +325,6 @@ def flatten_images(
         pictures, which may be (H, W, C).
     image_shape : tuple of int or None
         The expected (C, H, W), or None to accept any.
-    name : str, default="X"
-        Its name in error messages.
 
     Returns
     -------
@@ -357,20 +347,20 @@ def flatten_images(
     first = X[0] if is_list and len(X) else X
     if isinstance(first, str | os.PathLike):
         raise ValueError(
-            f"{name} is text or a path ({first!r}); expected images: read the pictures "
+            f"X is text or a path ({first!r}); expected images: read the pictures "
             "first, into an array of shape (n, H, W) or (n, C, H, W): "
             "load_image_folder reads a folder with a sub-folder for each class, and "
             "ImageReader(), as the first step of a Pipeline, paths"
         )
-    X = to_array(X, name=name)
+    X = to_array(X, name="X")
     if is_dataset(X):
         raise TypeError(
-            f"{name} must be an array of images, got a {type(X).__name__}; read a "
+            f"X must be an array of images, got a {type(X).__name__}; read a "
             "folder of pictures with load_image_folder, and see partial_fit for data "
             "that does not fit in memory"
         )
     if image_shape is not None and isinstance(X, np.ndarray):
-        _check_is_batch(X, image_shape, name)
+        _check_is_batch(X, image_shape)
     n_dims = getattr(X, "ndim", None)
     if n_dims not in (3, 4):
         return X, None
@@ -380,18 +370,18 @@ def flatten_images(
         X, shape = X.transpose(0, 3, 1, 2), (shape[2], *shape[:2])
     elif channels_last and shape != image_shape:
         raise ValueError(
-            f"{name} has shape {X.shape}, which looks like (n, H, W, C); images are "
-            f"expected as (n, C, H, W): pass {name}.transpose(0, 3, 1, 2)"
+            f"X has shape {X.shape}, which looks like (n, H, W, C); images are "
+            f"expected as (n, C, H, W): pass X.transpose(0, 3, 1, 2)"
         )
     if image_shape is not None and shape != image_shape:
         raise ValueError(
-            f"{name} holds images of shape (C, H, W) = {shape}, but this estimator "
+            f"X holds images of shape (C, H, W) = {shape}, but this estimator "
             f"expects {image_shape}"
         )
     return X.reshape(len(X), math.prod(shape)), shape
 
 
-def _check_is_batch(X: np.ndarray, image_shape: ImageShape, name: str) -> None:
+def _check_is_batch(X: np.ndarray, image_shape: ImageShape) -> None:
     """Refuse a single image, unless its shape is also that of a batch."""
     channels, height, width = image_shape
     row, grey = (math.prod(image_shape),), (height, width)
@@ -399,8 +389,8 @@ def _check_is_batch(X: np.ndarray, image_shape: ImageShape, name: str) -> None:
     one = [*of_a_batch, image_shape, (height, width, channels)]
     if X.shape in one and X.shape[1:] not in of_a_batch:
         raise ValueError(
-            f"{name} is one image, of shape {X.shape}; expected a batch of images. "
-            f"Reshape your data: {name}[None], or the list [{name}], is a batch of one"
+            f"X is one image, of shape {X.shape}; expected a batch of images. "
+            f"Reshape your data: X[None], or the list [X], is a batch of one"
         )
 
 

@@ -104,10 +104,6 @@ class Dropout(nn.Dropout):
         )
         return mask.lt_(keep).div_(keep)
 
-    def extra_repr(self) -> str:
-        """Show the probability where the module is printed."""
-        return f"p={self.p}"
-
 
 def zero_border(image_shape: ImageShape, min_size: int) -> tuple[int, ...]:
     """Lay out the zeros that images need around them, evenly on both sides.

@@ -209,30 +209,24 @@ def _to_image(prepared: Any, image_shape: tuple[int, int, int]) -> np.ndarray:
 # Opening ----------------------------------------------------------------------------
 
 
-class _Memory:
-    """A budget of memory shared by threads; each waits until enough is free."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self._n_bytes = self._free = n_bytes
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def taken(self, n_bytes: int) -> Iterator[None]:
-        """Reserve `n_bytes`, or the whole budget if that is less."""
-        n_bytes = min(n_bytes, self._n_bytes)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= n_bytes)
-            self._free -= n_bytes
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += n_bytes
-                self._changed.notify_all()
-
-
 _TRIMMED = 32_000_000  # bytes: after larger pictures, freed memory is returned
-_SHARED = _Memory(400_000_000)  # bytes: of all pictures that are open at the same time
+_SHARED = 400_000_000  # bytes: of all pictures that are open at the same time
+_open: list[int] = []  # the bytes of each of them
+_changed = threading.Condition()
+
+
+@contextmanager
+def memory_taken(n_bytes: int) -> Iterator[None]:
+    """Wait until there is room for a picture, or it is the only one."""
+    with _changed:
+        _changed.wait_for(lambda: not _open or sum(_open) + n_bytes <= _SHARED)
+        _open.append(n_bytes)
+    try:
+        yield
+    finally:
+        with _changed:
+            _open.remove(n_bytes)
+            _changed.notify_all()
 
 
 @contextmanager
@@ -272,7 +266,7 @@ def open_picture(
         with _naming_file(path, file):
             opened = Image.open(file, formats=formats)
             n_bytes = _reduce_early(opened, side)
-        with _SHARED.taken(n_bytes):
+        with memory_taken(n_bytes):
             with _naming_file(path, file):
                 ImageOps.exif_transpose(opened, in_place=True)
                 picture = _to_rgba(opened, side, stretched)

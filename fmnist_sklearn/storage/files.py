@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,9 +15,6 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-# How files are named that are not yet whole.
-_TEMPORARY = ".fmnist_sklearn-", ".tmp"
-_DAY_S = 86_400.0  # after which such a file was left by a process that was killed
 _LOCK_TIMEOUT_S = 600.0
 
 
@@ -30,8 +26,8 @@ def atomic_write(
 
     The content goes to a temporary file in the same folder, which replaces `path`
     when the block ends. Any error, ``KeyboardInterrupt`` included, removes the
-    temporary file and leaves what was at `path` as it was. What a killed process left
-    behind is removed by the first write in that folder a day later.
+    temporary file and leaves what was at `path` as it was. A killed process leaves its
+    file, named ``.fmnist_sklearn-....tmp``, behind.
 
     Parameters
     ----------
@@ -85,9 +81,7 @@ def _temporary_file(path: str | os.PathLike[str], mode: str) -> Iterator[IO[Any]
     with suppress(FileNotFoundError):
         check_regular(path)
     target = Path(os.path.realpath(path))
-    _clear_temporaries(target.parent)
-    start, end = _TEMPORARY
-    temporary = str(target.with_name(f"{start}{uuid4().hex}{end}"))
+    temporary = str(target.with_name(f".fmnist_sklearn-{uuid4().hex}.tmp"))
     # The permissions are those that the umask gives, where the tempfile module would
     # make it readable by its owner only.
     encoding = None if "b" in mode else "utf-8"
@@ -147,15 +141,6 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """
     check_regular(path)
     return open(path, "rb")
-
-
-def _clear_temporaries(folder: Path) -> None:
-    """Remove what processes that were killed left in a folder more than a day ago."""
-    start, end = _TEMPORARY
-    for path in folder.glob(f"{start}*{end}"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _DAY_S:
-                path.unlink()
 
 
 def file_lock(

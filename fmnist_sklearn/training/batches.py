@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,15 +47,8 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         """Return image, target and, where available, weight and soft targets."""
-        items: tuple[Tensor, ...] = (self.images[index], self.targets[index])
-        if self.weights is not None:
-            items += (self.weights[index],)
-        if self.soft_targets is not None:
-            soft_targets = self.soft_targets[index]
-            if self.weights is None:
-                items += (torch.ones_like(soft_targets[..., 0]),)
-            items += (soft_targets,)
-        return items
+        tensors = (self.images, self.targets, self.weights, self.soft_targets)
+        return tuple(values[index] for values in tensors if values is not None)
 
     def to(self, device: torch.device) -> ImageDataset:
         """Move the tensors to ``device``, where they are not there already."""
@@ -142,7 +136,10 @@ def with_soft_targets(dataset: Any, soft_targets: Tensor) -> Any:
     device = base.images.device
     of_all = soft_targets.new_zeros((len(base), soft_targets.shape[1]), device=device)
     of_all[slice(None) if rows is None else rows.to(device)] = soft_targets.to(device)
-    return _replace(dataset, soft_targets=of_all)
+    weights = base.weights
+    if weights is None:  # they come before the soft targets in an item
+        weights = torch.ones(len(base), dtype=torch.float32, device=device)
+    return _replace(dataset, weights=weights, soft_targets=of_all)
 
 
 # The split ---------------------------------------------------------------------
@@ -235,58 +232,35 @@ def pixel_statistics(
     mean, std : Tensor of shape (C,), float32
         ``(pixels - mean) / std`` is the scaled image; ``std`` is never 0.
     """
-    base, indices = resolve_subset(dataset)
-    rows = torch.arange(len(base)) if indices is None else indices
-    n_channels = base.images.shape[1]
-
-    def pieces(channels: Any) -> Iterator[Tensor]:
-        # No copy of all the pixels is made, and a piece stays in the processor's cache;
-        # a GPU is synchronised less often.
-        n_rows = 256 if base.images.device.type == "cpu" else 2**14
-        for part in rows.to(base.images.device).split(n_rows):
-            yield base.images.index_select(0, part)[:, channels]
-
+    images = resolve_subset(dataset)[0].images
+    # No copy of all the pixels is made, and a piece stays in the processor's cache; a
+    # GPU takes larger ones.
+    n_rows = 256 if images.device.type == "cpu" else 2**14
+    batches = BatchIterator(dataset, n_rows)
+    pieces = (batch[0].transpose(0, 1).flatten(1) for batch in batches)  # (C, pixels)
     if pixel_scaling == "symmetric":
-        if base.images.dtype == torch.uint8:
-            low, high = 0.0, 255.0
-        else:
-            low = min(float(piece.min()) for piece in pieces(slice(None)))
-            high = max(float(piece.max()) for piece in pieces(slice(None)))
+        low, high = 0.0, 255.0
+        if images.dtype != torch.uint8:
+            ends = torch.stack([torch.stack(piece.aminmax()) for piece in pieces])
+            low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
             if low >= 0 and high <= 255:
                 low, high = 0.0, 1.0 if high <= 1 else 255.0
-        half = _divisor((high - low) / 2)
-        means, stds = [low + half] * n_channels, [half] * n_channels
+        std = torch.full((images.shape[1],), (high - low) / 2, dtype=torch.float64)
+        mean = low + std
     else:
-        moments = _moments_of_bytes if base.images.dtype == torch.uint8 else _moments
-        found = [moments(partial(pieces, channel)) for channel in range(n_channels)]
-        means = [mean for mean, _ in found]
-        stds = [_divisor(variance**0.5) for _, variance in found]
-    mean, std = torch.tensor([means, stds], dtype=torch.float32)
-    return mean, std
-
-
-def _moments_of_bytes(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
-    """Return mean and variance of uint8 pixels, exact from counts of their values."""
-    counted = (torch.bincount(piece.flatten(), minlength=256) for piece in pieces())
-    counts = torch.stack(list(counted)).sum(0)
-    share = counts.double() / counts.sum()
-    values = torch.arange(256, dtype=share.dtype, device=share.device)
-    mean = float(share @ values)
-    return mean, float(share @ (values - mean).square_())
-
-
-def _moments(pieces: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
-    """Return mean and variance of the pixels, in two passes of double precision."""
-    sums = [(float(piece.double().sum()), piece.numel()) for piece in pieces()]
-    total, count = map(sum, zip(*sums, strict=True))
-    mean = total / count
-    squares = (piece.double().sub_(mean).square_() for piece in pieces())
-    return mean, sum(float(piece.sum()) for piece in squares) / count
-
-
-def _divisor(spread: float) -> float:
-    """Return ``spread``, or 1 where float32 cannot divide by it."""
-    return spread if spread >= torch.finfo(torch.float32).tiny else 1.0
+        # About the first pixel of each channel, so that no digits are lost where all
+        # are large; in double precision, in which sums of bytes are exact.
+        origin = images[0].flatten(1)[:, :1].double()
+        sums = torch.zeros(2, len(origin), dtype=torch.float64, device=images.device)
+        for piece in pieces:
+            distances = piece.double() - origin
+            squares = torch.linalg.vecdot(distances, distances)
+            sums += torch.stack([distances.sum(1), squares])
+        shift, square = sums / (len(dataset) * images[0, 0].numel())
+        mean, std = origin[:, 0] + shift, (square - shift**2).clamp(min=0).sqrt()
+    # 1 where float32 cannot divide by it.
+    std[std < torch.finfo(torch.float32).tiny] = 1
+    return mean.float().cpu(), std.float().cpu()
 
 
 # Batches ------------------------------------------------------------------------
@@ -305,21 +279,11 @@ class Batch(tuple):
     mixed_weights: Tensor | None
     share: Any  # of its own that each image kept, (n,): equal in a batch
 
-    def __new__(
-        cls,
-        images: Any,
-        targets: Any,
-        weights: Tensor | None = None,
-        soft_targets: Tensor | None = None,
-        mixed_targets: Tensor | None = None,
-        mixed_weights: Tensor | None = None,
-        share: Tensor | None = None,
-    ):
-        """Build the pair."""
+    def __new__(cls, images: Any, targets: Any, *more: Tensor | None):
+        """Build the pair; what it carries comes in the order above."""
         batch = super().__new__(cls, (images, targets))
-        batch.weights, batch.soft_targets = weights, soft_targets
-        batch.mixed_targets, batch.mixed_weights = mixed_targets, mixed_weights
-        batch.share = share
+        for name, values in zip_longest(cls.__annotations__, more):
+            setattr(batch, name, values)
         return batch
 
     @property
@@ -368,15 +332,12 @@ class Batch(tuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return a batch of what a function makes of each tensor."""
-        return Batch(*(None if v is None else function(v) for v in self._all()))
+        values = (*self, *vars(self).values())
+        return Batch(*(None if v is None else function(v) for v in values))
 
     def tensors(self) -> list[Tensor]:
         """Return all that it carries, in an order that depends on nothing else."""
-        return [values for values in self._all() if values is not None]
-
-    def _all(self) -> tuple[Tensor | None, ...]:
-        more = self.weights, self.soft_targets, self.mixed_targets, self.mixed_weights
-        return (*self, *more, self.share)
+        return [v for v in (*self, *vars(self).values()) if v is not None]
 
     def split(self, n_rows: int) -> Iterator[Batch]:
         """Cut into batches of at most ``n_rows`` rows."""

@@ -31,21 +31,15 @@ def resolve_device(device: Any) -> torch.device:
     if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto' or a name that torch.device knows, got {device!r}"
-        ) from error
-    try:
-        torch.empty(0, device=resolved).cpu()
-    # A missing back-end raises AssertionError, ImportError or AttributeError, among
-    # others.
+        torch.empty(0, device=torch.device(device)).cpu()
+        return torch.device(device)
+    # An unknown name raises RuntimeError or TypeError, and a missing back-end also
+    # AssertionError, ImportError or AttributeError, among others.
     except Exception as error:
         raise ValueError(
-            f"device={device!r} is not available here, or cannot hold data; use "
-            "device='auto' or device='cpu'"
+            f"device={device!r} is unknown, not available here, or cannot hold data; "
+            "use device='auto' or device='cpu'"
         ) from error
-    return resolved
 
 
 def resolve_precision(precision: str, device: torch.device, bfloat16_pays: bool) -> str:

@@ -581,14 +581,3 @@ def test_convergence_warning_is_left_out_where_little_was_to_gain(X, y, quick):
         net.fit(X, y)
     first, last = net.history_[:, "valid_loss"]
     assert 0.99 * first < last < first
-
-
-@pytest.mark.parametrize("schedule", [None, "one_cycle"])
-def test_fit_warns_of_a_result_near_chance(X, y, quick, schedule):
-    net = LeNet5Classifier(**quick | {"patience": None, "lr_schedule": schedule})
-    shuffled = np.random.default_rng(0).permutation(y)
-    with pytest.warns(ConvergenceWarning, match=r"accuracy of 0\.\d\d is near chance"):
-        net.fit(X, shuffled)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        net.set_params(class_weight="balanced").fit(X, shuffled)  # may lower it

@@ -246,7 +246,7 @@ class NeedsWidth(nn.Module):
         super().__init__()
 
 
-IS_NO_CLASS = "module must be a class of torch.nn.Module, got "
+IS_NO_CLASS = "module must be a class of torch.nn.Module, .*got "
 IS_NO_LOGITS = r"module=Odd must return a tensor of logits of shape \(n, n_classes\)"
 
 
@@ -254,7 +254,7 @@ IS_NO_LOGITS = r"module=Odd must return a tensor of logits of shape \(n, n_class
     ("module", "message"),
     [
         (None, f"{IS_NO_CLASS}None"),
-        (NoArguments(), f"{IS_NO_CLASS}a NoArguments; pass module=NoArguments, and"),
+        (NoArguments(), f"{IS_NO_CLASS}NoArguments"),
         (partial(Perceptron), f"{IS_NO_CLASS}functools.partial"),
         (dict, f"{IS_NO_CLASS}<class 'dict'>"),
         (

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fmnist_sklearn import ImageReader, LeNet5Classifier, load_image_folder
 from fmnist_sklearn.photos import load_photo
-from fmnist_sklearn.photos.picture import _Memory, read_photo
+from fmnist_sklearn.photos.picture import memory_taken, read_photo
 
 
 def corner(picture):
@@ -293,14 +293,14 @@ def test_load_image_folder_with_invalid_parameters(folder, kwargs, message):
         load_image_folder(folder, **kwargs)
 
 
-def test_memory_makes_threads_wait():
-    memory = _Memory(100)
+def test_memory_makes_threads_wait(monkeypatch):
+    monkeypatch.setattr("fmnist_sklearn.photos.picture._SHARED", 100)
     most, now, lock = 0, 0, threading.Lock()
 
     def take(n_bytes):
         nonlocal most, now
         for _ in range(50):
-            with memory.taken(n_bytes):
+            with memory_taken(n_bytes):
                 with lock:
                     now += min(n_bytes, 100)
                     most = max(most, now)
@@ -314,9 +314,9 @@ def test_memory_makes_threads_wait():
         thread.join(timeout=20)
         assert not thread.is_alive()
     assert most <= 100
-    with pytest.raises(RuntimeError), memory.taken(100):
+    with pytest.raises(RuntimeError), memory_taken(100):
         raise RuntimeError
-    with memory.taken(100):
+    with memory_taken(100):
         pass
 
 

@@ -56,9 +56,9 @@ def test_flatten_images_follows_the_expected_shape():
     with pytest.raises(ValueError, match="looks like"):
         flatten_images(X, None)
     assert flatten_images(X, (2, 4, 3))[1] == (2, 4, 3)
-    match = r"X_val holds images of shape .* \(1, 3, 4\), .* expects \(1, 4, 3\)"
+    match = r"X holds images of shape .* \(1, 3, 4\), .* expects \(1, 4, 3\)"
     with pytest.raises(ValueError, match=match):
-        flatten_images(np.zeros((2, 3, 4)), (1, 4, 3), name="X_val")
+        flatten_images(np.zeros((2, 3, 4)), (1, 4, 3))
 
 
 @pytest.mark.parametrize(
@@ -107,19 +107,10 @@ class Refuses:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
 
-class OnAnotherDevice:
-    def __dlpack__(self, **kwargs):
-        raise BufferError("the device is not the CPU")
-
-    def __dlpack_device__(self):
-        return np.ones(3).__dlpack_device__()
-
-
 @pytest.mark.parametrize(
     ("X", "error", "match"),
     [
-        (Refuses(), TypeError, r"X is a Refuses .* cannot be read \(Implicit"),
-        (OnAnotherDevice(), TypeError, r"read \(the device is not"),
+        (Refuses(), TypeError, "Implicit conversion to a NumPy array"),
         ([np.ma.masked_less(np.arange(4), 2)], ValueError, "X has 2 masked elements"),
         ([Image.new("P", (4, 3))], ValueError, r"palette; .*convert\('L'\)"),
         (
@@ -136,7 +127,7 @@ class OnAnotherDevice:
         ([[[1, 2], [3]]], ValueError, "inhomogeneous shape"),
     ],
     ids=[
-        *("refuses", "device", "mask in a list"),
+        *("refuses", "mask in a list"),
         *("palette", "colours", "shapes", "nested sizes", "ragged"),
     ],
 )

@@ -107,7 +107,7 @@ VALUES = [
     ("state.classes.dtype", ["(9999999,)U4", "i3", "f4,f4", "object", "", 3, None]),
     ("state.classes", [{"dtype": "|i1", "labels": [1, 2, 300]}]),
     ("state.classes", [{"dtype": "|O", "labels": [[1], 2, 3]}]),
-    ("state.history", [3, [1], [{}], [{"epoch": 2, "train_loss": 1.0}]]),
+    ("state.history", [3, [1]]),
     ("state.seeds.weights", [-1, 2**31, 10**30, 1.5, "1", None]),
     ("state.frozen", [["nothing"], ["scaling"], ["../x"]]),
     ("state.frozen", [["_parameters"]]),

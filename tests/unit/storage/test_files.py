@@ -2,7 +2,6 @@ import errno
 import os
 import stat
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -176,17 +175,7 @@ def test_check_writable_leaves_no_trace(path):
     assert path.read_bytes() == b"before"
 
 
-# What killed writers left, and locks
-
-
-def test_temporaries_older_than_a_day_are_removed(tmp_path):
-    start, end = files._TEMPORARY
-    for name, days in ((f"{start}1{end}", 0.9), (f"{start}2{end}", 1.1), ("a.tmp", 9)):
-        (tmp_path / name).touch()
-        written = time.time() - days * 86_400
-        os.utime(tmp_path / name, (written, written))
-    write(tmp_path / "b")
-    assert sorted(os.listdir(tmp_path)) == [f"{start}1{end}", "a.tmp", "b"]
+# Locks
 
 
 def test_file_lock_excludes_others(tmp_path):
