@@ -21,7 +21,6 @@ from ._version import __version__
 from .estimators import ImageClassifier
 from .estimators.sklearn_compat import warn_user
 from .estimators.state import (
-    LAYERS_CHANGED,
     State,
     Text,
     changed_params,
@@ -152,7 +151,10 @@ def save_model(
     except Exception as error:
         raise ValueError(f"load_model could not read it: {bounded(error)}") from error
     if repr(again.module_) != repr(estimator.module_):
-        raise TypeError(LAYERS_CHANGED)
+        raise TypeError(
+            "the network's layers were changed since it was built, and arrays cannot "
+            "hold layers: keep it with pickle or joblib"
+        )
     write_container(path, arrays, meta, kind="model")
     if left_out:
         warnings.warn(

@@ -728,11 +728,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         callbacks = [BusyMachine(warn_user), *tasks]
         training = Training(self, train, valid, n_epochs, callbacks, teaching)
         before.run = training
-        self.from_memory_ = False
-        if self.memory is None:
-            training.run()
-        else:
-            self.from_memory_ = fit_with_cache(self, training)
+        self.from_memory_ = False  # also after Ctrl-C
+        self.from_memory_ = fit_with_cache(self, training)
         for task in tasks:
             task.end_fit(self)
 

@@ -29,6 +29,7 @@ from .state import (
     encode,
     encode_labels,
     get_state,
+    import_path,
     set_state,
 )
 
@@ -48,6 +49,8 @@ _NOT_IN_KEY = {
 
 def fit_with_cache(net: Any, training: Training) -> bool:
     """Read the result of an equal fit from ``memory``, or train and store the result.
+
+    Without ``memory``, train.
 
     Parameters
     ----------
@@ -128,13 +131,13 @@ def _key_of(net: Any, training: Training) -> str:
     description = {
         "package": __version__,
         "torch": str(torch.__version__),
-        "class": f"{type(net).__module__}.{type(net).__qualname__}",
+        "class": import_path(type(net)),
         "device": net.device_.type,
         "precision": net.precision_,
         "seeds": [seeds.weights, seeds.split, seeds.order, seeds.dropout],
         "data": msgspec.to_builtins(_data_of(net)),
         "params": _params_by_value(net),
-        "network": _import_path(net.module),
+        "network": import_path(net.module),
         "code": _code_of(net),
         "teachers": [
             _teacher_by_value(network, f"teacher_{number}/", arrays)
@@ -165,7 +168,7 @@ def _teacher_by_value(network: Any, prefix: str, arrays: dict[str, Any]) -> list
     return [
         _by_value({**network._built_with, "module": None}),
         list(network.image_shape_),
-        _import_path(network.module),
+        import_path(network.module),
         _code_of(network),
         network.precision_,
         bool(network.predict_flip),
@@ -191,10 +194,6 @@ _KNOWN_PACKAGES = {
     *("torch", "skorch", "sklearn", __name__.partition(".")[0]),
     *sys.stdlib_module_names,
 }
-
-
-def _import_path(cls: Any) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _code_of(net: Any) -> dict[str, str]:
@@ -265,7 +264,7 @@ def _by_value(value: Any) -> Any:
         return {"dict": [[_by_value(k), _by_value(v)] for k, v in value.items()]}
     # Classes and functions of PyTorch's own, by their full names.
     if _is_found(value) and value.__module__.partition(".")[0] == "torch":
-        return {"torch": _import_path(value)}
+        return {"torch": import_path(value)}
     return encode(value)
 
 

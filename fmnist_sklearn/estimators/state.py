@@ -44,12 +44,6 @@ Dtype = Annotated[str, Meta(pattern=r"^[<>|=]?([biuf][1248]|U[1-9][0-9]{0,7}|O)$
 BuiltWith = Annotated[str, Meta(pattern=r"^(module__\w{1,50}|pixel_scaling)$")]
 
 
-LAYERS_CHANGED = (
-    "the network's layers were changed since it was built, and arrays cannot hold "
-    "layers: keep it with pickle or joblib"
-)
-
-
 class Architecture(Struct, forbid_unknown_fields=True):
     """The arguments of LeNet5 or MiniVGG, within their bounds."""
 
@@ -143,7 +137,7 @@ def get_state(net: Any) -> tuple[State, dict[str, np.ndarray], set[str]]:
             "network cannot be built again: keep it with pickle or joblib"
         )
     state = State(
-        network=None if net._has_known_module else _import_path_of(net),
+        network=None if net._has_known_module else import_path(net.module),
         built_with=built_with,
         n_parameters=net.n_parameters_,
         frozen=[n for n, p in net.module_.named_parameters() if not p.requires_grad],
@@ -263,10 +257,8 @@ def _check_arrays(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
         raise ValueError(f"its arrays do not fit the network: {', '.join(names)}")
 
 
-def _import_path_of(net: Any) -> str:
-    cls = type(getattr(net.module_, "network", net.module_))
-    if cls is not net.module:
-        raise UnstorableError(LAYERS_CHANGED)
+def import_path(cls: Any) -> str:
+    """Return the full name of a class or function."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

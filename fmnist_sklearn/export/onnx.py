@@ -185,7 +185,7 @@ def export_onnx(
         onnx.checker.check_model(model)
         content = model.SerializeToString(deterministic=True)
         pixels = rows.reshape(-1, *twin.image_shape_) if layout == "images" else rows
-        _compare(onnxruntime, content, pixels, *expected)
+        _compare(onnxruntime, content, pixels, expected)
         file.write(content)
 
 
@@ -273,44 +273,44 @@ def random_rows(estimator: ImageClassifier, dtype: str) -> np.ndarray:
     return images.reshape(len(images), -1)[:, : estimator.n_features_in_].astype(dtype)
 
 
-def largest_difference(
+def check_predictions(
+    what: str,
     results: list[tuple[np.ndarray, np.ndarray]],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-) -> float:
-    """Return how far probabilities that a file gives are from the estimator's.
+    expected: tuple[np.ndarray, np.ndarray],
+    tolerance: float,
+) -> None:
+    """Raise an error if a file predicts otherwise than the estimator.
 
     Parameters
     ----------
+    what : str
+        The file, in the message.
     results : list of tuple
         Labels and probabilities of the first images, of any number, as the file gives
         them.
-    labels, probabilities : ndarray
-        The estimator's predictions of all images.
-
-    Returns
-    -------
-    difference : float
-        The largest; infinite where labels differ.
+    expected : tuple
+        The estimator's labels and probabilities of all images.
+    tolerance : float
+        How far probabilities may be from the estimator's.
     """
+    labels, probabilities = expected
+    differences = [np.abs(p - probabilities[: len(p)]).max() for _, p in results]
     if any((found != labels[: len(found)]).any() for found, _ in results):
-        return math.inf
-    return float(
-        np.max([np.abs(p - probabilities[: len(p)]).max() for _, p in results])
-    )
-
-
-def difference_error(what: str, difference: float) -> RuntimeError:
-    """Return the error of a file that predicts otherwise than the estimator."""
-    return RuntimeError(
-        f"on random images the {what} differs from the estimator, in probabilities by "
-        f"up to {difference:.1g}, so that no file was written; does its class change "
-        "what its network's outputs become (infer, predict, predict_proba)?"
-    )
+        differences.append(math.inf)
+    difference = float(np.max(differences))
+    if not difference <= tolerance:  # NaN is not
+        raise RuntimeError(
+            f"on random images the {what} differs from the estimator, in probabilities "
+            f"by up to {difference:.1g}, so that no file was written; does its class "
+            "change what its network's outputs become (infer, predict, predict_proba)?"
+        )
 
 
 def _compare(
-    onnxruntime: Any, content: bytes, pixels: np.ndarray, *expected: np.ndarray
+    onnxruntime: Any,
+    content: bytes,
+    pixels: np.ndarray,
+    expected: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Raise an error if the graph predicts otherwise, for a batch or for one image."""
     providers = ["CPUExecutionProvider"]
@@ -322,6 +322,4 @@ def _compare(
             f"onnxruntime cannot compute the graph: {error}; a forward that calls "
             "len(x) fixes the number of images, and x.shape[0] does not"
         ) from error
-    difference = largest_difference(results, *expected)
-    if not difference <= _TOLERANCE:  # NaN is not
-        raise difference_error("graph", difference)
+    check_predictions("graph", results, expected, _TOLERANCE)

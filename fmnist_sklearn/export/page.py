@@ -26,7 +26,7 @@ from ..estimators.validation import fitted_range
 from ..modules import LeNet5, MiniVGG
 from ..storage import atomic_write
 from ..training.device import own_settings
-from .onnx import FromPixels, difference_error, largest_difference, on_cpu, random_rows
+from .onnx import FromPixels, check_predictions, on_cpu, random_rows
 
 _TOLERANCE = 1e-3  # between the page's probabilities and the estimator's
 
@@ -148,9 +148,7 @@ def export_html(
         indices, probabilities = FromPixels(twin, compute)(torch.from_numpy(rows))
         found = twin.classes_[indices.numpy()], probabilities.numpy()
         expected = twin.predict(rows), twin.predict_proba(rows)
-        difference = largest_difference([found], *expected)
-        if not difference <= _TOLERANCE:
-            raise difference_error("page", difference)
+        check_predictions("page", [found], expected, _TOLERANCE)
         floats = [part for scales, bias, _ in rounded for part in (scales, bias)]
         stored = [part.numpy().astype("<f4") for part in floats]
         stored += [integers.numpy().astype("<i2") for *_, integers in rounded]

@@ -524,7 +524,12 @@ class TrainingNet(NeuralNetClassifier):
                 "torch.utils.data.DataLoader to use the parameters of that"
             )
         if training and 1 == len(dataset) % kwargs["batch_size"] < len(dataset):
-            kwargs.setdefault("drop_last", self._needs_two_rows())
+            # Batch normalisation may fail on a single row; not in this package's
+            # networks, which have no dense layers with it.
+            needs_two_rows = not self._has_known_module and any(
+                isinstance(layer, _BATCH_NORMS) for layer in self.module_.modules()
+            )
+            kwargs.setdefault("drop_last", needs_two_rows)
         block_size = 1
         captures = training and self.device_.type in self._captures_on
         if captures and not callable(self.augment):
@@ -539,15 +544,6 @@ class TrainingNet(NeuralNetClassifier):
             block_size=block_size,
             **kwargs,
         )
-
-    def _needs_two_rows(self) -> bool:
-        """Whether training on a single row may fail, as batch normalisation does.
-
-        It does not in this package's networks, which have no such dense layers.
-        """
-        if self._has_known_module:
-            return False
-        return any(isinstance(layer, _BATCH_NORMS) for layer in self.module_.modules())
 
     # Steps ----------------------------------------------------------------------
 
