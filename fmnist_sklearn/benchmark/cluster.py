@@ -168,7 +168,10 @@ class _Cluster(ParallelBackendBase):
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return more than the number of threads, for workers that come later."""
-        return 32 + sum(self.client.nthreads().values())
+        try:
+            return 32 + sum(self.client.nthreads().values())
+        except OSError as error:
+            raise _lost(error) from error
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Make a batch of calls a task."""
@@ -195,15 +198,19 @@ class _Cluster(ParallelBackendBase):
         try:
             return out.result()
         except (KilledWorker, CancelledError, CommClosedError) as error:
-            raise ConnectionError(
-                f"Lost the Dask scheduler, or the workers of a fit: {error} Fits that "
-                "ended are kept if they have a memory: run the search again."
-            ) from error
+            raise _lost(error) from error
         except ImportError:
             _check_versions(self.client)  # of workers that came later
             raise
         finally:
             out.release()
+
+
+def _lost(error: BaseException) -> ConnectionError:
+    return ConnectionError(
+        f"Lost the Dask scheduler, or the workers of a fit: {error} Fits that ended are "
+        "kept if they have a memory: run the search again."
+    )
 
 
 def _call(calls: Any) -> list[Any]:

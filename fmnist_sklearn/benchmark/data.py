@@ -76,11 +76,6 @@ def load_data(
     """
     if isinstance(data, Images):
         return data
-    if not (isinstance(data, str) and data in ("auto", "full", "sample")):
-        raise ValueError(
-            "data must be Images, 'auto', 'full' or 'sample', or of several data sets "
-            f"(X, y) or (X, y, X_test, y_test); got {data!r}."
-        )
     name, subsets = "sample", ("train", "test")
     if data != "sample":
         # With "auto" there is the sample to fall back to, and no need to retry.
@@ -295,8 +290,13 @@ def take_set(
         raise ValueError(
             f"data must have names that can be names of folders; got {name!r}."
         )
-    if not isinstance(data, tuple) or len(data) not in (2, 4) or data[0] is None:
+    if isinstance(data, Images) or data in ("auto", "full", "sample"):
         return load_data(data, data_home)
+    if not isinstance(data, tuple) or len(data) not in (2, 4) or data[0] is None:
+        raise ValueError(
+            f"data[{name!r}] must be (X, y), (X, y, X_test, y_test), Images, 'auto', "
+            f"'full' or 'sample'; got {data!r}."
+        )
     images = take_images(*data, seed=seed)
     return replace(images, name=f"{name}, your own images")
 
