@@ -208,8 +208,8 @@ class _Cluster(ParallelBackendBase):
 
 def _lost(error: BaseException) -> ConnectionError:
     return ConnectionError(
-        f"Lost the Dask scheduler, or the workers of a fit: {error} Fits that ended are "
-        "kept if they have a memory: run the search again."
+        f"Lost the Dask scheduler, or the workers of a fit: {error} Fits that "
+        "ended are kept if they have a memory: run the search again."
     )
 
 

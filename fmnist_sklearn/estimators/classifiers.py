@@ -33,7 +33,8 @@ class LeNet5Classifier(ImageClassifier):
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
-        the schedule in a quarter of its epochs. "auto" is 10; None never ends it.
+        the schedule in a quarter of its epochs. "auto" is 10, and trains at least 300
+        mini-batches of a schedule; None never ends it.
     load_best : bool or "auto", default="auto"
         Which weights are kept. True: those of the epoch with the lowest validation
         loss. False: those of the last epoch. "auto" is True for a constant learning
@@ -229,7 +230,8 @@ class MiniVGGClassifier(ImageClassifier):
     patience : int, "auto" or None, default="auto"
         After this number of epochs in a row without a lower validation loss the
         training ends: at once with a constant learning rate, else after the rest of
-        the schedule in a quarter of its epochs. "auto" is 10; None never ends it.
+        the schedule in a quarter of its epochs. "auto" is 10, and trains at least 300
+        mini-batches of a schedule; None never ends it.
     load_best : bool or "auto", default="auto"
         Which weights are kept. True: those of the epoch with the lowest validation
         loss. False: those of the last epoch. "auto" is True for a constant learning

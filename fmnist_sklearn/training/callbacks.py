@@ -53,7 +53,8 @@ class EarlyStopping(_CallbackOfOneRun):
     load_best : {"loss", "accuracy", None}
         Which epoch is the best: that with the lowest validation loss, a true minimum
         without tolerance; or the last whose validation accuracy is within one standard
-        error of the highest. None leaves the weights of the last epoch.
+        error, and at least one row, of the highest. None leaves the weights of the last
+        epoch.
 
     References
     ----------
@@ -87,8 +88,9 @@ class EarlyStopping(_CallbackOfOneRun):
             is_best = is_lowest
         elif self.load_best == "accuracy":
             self.accuracy_ = p = max(row["valid_acc"], self.accuracy_)
-            error = math.sqrt(p * (1 - p) / len(dataset_valid))
-            is_best = row["valid_acc"] >= p - error
+            n = len(dataset_valid)
+            error = max(math.sqrt(p * (1 - p) / n), 1 / n)
+            is_best = row["valid_acc"] >= p - error - 1e-9
         else:
             is_best = False
         if is_best:

@@ -43,6 +43,9 @@ def extra_callbacks(*callbacks: Callback) -> Iterator[None]:
         _extra_callbacks.reset(token)
 
 
+MIN_BATCHES = 300  # that training to the end takes, of very few rows
+
+
 class BestState(NamedTuple):
     """What a run leaves if it ends now; each finished epoch replaces it."""
 
@@ -133,8 +136,9 @@ class Training:
                     f"batch_size={net.batch_size!r} with drop_last leaves no batch of "
                     f"n_samples={len(self.train)} rows"
                 )
+            self.n_batches = len(batches)
             if self.schedule is not None:
-                self.schedule.start(net.optimizer_, self.n_epochs * len(batches))
+                self.schedule.start(net.optimizer_, self.n_epochs * self.n_batches)
             capture: Any = None
             if net.device_.type in net._captures_on:
                 from .cuda_graph import Capture
@@ -183,12 +187,16 @@ class Training:
         """End after this epoch, or shorten the rest of a schedule to a quarter.
 
         A schedule that is cut off leaves weights much worse than at its end. So each
-        batch moves it by several of its steps.
+        batch moves it by several of its steps. With the patience of the defaults, at
+        least ``MIN_BATCHES`` are trained in all.
         """
         if self.schedule is None:
             self.stop_requested = True
         elif left := self.n_epochs - self.n_run:
             n_more = math.ceil(left / 4)
+            if self.net.patience == "auto":
+                n_least = math.ceil(MIN_BATCHES / self.n_batches) - self.n_run
+                n_more = min(max(n_more, n_least), left)
             self.schedule.stride_ = math.ceil(left / n_more)
             self.n_epochs = self.n_run + n_more
 

@@ -45,7 +45,7 @@ from .batches import (
 )
 from .callbacks import EarlyStopping, EpochLog, LRSchedule, WeightAverage
 from .device import evaluation_batch_size, freed_memory_kept, seeded
-from .loop import Training
+from .loop import MIN_BATCHES, Training
 
 DEFAULT_PATIENCE = 10
 
@@ -474,7 +474,7 @@ class TrainingNet(NeuralNetClassifier):
         least, most, n_steps = self._auto_epochs
         per_epoch = math.ceil(n_rows / size)
         n_epochs = min(max(round(n_steps / per_epoch), least), most)
-        return max(n_epochs, math.ceil(300 / per_epoch))  # of few rows, more
+        return max(n_epochs, math.ceil(MIN_BATCHES / per_epoch))  # of few rows, more
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return batches of a dataset: whole ones, unless an iterator class is given.

@@ -111,6 +111,13 @@ def test_max_epochs_auto_follows_the_number_of_batches(n_rows, params, n_epochs)
     assert tuple(net.count_epochs(n_rows) for net in nets) == n_epochs
 
 
+def test_few_batches_are_all_trained_unless_patience_is_given(X, y):
+    few = np.flatnonzero(y < 2)[:20]  # two rows to validate on, which say little
+    for patience, is_whole in (("auto", True), (1, False)):
+        net = LeNet5Classifier(patience=patience, random_state=0).fit(X[few], y[few])
+        assert (net.n_iter_ == 150) == is_whole
+
+
 def test_weight_decay_and_the_optimizer_s_own():
     net = LeNet5Classifier(weight_decay=0.1, optimizer__weight_decay=0.3)
     assert set(decays(net.initialize()).values()) == {0.3}
