@@ -299,6 +299,10 @@ def _read_back(net: Any, cache: FitCache, key: str) -> bool:
             return False
         arrays, values = entry
         state = msgspec.convert(values, State)
+        columns = state.fitted.n_features_in_
+        found = (columns, state.image_shape, state.classes, state.feature_names)
+        if found != _data_of(net):
+            raise ValueError("its columns, images or labels are others")
         set_state(net, state, arrays)
     # What a file holds that is not of an estimator can raise any error.
     except Exception as error:
