@@ -28,7 +28,6 @@ from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,
 )
-from skorch.history import History
 from skorch.utils import is_dataset, params_for
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -85,7 +84,7 @@ class Snapshot:
     net : ImageClassifier
         The estimator.
     in_place : bool
-        Whether the call continues with its network, of which a copy is kept then.
+        Whether the call continues with its network, whose weights are then copied.
         Otherwise the call makes a new one and leaves the old unchanged.
 
     Attributes
@@ -99,14 +98,28 @@ class Snapshot:
     """
 
     def __init__(self, net: TrainingNet, *, in_place: bool) -> None:
-        self.attributes, self.in_place = vars(net).copy(), in_place
+        self.attributes = vars(net).copy()
+        self.in_place = in_place
         self.run: Training | None = None
         if in_place:
-            # Together, so that the optimizer's copy is that of the network's weights.
-            changing = self.attributes.keys() & {"module_", "optimizer_"}
-            kept = {name: self.attributes[name] for name in changing}
-            self.attributes |= copy.deepcopy(kept)
-            self.attributes["history_"] = History(net.history_)
+            self._module, self._history = net.module_, net.history_
+            self._n_epochs = len(net.history_)
+            self._weights = copy.deepcopy(net.module_.state_dict())
+            self._dropouts = [(m, m.p) for m in _dropouts_of(net.module_)]
+            self._optimizer = self.attributes.get("optimizer_")
+            if self._optimizer is not None:
+                self._optimizer_state = copy.deepcopy(self._optimizer.state_dict())
+
+    def restore(self) -> None:
+        """Restore what the call changed in place."""
+        if not self.in_place:
+            return
+        self._module.load_state_dict(self._weights)
+        for layer, p in self._dropouts:
+            layer.p = p
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(self._optimizer_state)
+        del self._history[self._n_epochs :]
 
 
 class ImageClassifier(CallbackSupportMixin, TrainingNet):
@@ -644,6 +657,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 in_use = {k: v for k, v in vars(self).items() if "_callback" in k}
                 self.__dict__.clear()
                 self.__dict__.update(before.attributes | in_use)
+                before.restore()
             raise
 
     def _set_seeds_and_device(self, seeds: Seeds) -> None:
@@ -816,9 +830,8 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         self._built_with = self._building_parameters()
         dropout: Any = self._built_with.get("module__dropout")
         if hasattr(self, "dropout") and built_with.get("module__dropout") != dropout:
-            for layer in self.module_.modules():
-                if isinstance(layer, Dropout):
-                    layer.p = dropout
+            for layer in _dropouts_of(self.module_):
+                layer.p = dropout
         self._renew_optimizer()
 
     def _renew_optimizer(self) -> None:
@@ -1253,3 +1266,7 @@ def _options(state: dict[str, Any]) -> list[Any]:
 
 def _on_cpu(value: Any) -> Any:
     return value.cpu() if isinstance(value, Tensor) else value
+
+
+def _dropouts_of(module: nn.Module) -> list[Dropout]:
+    return [layer for layer in module.modules() if isinstance(layer, Dropout)]
