@@ -213,12 +213,33 @@ def load_model(
     >>> load_model(path, device="cpu").device_
     device(type='cpu')
     """
+    return load_model_and_preparation(path, device=device, module=module)[0]
+
+
+def load_model_and_preparation(
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    module: type[nn.Module] | None = None,
+) -> tuple[ImageClassifier, Preparation]:
+    """Read a classifier, and how pictures are prepared for it, if the file states it.
+
+    Parameters
+    ----------
+    path, device, module
+        As for ``load_model``.
+
+    Returns
+    -------
+    estimator : ImageClassifier, LeNet5Classifier or MiniVGGClassifier
+    preparation : {"clothing", "resize"} or None
+    """
     if device is not None:
         resolve_device(device)
     with _opened(path) as (container, model):
         if device is not None:
             model.params["device"] = device
-        return _build(model, container.arrays, module)
+        return _build(model, container.arrays, module), model.preparation
 
 
 class ModelSummary(Bunch):

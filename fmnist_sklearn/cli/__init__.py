@@ -266,16 +266,15 @@ def _export(model: Path, *, out: Any = None, html: Any = None, **options: Any) -
     fmnist-sklearn export net.safetensors --html net.html
     """
     from ..export import export_html, export_onnx
-    from ..persistence import inspect_model, load_model
+    from ..persistence import load_model_and_preparation
 
-    estimator = load_model(model)
+    estimator, preparation = load_model_and_preparation(model)
     if out is not None:
         export_onnx(estimator, out, **options)
     elif options:
         raise ValueError("--input-dtype: not available with --html")
     else:
-        stated = inspect_model(model).preparation
-        export_html(estimator, html, preparation=stated)
+        export_html(estimator, html, preparation=preparation)
     print_line(f"Written to {printable(out or html)}")
     return 0
 

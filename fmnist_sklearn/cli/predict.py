@@ -19,7 +19,7 @@ import numpy as np
 
 from ..estimators import ImageClassifier
 from ..export import choose_preparation, pixel_factor
-from ..persistence import inspect_model, load_model
+from ..persistence import load_model_and_preparation
 from ..photos.folder import NO_CLOTHING, list_pictures, progress_bar, read_pictures
 from ..storage import atomic_write, bounded, check_regular, describe_error
 from .output import escape_unencodable, print_line, print_notice, printable
@@ -91,7 +91,7 @@ def predict_files(
             file = stack.enter_context(atomic_write(out, "w"))
             escape_unencodable(file)
             write = partial(print, file=file)
-        estimator, stated = load_model(model), inspect_model(model).preparation
+        estimator, stated = load_model_and_preparation(model)
         factor: float = 1.0
         notes: list[str | None] = []
         is_assumed = prepare is None and stated is None

@@ -240,14 +240,13 @@ def to_array(X: Any, *, name: str = "the array") -> Any:
 
     Raises
     ------
+    TypeError
+        If the values cannot be read.
     ValueError
-        If some values are masked, or a list's items differ in shape. NumPy and PyTorch
-        raise their own errors for what they cannot read.
+        If some are masked, or a list's items differ in shape.
     """
     if isinstance(X, list | tuple):
         return _list_to_array(X, name)
-    if isinstance(X, Tensor):
-        return _tensor_to_array(X)
     if not isinstance(X, np.ndarray):
         is_frame = any(hasattr(type(X), mark) for mark in ("iloc", "columns", "tocsr"))
         if is_frame or not _holds_array(X):
@@ -283,13 +282,6 @@ def _list_to_array(X: list | tuple, name: str) -> Any:
     return np.stack(arrays)
 
 
-def _tensor_to_array(X: Tensor) -> np.ndarray:
-    numbers = X.detach()
-    if X.is_floating_point() and X.dtype.itemsize < 4 and X.dtype != torch.half:
-        numbers = numbers.float()  # NumPy has no bfloat16 and no float8
-    return numbers.numpy(force=True)
-
-
 def _holds_array(X: Any) -> bool:
     """Whether an object is, or offers, an array."""
     protocols = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
@@ -303,9 +295,20 @@ def _read_array(X: Any, name: str) -> np.ndarray:
             f"{name} holds a picture whose pixels are numbers of a palette; call its "
             "method convert('L') or convert('RGB') first"
         )
-    if hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
-        return _tensor_to_array(torch.from_dlpack(X))
-    array = np.asanyarray(X)  # keeps a mask
+    try:
+        no_array = hasattr(X, "__dlpack__") and not hasattr(X, "__array__")
+        values = torch.from_dlpack(X) if no_array else X
+        if isinstance(values, Tensor):
+            is_small = values.dtype.itemsize < 4 and values.dtype != torch.half
+            if values.is_floating_point() and is_small:
+                values = values.float()  # NumPy has no bfloat16 and no float8
+            return values.numpy(force=True)
+        array = np.asanyarray(values)  # keeps a mask
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(
+            f"{name} is a {type(X).__name__} whose values cannot be read ({error}); "
+            "pass a NumPy array or a dense tensor"
+        ) from error
     is_colour_picture = hasattr(X, "mode") and array.ndim == 3
     return array.transpose(2, 0, 1) if is_colour_picture else array
 

@@ -317,13 +317,14 @@ def test_predict_of_pixels_far_beyond_the_fitted_range():
 MASKED = np.ma.array(PIXELS, mask=PIXELS > 250)
 UNUSABLE = {
     "masked": (MASKED, "X has .* masked elements; give them values"),
-    "sparse": (tensor(PIXELS).to_sparse(), "Sparse .*to_dense"),
+    "sparse": (tensor(PIXELS).to_sparse(), "X is a Tensor .*pass .* a dense tensor"),
+    "no values": (tensor(PIXELS).to("meta"), "X is a Tensor .*meta tensor"),
     "complex": (tensor(PIXELS).to(torch.complex64), "Complex data not supported"),
     "NaN": (torch.full((40, 144), torch.nan).bfloat16(), "Input X contains NaN"),
     "five dimensions": (FileLike(PIXELS.reshape(40, 1, 1, 12, 12)), "with dim 5"),
     "no dimension": (torch.tensor(3.0), "Expected 2D array, got scalar array"),
     "no rows": (FileLike(PIXELS[:0].reshape(0, 12, 12)), r"0 sample\(s\)"),
-    "closed": (ClosedFile(PIXELS), "Not a dataset"),
+    "closed": (ClosedFile(PIXELS), "X is a ClosedFile whose values cannot be read"),
     "a path": ("images/", "X is text or a path"),
     "a dict": ({"X": PIXELS}, "array"),
 }
@@ -354,9 +355,10 @@ def test_predict_refuses_images_of_another_shape(reference):
     ("values", "match"),
     [
         (np.ma.array(LABELS, mask=LABELS == 2), "13 masked elements"),
-        (tensor(LABELS).to_sparse(), "Sparse .*to_dense"),
+        (tensor(LABELS).to_sparse(), "pass a .* or a dense tensor"),
+        (tensor(LABELS).to("meta"), "pass a .* or a dense tensor"),
     ],
-    ids=["masked", "sparse"],
+    ids=["masked", "sparse", "meta"],
 )
 def test_fit_refuses_labels_and_weights(argument, values, match):
     net = LeNet5Classifier(**QUICK)

@@ -411,7 +411,7 @@ def test_out_is_opened_before_anything_is_read(model, folder, monkeypatch, capsy
     def read(*args, **kwargs):
         pytest.fail("the model was read all the same")
 
-    monkeypatch.setattr("fmnist_sklearn.cli.predict.load_model", read)
+    monkeypatch.setattr("fmnist_sklearn.cli.predict.load_model_and_preparation", read)
     os.mkfifo("fifo")
     for out in ("missing/out", "fifo", "."):
         status, _, err = run(capsys, model, "pics", "--out", out)
