@@ -16,10 +16,9 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._unwrap import wrong_estimator
+from ._sklearn import warn_user, wrong_estimator
 from ._version import __version__
 from .estimators import ImageClassifier
-from .estimators.sklearn_compat import warn_user
 from .estimators.state import (
     State,
     Text,

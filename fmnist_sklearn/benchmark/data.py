@@ -14,8 +14,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import column_or_1d
 
+from .._sklearn import warn_user
 from ..datasets import CLASS_NAMES, fetch_fashion_mnist, load_fashion_mnist_sample
-from ..estimators.sklearn_compat import warn_user
 
 Preparation = Literal["clothing", "resize"]
 

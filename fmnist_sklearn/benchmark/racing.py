@@ -30,9 +30,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 from skorch.callbacks import Callback
 
-from .._unwrap import last_step
+from .._sklearn import last_step, warn_user
 from ..estimators import ImageClassifier
-from ..estimators.sklearn_compat import warn_user
 from ..training.loop import extra_callbacks
 from .tables import describe_params, epoch_rows
 
@@ -261,6 +260,20 @@ class RacingSearchCV(GridSearchCV):
         if self.refit:
             self._fit_best(race, fit_params)
         return self
+
+    def set_callbacks(self, *callbacks: Any) -> Any:
+        """Refuse scikit-learn's callbacks, which a race would not call.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; `report` follows the race, and the callbacks of `estimator` its
+            fits.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} calls no callbacks of scikit-learn; set them on "
+            "its estimator, whose fits call them, and follow the race with report="
+        )
 
     def draw_candidates(self) -> list[dict[str, Any]]:
         """Return the candidates: all combinations, or `n_iter` of them.

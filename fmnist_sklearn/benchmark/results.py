@@ -28,15 +28,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .._sklearn import warn_user
 from .._version import __version__
 from ..datasets import CLASS_NAMES
 from ..displays import ComparisonDisplay
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
-from ..displays.style import add_legend, one_line
+from ..displays.style import add_legend, inline_hash, one_line
 from ..estimators.memory import as_cache
-from ..estimators.sklearn_compat import warn_user
-from ..export import export_html, inline_hash
+from ..export import export_html
 from ..persistence import save_model
 from ..storage import atomic_write, check_writable
 from .compare import Ranks, Scored, compare_ranks, compare_rows, describe_comparison

@@ -30,10 +30,9 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from .._unwrap import last_step
+from .._sklearn import last_step, warn_user
 from ..displays.images import rank_predictions
 from ..estimators import ImageClassifier
-from ..estimators.sklearn_compat import warn_user
 from ..estimators.validation import check_values, flatten_images
 from ..models import MODELS, find_model
 from ..recipes import RECIPES

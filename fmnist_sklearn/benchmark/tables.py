@@ -19,7 +19,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_is_fitted
 
-from .._unwrap import fitted_model, last_step
+from .._sklearn import fitted_model, last_step
 from ..displays.style import one_line
 from .compare import Scored, compare_rows
 

@@ -11,7 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from .._unwrap import fitted_model
+from .._sklearn import fitted_model
 from .style import COLORS, add_legend, new_axes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_consistent_length
 
-from .._unwrap import fitted_model
+from .._sklearn import fitted_model
 from .style import AS_IT_IS, WRONG, drawn_text, new_axes
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import sys
 from collections.abc import Iterable
@@ -54,6 +56,18 @@ def drawn_text(text: Any, n_characters: int = 60) -> str:
 def one_line(text: Any) -> str:
     """Return a text with names as tables and pages have it, whole and in one line."""
     return drawn_text(text, sys.maxsize).replace("\n", "<U+000A>")
+
+
+def inline_hash(text: str) -> str:
+    """Return what a browser compares an inline script or style with.
+
+    Parameters
+    ----------
+    text : str
+        All that is between the tags.
+    """
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def add_legend(

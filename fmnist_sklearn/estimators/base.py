@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Subset
 
+from .._sklearn import warn_user
 from ..modules import Dropout
 from ..storage import FitCache
 from ..training.augment import make_augment
@@ -43,7 +44,12 @@ from ..training.batches import (
     split_rows,
     weights_as_float32,
 )
-from ..training.callbacks import BusyMachine
+from ..training.callbacks import (
+    BusyMachine,
+    CallbackSupportMixin,
+    FitTasks,
+    with_callbacks,
+)
 from ..training.device import (
     in_turn,
     own_settings,
@@ -53,7 +59,6 @@ from ..training.device import (
 from ..training.loop import Training
 from ..training.net import Seeds, TrainingNet
 from .memory import fit_with_cache
-from .sklearn_compat import CallbackSupportMixin, FitTasks, warn_user, with_callbacks
 from .teachers import check_teachers, start_teaching
 from .validation import (
     CONSTRAINTS,

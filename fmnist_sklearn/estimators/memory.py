@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._sklearn import warn_user
 from .._version import __version__
 from ..storage import FitCache, bounded, fit_key
 from ..training.batches import resolve_subset
 from ..training.loop import Training
-from .sklearn_compat import warn_user
 from .state import (
     State,
     UnstorableError,

@@ -28,12 +28,12 @@ from sklearn.utils._param_validation import (
 from skorch.utils import is_dataset
 from torch import Tensor
 
+from .._sklearn import warn_user
 from ..modules import ImageShape
 from ..storage import FitCache
 from ..training.batches import weights_as_float32
 from ..training.callbacks import SCHEDULES
 from ..training.net import TrainingNet
-from .sklearn_compat import warn_user
 
 _CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA: sizes of a trailing axis of colours
 _LEAST_SIDE = 8  # pixels; shapes with shorter sides are not judged

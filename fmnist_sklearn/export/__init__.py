@@ -3,5 +3,4 @@
 from .onnx import export_onnx as export_onnx
 from .page import choose_preparation as choose_preparation
 from .page import export_html as export_html
-from .page import inline_hash as inline_hash
 from .page import pixel_factor as pixel_factor

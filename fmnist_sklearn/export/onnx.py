@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from .._unwrap import wrong_estimator
+from .._sklearn import wrong_estimator
 from .._version import __version__
 from ..estimators import ImageClassifier
 from ..estimators.validation import fitted_range

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from .._unwrap import wrong_estimator
+from .._sklearn import wrong_estimator
 from .._version import __version__
 from ..datasets import CLASS_NAMES
+from ..displays.style import inline_hash
 from ..estimators import ImageClassifier
 from ..estimators.validation import fitted_range
 from ..modules import LeNet5, MiniVGG
@@ -196,18 +196,6 @@ def _template(text: str) -> Any:
 
 def _read(name: str) -> str:
     return Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
-
-
-def inline_hash(text: str) -> str:
-    """Return what a browser compares an inline script or style with.
-
-    Parameters
-    ----------
-    text : str
-        All that is between the tags.
-    """
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 # The network as the page computes it ------------------------------------------------

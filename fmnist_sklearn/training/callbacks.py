@@ -1,7 +1,8 @@
-"""skorch callbacks: early stopping, schedules, weight averaging, a line an epoch."""
+"""skorch callbacks: early stopping, schedules, averages, lines, scikit-learn's own."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import math
@@ -15,6 +16,18 @@ import torch
 from skorch.callbacks import Callback, PrintLog
 from skorch.callbacks.logging import filter_log_keys
 from torch import Tensor, nn
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand in for scikit-learn's class."""
+
+    def with_callbacks(method):
+        """Return the method unchanged."""
+        return method
+
 
 _logger = logging.getLogger("fmnist_sklearn")
 
@@ -325,3 +338,49 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
         elif net.verbose:
             with suppress(OSError, ValueError):  # ValueError: the file is closed
                 print(line, flush=True)
+
+
+class FitTasks(Callback):
+    """Report a fit and its epochs to scikit-learn's callbacks.
+
+    Parameters
+    ----------
+    net : ImageClassifier
+        The estimator that is fitted, with callbacks set by ``set_callbacks``.
+    X, y : array-like
+        What ``fit`` received, validated.
+    sample_weight : ndarray or None
+        Weights of the rows.
+    n_epochs : int
+        Epochs, at most.
+    """
+
+    def __init__(
+        self, net: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int
+    ) -> None:
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self.data_ = {"X": X, "y": y, "metadata": metadata}
+        self.fit_context_ = net._init_callback_context(max_subtasks=n_epochs)
+        self.fit_context_.call_on_fit_task_begin(estimator=net, **self.data_)
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Open the task of an epoch."""
+        self.epoch_context_ = self.fit_context_.subcontext(task_name="epoch")
+        self.epoch_context_.call_on_fit_task_begin(estimator=net, **self.data_)
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Close the task; a callback that returns True ends the training."""
+        if self._close(self.epoch_context_, net):
+            net.stop_training()
+
+    def end_fit(self, net: Any) -> None:
+        """Close the task of the fit, once the best weights are in place."""
+        self._close(self.fit_context_, net)
+
+    def _close(self, context: Any, net: Any) -> bool:
+        return context.call_on_fit_task_end(
+            estimator=net,
+            # A copy, because training continues in the network itself.
+            reconstruction_attributes=lambda: {"module_": copy.deepcopy(net.module_)},
+            **self.data_,
+        )

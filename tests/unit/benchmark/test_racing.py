@@ -178,6 +178,11 @@ def test_race_is_cloned_pickled_and_nested(digits):
     assert outer.fit(*digits).best_params_ == {"estimator__min_samples_leaf": 1}
 
 
+def test_race_refuses_callbacks_that_it_would_not_call():
+    with pytest.raises(NotImplementedError, match="set them on its estimator"):
+        RacingSearchCV(TREE, DEPTHS).set_callbacks()
+
+
 def test_race_takes_lists_and_frames(digits):
     X, y = digits
     race = RacingSearchCV(TREE, DEPTHS, cv=2).fit(X.tolist(), y.tolist())
