@@ -374,7 +374,10 @@ def default_times_table() -> pd.DataFrame:
     for name in ("LeNet5Classifier", "MiniVGGClassifier"):
         new, old = now[f"{name}()"], now[f"{name}, before"]
         short = name.removesuffix("Classifier")
-        table[f"{short} (s)"], table[f"{short}, before (s)"] = new.round(1), old.round(1)
+        table[f"{short} (s)"], table[f"{short}, before (s)"] = (
+            new.round(1),
+            old.round(1),
+        )
         table[f"{short}, ratio"] = (new / old).round(2)
     return table.reset_index()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import torch
 
 from ..modules import LeNet5, MiniVGG
 from .base import ImageClassifier
-from .validation import WITH_DROPOUT
+from .validation import OF_MINIVGG, WITH_DROPOUT
 
 
 class LeNet5Classifier(ImageClassifier):
@@ -17,7 +18,9 @@ class LeNet5Classifier(ImageClassifier):
     Two 5 x 5 convolutions with batch normalisation, ELU and max pooling, and two
     dense hidden layers; trained with early stopping, the best weights kept. With
     the defaults, on 28 x 28 grey images of ten classes, 61,750 parameters. It is
-    a ``skorch.NeuralNetClassifier`` and passes for one.
+    a ``skorch.NeuralNetClassifier`` and passes for one. Without arguments, it took
+    about a minute of two CPU cores for the 60,000 images of Fashion-MNIST, with a test
+    accuracy of 0.917 (:doc:`/accuracy`).
 
     Parameters
     ----------
@@ -214,12 +217,16 @@ class MiniVGGClassifier(ImageClassifier):
     Four 3 x 3 convolutions in two stages with ReLU and max pooling, and one wide
     dense hidden layer; trained with early stopping, the best weights kept. With
     the defaults, on 28 x 28 grey images of ten classes, 2,167,786 parameters. It
-    is a ``skorch.NeuralNetClassifier`` and passes for one.
+    is a ``skorch.NeuralNetClassifier`` and passes for one. Without arguments, it took
+    about four minutes of two CPU cores for the 60,000 images of Fashion-MNIST, with a
+    test accuracy of 0.942 (:doc:`/accuracy`).
 
     Parameters
     ----------
-    lr : float, default=0.003
-        Learning rate; with a schedule, the highest one.
+    lr : float or "auto", default="auto"
+        Learning rate; with a schedule, the highest one. "auto" is 0.003 for images of
+        up to 28 x 28 pixels, and the less, the longer the sides of larger ones: 0.0013
+        for 64 x 64.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch of the training; -1 is all of them. "auto" is a hundredth
         of the rows trained on, at least 16 and at most 128.
@@ -388,7 +395,7 @@ class MiniVGGClassifier(ImageClassifier):
     """
 
     module = MiniVGG
-    _parameter_constraints = WITH_DROPOUT
+    _parameter_constraints = OF_MINIVGG
     _bfloat16_pays = True
     _memory_format = torch.channels_last
     _auto_epochs = (10, 13, 1200)
@@ -396,9 +403,25 @@ class MiniVGGClassifier(ImageClassifier):
     def __init__(
         self,
         *,
-        lr: float = 0.003,
+        lr: float | Literal["auto"] = "auto",
         dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(lr=lr, **kwargs)
+        super().__init__(lr=lr, **kwargs)  # type: ignore[arg-type]
         self.dropout = dropout
+
+    def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> Any:
+        """Return the arguments of the optimizer, as skorch does, with ``lr`` a number.
+
+        Parameters
+        ----------
+        prefix, named_parameters
+            As for ``skorch.NeuralNet.get_params_for_optimizer``.
+        """
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        if kwargs["lr"] == "auto":
+            # More pixels are more inputs of the dense layer, whose sums move further in
+            # a step. At 0.003, no unit of it is left behind ReLU with 64 x 64 pixels.
+            side = math.sqrt(math.prod(self.image_shape_[1:]))
+            kwargs["lr"] = 0.003 * min(28 / side, 1)
+        return args, kwargs

@@ -81,6 +81,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 # Of the two classes whose networks have layers of dropout.
 WITH_DROPOUT = {**CONSTRAINTS, "dropout": [Interval(Real, 0, 1, closed="left")]}
+OF_MINIVGG = {**WITH_DROPOUT, "lr": [*CONSTRAINTS["lr"], StrOptions({"auto"})]}
 
 
 def is_nested(name: str) -> bool:

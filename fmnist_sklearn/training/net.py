@@ -297,7 +297,7 @@ class TrainingNet(NeuralNetClassifier):
             self._record("valid_acc", hits / total, operator.gt)
         self.history_.record(f"{prefix}_batch_count", totals.n_batches)
         if not math.isfinite(loss):
-            lr = self.get_params_for("optimizer").get("lr", self.lr)
+            lr = self.optimizer_.defaults.get("lr")
             raise ValueError(
                 f"{prefix}_loss became {loss} in epoch {self.history_[-1, 'epoch']}: "
                 f"the training diverged; try a smaller lr (now {lr!r})"

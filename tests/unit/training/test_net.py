@@ -95,6 +95,15 @@ def test_weight_decay_auto_is_for_adamw(optimizer, decay):
     assert net.optimizer_.param_groups[0]["weight_decay"] == decay
 
 
+@pytest.mark.parametrize(("side", "lr"), [(8, 3e-3), (28, 3e-3), (64, 1.3125e-3)])
+def test_lr_auto_of_minivgg_is_lower_for_larger_images(side, lr):
+    net = MiniVGGClassifier(image_shape=(3, side, side)).initialize()
+    assert all(g["lr"] == pytest.approx(lr) for g in net.optimizer_.param_groups)
+    assert net.set_params(lr=0.1).initialize().optimizer_.defaults["lr"] == 0.1
+    with pytest.raises(ValueError, match=r"'lr' parameter .* Got 'auto' instead"):
+        LeNet5Classifier(lr="auto").initialize()
+
+
 @pytest.mark.parametrize(
     ("n_rows", "params", "n_epochs"),
     [
