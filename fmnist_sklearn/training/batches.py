@@ -7,7 +7,6 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -279,11 +278,22 @@ class Batch(tuple):
     mixed_weights: Tensor | None
     share: Any  # of its own that each image kept, (n,): equal in a batch
 
-    def __new__(cls, images: Any, targets: Any, *more: Tensor | None):
-        """Build the pair; what it carries comes in the order above."""
+    def __new__(
+        cls,
+        images: Any,
+        targets: Any,
+        weights: Tensor | None = None,
+        soft_targets: Tensor | None = None,
+        mixed_targets: Tensor | None = None,
+        mixed_weights: Tensor | None = None,
+        share: Any = None,
+    ):
+        """Build the pair and what it carries."""
         batch = super().__new__(cls, (images, targets))
-        for name, values in zip_longest(cls.__annotations__, more):
-            setattr(batch, name, values)
+        # In the order of the arguments, in which `map` passes them on.
+        batch.weights, batch.soft_targets = weights, soft_targets
+        batch.mixed_targets, batch.mixed_weights = mixed_targets, mixed_weights
+        batch.share = share
         return batch
 
     @property
