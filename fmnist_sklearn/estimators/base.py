@@ -702,12 +702,12 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _make_dataset(self, rows: Rows) -> ImageDataset:
         """Turn validated arrays into tensors on the network's device."""
-        weights = None
+        weights, device = None, self.device_
         if rows.weights is not None and np.ptp(rows.weights) > 0:  # not all equal
-            weights = torch.from_numpy(weights_as_float32(rows.weights))
-        images = to_image_tensor(rows.pixels, self.image_shape_)
-        targets = encode_labels(rows.labels, self.classes_)
-        return ImageDataset(images, targets, weights).to(self.device_)
+            weights = torch.from_numpy(weights_as_float32(rows.weights)).to(device)
+        images = to_image_tensor(rows.pixels, self.image_shape_).to(device)
+        targets = encode_labels(rows.labels, self.classes_).to(device)
+        return ImageDataset(images, targets, weights)
 
     def _split(self, dataset: Any) -> tuple[Any, Any]:
         """Split into the part to train on and the part to validate on, or None."""

@@ -49,11 +49,6 @@ class ImageDataset(Dataset):
         tensors = (self.images, self.targets, self.weights, self.soft_targets)
         return tuple(values[index] for values in tensors if values is not None)
 
-    def to(self, device: torch.device) -> ImageDataset:
-        """Move the tensors to ``device``, where they are not there already."""
-        weights = None if self.weights is None else self.weights.to(device)
-        return ImageDataset(self.images.to(device), self.targets.to(device), weights)
-
 
 def resolve_subset(
     dataset: ImageDataset | Subset,
