@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..datasets import CLASS_NAMES
 from ..displays import ComparisonDisplay
 from ..displays.curves import EpochRows, TrainingCurvesDisplay
 from ..displays.images import pixel_range
-from ..displays.style import add_legend, inline_hash, one_line
+from ..displays.style import add_legend, fill_page, one_line
 from ..estimators.memory import as_cache
 from ..export import export_html
 from ..persistence import save_model
@@ -51,7 +51,6 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    import jinja2
     from matplotlib.figure import Figure
 
     from ..displays import SearchHeatmapDisplay
@@ -264,17 +263,22 @@ class RunResult(ABC):
         if figures is None:
             drawn = self._draw().items()
             figures = {name: _figure_bytes(figure, "svg") for name, figure in drawn}
-        return render(
+        curves = {
+            title: _epoch_table(self.curves, key) for key, (title, _) in _CURVES.items()
+        }
+        comparison = format_comparison(self.compare()) if len(self.table) > 1 else None
+        return fill_page(
+            Path(__file__).with_name("templates") / "report.html",
             title=self._title(),
             table=self.format_table(),
             best=self.best,
             notes=self.format_notes(),
-            figures=figures,
-            curves=self.curves,
+            figures={name: _data_uri("svg+xml", svg) for name, svg in figures.items()},
+            curves={title: table for title, table in curves.items() if len(table)},
             facts=_circumstances(self.record),
             commands=self.record.get("commands", ()),
             judged=self.judged,
-            comparison=self.compare() if len(self.table) > 1 else None,
+            comparison=comparison,
             difference_label=self._difference_label(),
             model_page=page,
         )
@@ -756,55 +760,6 @@ def to_jsonable(value: Any) -> Any:
 # The page ---------------------------------------------------------------------------
 
 
-def render(
-    *,
-    figures: Mapping[str, bytes],
-    curves: Mapping[str, EpochRows],
-    comparison: pd.DataFrame | None = None,
-    model_page: str | None = None,
-    **page: Any,
-) -> str:
-    """Write ``report.html``.
-
-    Text from users (names of rows, classes and files) is escaped, and the page's own
-    policy forbids a browser to run other scripts or to load anything.
-
-    Parameters
-    ----------
-    figures : mapping of str to bytes
-        The name of a figure -> the figure as SVG.
-    curves : mapping of str to sequence of mapping
-        Name of a row -> its epochs, for tables below the figures.
-    comparison : pandas.DataFrame or None
-        The rows compared with the best.
-    model_page : str or None
-        Address of the best network's page.
-    **page : dict
-        Other values of the template: "title", "table" (of short texts, the rows' names
-        in its first column), "best" (name of the best row), "notes" (what readers of
-        the table must know), "facts" and "commands" (how the run was made), and
-        "judged" (what `judge_row` returns, for each row).
-
-    Returns
-    -------
-    html : str
-        One file that needs no other.
-    """
-    style, script = (_template(f"report.{kind}").render() for kind in ("css", "js"))
-    tables = {title: _epoch_table(curves, key) for key, (title, _) in _CURVES.items()}
-    return _template("report.html").render(
-        **page,
-        model_page=model_page,
-        figures={name: _data_uri("svg+xml", svg) for name, svg in figures.items()},
-        curves={title: table for title, table in tables.items() if len(table)},
-        comparison=None if comparison is None else format_comparison(comparison),
-        style=style,
-        script=script,
-        style_hash=inline_hash(style),
-        script_hash=inline_hash(script),
-    )
-
-
 def _epoch_table(curves: Mapping[str, EpochRows], metric: str) -> pd.DataFrame:
     """Tabulate a metric as texts: a line for each epoch, a column for each row."""
     values = {
@@ -817,22 +772,6 @@ def _epoch_table(curves: Mapping[str, EpochRows], metric: str) -> pd.DataFrame:
 
 def _data_uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-@cache
-def _template(name: str) -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        # Texts in one line; the templates, which are markup, as they are.
-        finalize=lambda value: value if hasattr(value, "__html__") else one_line(value),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
-    return environment.from_string(text)
 
 
 # Figures ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Colours, axes and texts of all displays, readable on white and on dark pages."""
+"""Colours, axes, texts and pages: what users see, readable on white and on dark."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,16 +59,35 @@ def one_line(text: Any) -> str:
     return drawn_text(text, sys.maxsize).replace("\n", "<U+000A>")
 
 
-def inline_hash(text: str) -> str:
-    """Return what a browser compares an inline script or style with.
+def fill_page(template: Path, **values: Any) -> str:
+    """Fill in a page that a browser opens, without any other file or a network.
+
+    Text from users (names of rows, classes and files) is escaped and in one line, and
+    the page's own policy forbids a browser to run other scripts or to load anything.
 
     Parameters
     ----------
-    text : str
-        All that is between the tags.
+    template : Path
+        An ``.html`` file, next to its style (``.css``) and its script (``.js``).
+    **values : dict
+        Of the names in the template; besides these, it has ``style`` and ``script``,
+        and ``style_hash`` and ``script_hash`` for the policy.
     """
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        # Texts in one line; what is markup, as it is.
+        finalize=lambda value: value if hasattr(value, "__html__") else one_line(value),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name, suffix in (("style", ".css"), ("script", ".js")):
+        values[name] = text = template.with_suffix(suffix).read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        values[f"{name}_hash"] = f"sha256-{digest}"
+    return environment.from_string(template.read_text("utf-8")).render(values)
 
 
 def add_legend(

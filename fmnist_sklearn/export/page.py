@@ -20,7 +20,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from .._sklearn import wrong_estimator
 from .._version import __version__
 from ..datasets import CLASS_NAMES
-from ..displays.style import inline_hash
+from ..displays.style import fill_page
 from ..estimators import ImageClassifier
 from ..estimators.validation import fitted_range
 from ..modules import LeNet5, MiniVGG
@@ -172,30 +172,16 @@ def export_html(
             "Classes": len(classes),
             "Written by": f"fmnist_sklearn {__version__}",
         }
-        style, script = _read("page.css"), _read("page.js")
-        page = _template(_read("page.html")).render(
+        page = fill_page(
+            Path(__file__).with_name("templates") / "page.html",
             title=Path(path).stem,
             size=f"{width} x {height}",
             colours="grey" if channels == 1 else "in colour",
             facts=facts,
             model=model,
             weights=base64.b64encode(content).decode(),
-            style=style,
-            style_hash=inline_hash(style),
-            script=script,
-            script_hash=inline_hash(script),
         )
         file.write(page.encode(errors="backslashreplace"))
-
-
-def _template(text: str) -> Any:
-    import jinja2
-
-    return jinja2.Template(text, autoescape=True, undefined=jinja2.StrictUndefined)
-
-
-def _read(name: str) -> str:
-    return Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
 
 
 # The network as the page computes it ------------------------------------------------

@@ -1,6 +1,7 @@
 import base64
 import io
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib
@@ -12,11 +13,11 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from fmnist_sklearn.benchmark.results import (
+    RunResult,
     benchmark_figures,
     class_names,
     data_uri,
     judge_row,
-    render,
 )
 from fmnist_sklearn.benchmark.run import evaluate
 
@@ -27,6 +28,7 @@ COMPARISON = pd.DataFrame(
         "difference": [0.0, -0.02, math.nan],
         "difference_low": [math.nan, -0.05, math.nan],
         "difference_high": [math.nan, 0.01, math.nan],
+        "p_value": [math.nan, 0.25, math.nan],
         "p_holm": [math.nan, 0.25, math.nan],
         "comparison": ["reference", "a test", "not tested"],
     }
@@ -44,20 +46,48 @@ def tested(lenet5, X_test, y_test):
     return evaluate(lenet5, X_test, y_test)
 
 
+class Page(RunResult):
+    """A result whose report consists of what a test gives."""
+
+    def compare(self, reference=None):
+        return COMPARISON
+
+    def format_table(self):
+        return self.table
+
+    def format_notes(self):
+        return self.record["notes"]
+
+    def _lead(self):
+        return "The best"
+
+    def _difference_label(self):
+        return self.record["label"]
+
+
 @pytest.fixture
 def page(tested, X_test):
-    record = {"data": {"name": "sample"}}
-    return {
-        "title": "A page",
-        "table": pd.DataFrame({"model": ["one", "two"], "accuracy": ["0.7 ± 0.1", ""]}),
-        "best": "one",
-        "notes": ["A note."],
-        "curves": {"one": DIVERGED},
-        "figures": {"valid_loss": b"<svg/>"},
-        "facts": {"Data": "some"},
+    hardware = {"cpu": "some", "cores": 2, "torch_threads": 1, "gpu": None}
+    record = {
+        "recipe": "fast",
+        "cv": 2,
+        "seed": 0,
         "commands": ["run"],
-        "judged": [judge_row("one", record, [tested], X_test)],
+        "date": "2025-01-01",
+        "data": {"name": "sample", "n_train": 600, "n_test": 200},
+        "devices": ["cpu"],
+        "hardware": {**hardware, "system": "Linux"},
+        "versions": {"torch": "2.14"},
+        "notes": ["A note."],
+        "label": "a label",
     }
+    return Page(
+        table=pd.DataFrame({"model": ["one", "two"], "accuracy": ["0.7 ± 0.1", ""]}),
+        best="one",
+        record=record,
+        curves={"one": DIVERGED},
+        judged=[judge_row("one", record, [tested], X_test)],
+    )
 
 
 class Reader(HTMLParser):
@@ -77,35 +107,32 @@ class Reader(HTMLParser):
                 self.addresses.append(value)
 
 
-def test_render_is_complete_and_fetches_nothing(page):
-    html = render(**page)
+def test_report_is_complete_and_fetches_nothing(page):
+    html = page.to_html(figures={"valid_loss": b"<svg/>"})
     read = Reader(html)
     assert all(address.startswith(("data:", "#")) for address in read.addresses)
     assert read.elements.count("script") == 1
-    assert read.elements.count("img") == 1 + len(page["judged"][0]["mistakes"])
+    assert read.elements.count("img") == 1 + len(page.judged[0]["mistakes"])
     assert "default-src 'none'" in html
     assert '<th scope="row">2</th><td>0.7000</td>' in html
 
 
-def test_render_escapes_names_of_users(page, tested, X_test):
+def test_report_escapes_names_of_users(page, tested, X_test):
     evil = {
         **tested,
         "labels": [EVIL, *map(str, tested["labels"][1:])],
         "mistakes": [{**tested["mistakes"][0], "true": EVIL, "predicted": EVIL}],
     }
-    html = render(
-        title=EVIL,
-        table=page["table"].assign(model=EVIL).rename(columns={"accuracy": EVIL}),
+    data = {**page.record["data"], "name": EVIL}
+    texts = {"notes": [EVIL], "commands": [EVIL], "label": EVIL, "data": data}
+    html = replace(
+        page,
+        table=page.table.assign(model=EVIL).rename(columns={"accuracy": EVIL}),
         best=EVIL,
-        notes=[EVIL],
-        facts={EVIL: EVIL},
-        commands=[EVIL],
+        record=page.record | texts,
         curves={EVIL: DIVERGED},
-        judged=[judge_row(EVIL, {"data": {"name": EVIL}}, [evil], X_test)],
-        figures={"comparison": b"<svg/>"},
-        comparison=COMPARISON,
-        difference_label=EVIL,
-    )
+        judged=[judge_row(EVIL, {"data": data}, [evil], X_test)],
+    ).to_html(figures={"comparison": b"<svg/>"})
     assert EVIL not in html
     assert "<script>alert" not in html
     assert Reader(html).elements.count("script") == 1
@@ -119,11 +146,12 @@ def test_judge_row_of_many_classes_has_pairs_and_no_matrix(page, tested, X_test)
     }
     judged = judge_row("row", {"data": {"name": "own"}}, [many, many], X_test)
     assert judged["pairs"][0] == "0 taken for 1: 2"
-    html = render(**page | {"judged": [judged]})
+    html = replace(page, judged=[judged]).to_html(figures={})
     assert "0 taken for 1: 2" in html
     assert "Test images, over 2 models" not in html
     few = judge_row("row", {"data": {"name": "own"}}, [tested, tested], X_test)
-    assert "Test images, over 2 models" in render(**page | {"judged": [few]})
+    html = replace(page, judged=[few]).to_html(figures={})
+    assert "Test images, over 2 models" in html
 
 
 def test_class_names():
@@ -150,8 +178,8 @@ def test_data_uri_of_any_range(image, shape, pixel):
     assert picture.getpixel((0, 0)) == pixel
 
 
-def test_render_shows_the_comparison(page):
-    html = render(**page, comparison=COMPARISON, difference_label="a label")
+def test_report_shows_the_comparison(page):
+    html = page.to_html(figures={})
     assert "<caption>a label</caption>" in html
     assert '<h2 id="differences-heading">Is it better?</h2>' in html
     cells = ("-0.02", "-0.05", "0.01", "0.25", "a test")
