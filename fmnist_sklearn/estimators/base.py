@@ -6,7 +6,7 @@ import copy
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -98,6 +98,8 @@ class Snapshot:
         The estimator's attributes.
     in_place : bool
         As given.
+    undo : contextlib.ExitStack
+        When it is closed, it restores what the call changed in place.
     run : Training or None
         The run of the call, once there is one.
     """
@@ -105,26 +107,18 @@ class Snapshot:
     def __init__(self, net: TrainingNet, *, in_place: bool) -> None:
         self.attributes = vars(net).copy()
         self.in_place = in_place
+        self.undo = ExitStack()
         self.run: Training | None = None
         if in_place:
-            self._module, self._history = net.module_, net.history_
-            self._n_epochs = len(net.history_)
-            self._weights = copy.deepcopy(net.module_.state_dict())
-            self._dropouts = [(m, m.p) for m in _dropouts_of(net.module_)]
-            self._optimizer = self.attributes.get("optimizer_")
-            if self._optimizer is not None:
-                self._optimizer_state = copy.deepcopy(self._optimizer.state_dict())
-
-    def restore(self) -> None:
-        """Restore what the call changed in place."""
-        if not self.in_place:
-            return
-        self._module.load_state_dict(self._weights)
-        for layer, p in self._dropouts:
-            layer.p = p
-        if self._optimizer is not None:
-            self._optimizer.load_state_dict(self._optimizer_state)
-        del self._history[self._n_epochs :]
+            module, optimizer = net.module_, self.attributes.get("optimizer_")
+            restore = self.undo.callback
+            restore(module.load_state_dict, copy.deepcopy(module.state_dict()))
+            for layer in _dropouts_of(module):
+                restore(setattr, layer, "p", layer.p)
+            if optimizer is not None:
+                state = copy.deepcopy(optimizer.state_dict())
+                restore(optimizer.load_state_dict, state)
+            restore(net.history_.__delitem__, slice(len(net.history_), None))
 
 
 class ImageClassifier(CallbackSupportMixin, TrainingNet):
@@ -662,7 +656,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
                 in_use = {k: v for k, v in vars(self).items() if "_callback" in k}
                 self.__dict__.clear()
                 self.__dict__.update(before.attributes | in_use)
-                before.restore()
+                before.undo.close()
             raise
 
     def _set_seeds_and_device(self, seeds: Seeds) -> None:
