@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -76,16 +77,17 @@ def load_data(
     """
     if isinstance(data, Images):
         return data
-    name, subsets = "sample", ("train", "test")
+
+    def load(name: str, fetch: Callable[..., Any], **options: Any) -> Images:
+        train, test = (fetch(subset=subset, **options) for subset in ("train", "test"))
+        arrays = train.data, train.target, test.data, test.target
+        return Images(name, train.source, *arrays)
+
     if data != "sample":
         # With "auto" there is the sample to fall back to, and no need to retry.
         retries = {"n_retries": 0} if data == "auto" else {}
         try:
-            train, test = (
-                fetch_fashion_mnist(subset=subset, data_home=data_home, **retries)
-                for subset in subsets
-            )
-            name = "full"
+            return load("full", fetch_fashion_mnist, data_home=data_home, **retries)
         except OSError as error:
             if data == "full":
                 raise
@@ -93,9 +95,7 @@ def load_data(
                 "The full Fashion-MNIST is not available, so the bundled sample of "
                 f"6,000 training and 1,000 test images is used. {error}"
             )
-    if name == "sample":
-        train, test = (load_fashion_mnist_sample(subset=subset) for subset in subsets)
-    return Images(name, train.source, train.data, train.target, test.data, test.target)
+    return load("sample", load_fashion_mnist_sample)
 
 
 def load_pictures(
