@@ -1197,14 +1197,12 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         state.pop("_training", None)
         optimizer = state.pop("optimizer_", None)
         if optimizer is not None and (self.warm_start or self._is_partial_fit):
-            state["_optimizer_state"] = type(optimizer), optimizer.state_dict()
+            values = convert(optimizer.state_dict(), _on_cpu)
+            state["_optimizer_state"] = type(optimizer), values
         if "module_" in state and self.device_.type != "cpu":
             for name in ("module_", "criterion_"):
                 if isinstance(state.get(name), nn.Module):
                     state[name] = copy.deepcopy(state[name]).cpu()
-            if "_optimizer_state" in state:
-                kind, values = state["_optimizer_state"]
-                state["_optimizer_state"] = kind, convert(values, _on_cpu)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
