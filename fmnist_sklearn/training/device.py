@@ -92,6 +92,7 @@ def own_settings(*, training: bool = False) -> Iterator[None]:
 # Threads that predict -------------------------------------------------------------
 
 _thread = threading.local()
+_n_processors = cache(joblib.cpu_count)
 
 
 @cache
@@ -120,11 +121,6 @@ def in_turn() -> Iterator[None]:
         _thread.computes = is_inside
         if has_turn:
             turns.release()
-
-
-@cache
-def _n_processors() -> int:
-    return joblib.cpu_count()
 
 
 # Settings of the whole process ----------------------------------------------------
