@@ -256,7 +256,7 @@ class WeightAverage(_CallbackOfOneRun):
         finally:
             self._swap()
 
-    def forget(self) -> None:
+    def on_train_end(self, net, X=None, y=None, **kwargs):
         """Release the weights and their average."""
         self.tensors_, self.average_ = (), ()
 

@@ -234,8 +234,6 @@ class Training:
         self.net.fit_time_ = time.perf_counter() - self.started
         self.net._fit_ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.net._set_training(False)
-        if self.average is not None:
-            self.average.forget()
         if self.kept is not None:
             del self.net.history_[self.kept.n_epochs :]
             self.net.module_.load_state_dict(self.kept.weights)
