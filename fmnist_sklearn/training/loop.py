@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -271,19 +271,13 @@ class Training:
         They would compute it from ``batch_size``, which may be "auto" and is not the
         size of the batches of the validation.
         """
-        bars = [
-            (callback, callback.batches_per_epoch)
-            for _, callback in self.net.callbacks_
-            if isinstance(callback, ProgressBar)
-            and isinstance(callback.batches_per_epoch, str)
-        ]
-        try:
-            for bar, _ in bars:
-                bar.batches_per_epoch = n_batches
+        with ExitStack() as stack:
+            for _, bar in self.net.callbacks_:
+                given = getattr(bar, "batches_per_epoch", None)
+                if isinstance(bar, ProgressBar) and isinstance(given, str):
+                    stack.callback(setattr, bar, "batches_per_epoch", given)
+                    bar.batches_per_epoch = n_batches
             yield
-        finally:
-            for bar, value in bars:
-                bar.batches_per_epoch = value
 
 
 @contextmanager
