@@ -129,6 +129,7 @@ class Training:
             own_dropout(net) as generator,
             freed_memory_kept(),
             repeatable_cudnn() if repeatable else nullcontext(),
+            ExitStack() as stack,
         ):
             batches = net.get_iterator(self.train, training=True)
             if len(batches) == 0:
@@ -144,16 +145,13 @@ class Training:
                 from .cuda_graph import Capture
 
                 capture = Capture(self, batches, generator)
+                stack.callback(capture.close)
             else:
                 net.steps_ = "eager"
-            try:
-                while True:
-                    self._run_epoch(batches, capture)
-                    if self.n_run >= self.n_epochs or self.stop_requested:
-                        break
-            finally:
-                if capture is not None:
-                    capture.close()
+            while True:
+                self._run_epoch(batches, capture)
+                if self.n_run >= self.n_epochs or self.stop_requested:
+                    break
 
     def _run_epoch(self, batches: Any, capture: Any) -> None:
         """Train for an epoch, validate, record, and keep the best weights."""
