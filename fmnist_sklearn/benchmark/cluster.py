@@ -117,13 +117,8 @@ def running_on(client: Any, data: Sequence[Any]) -> Iterator[None]:
         yield
         return
     _check_versions(client)
-    backend = _Cluster(client, data)
-    try:
-        with joblib.parallel_config(backend, n_jobs=-1):
-            yield
-    finally:
-        for future in backend.futures:
-            future.release()
+    with joblib.parallel_config(_Cluster(client, data), n_jobs=-1):
+        yield
 
 
 def _check_versions(client: Any) -> None:
@@ -161,10 +156,10 @@ class _Cluster(ParallelBackendBase):
         self.client = client
         limit = {"distributed.admin.large-graph-warning-threshold": "1TB"}
         with dask.config.set(limit):
-            self.futures = [client.submit(lambda a: a, a, pure=False) for a in data]
-        for future in self.futures:
+            futures = [client.submit(lambda a: a, a, pure=False) for a in data]
+        for future in futures:
             future.exception()  # wait: calls that wait for data run in reverse order
-        self.sent = {id(a): f for a, f in zip(data, self.futures, strict=True)}
+        self.sent = {id(a): f for a, f in zip(data, futures, strict=True)}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return more than the number of threads, for workers that come later."""
@@ -184,7 +179,6 @@ class _Cluster(ParallelBackendBase):
             for f, args, kwargs in func.items
         ]
         future = self.client.submit(_call, calls, pure=False)
-        self.futures.append(future)
         future.add_done_callback(callback)
         return future
 
