@@ -318,20 +318,16 @@ class EpochLog(_CallbackOfOneRun, PrintLog):
         As in skorch's class. Its other parameters are those of a table, and ignored.
     """
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Count the epochs of earlier calls."""
-        self.n_before_ = len(net.history)
-
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Print and log the epoch."""
-        row, epoch = net.history[-1], len(net.history)
+        row, epoch, run = net.history[-1], len(net.history), net._training
         # Without what marks the best values, which skorch colours.
         shown = {key: row[key] for key in filter_log_keys(row, self.keys_ignored_)}
-        n_epochs = self.n_before_ + net._training.n_epochs
-        left = round(shown.pop("dur", 0) * (n_epochs - epoch))
+        n_left = run.n_epochs - run.n_run
+        left = round(shown.pop("dur", 0) * n_left)
         values = [f"{key} {self.format_row(shown, key, None)}" for key in shown]
         values.append(f"{left // 60}:{left % 60:02} left")
-        line = f"epoch {epoch} of {n_epochs}: {', '.join(values)}"
+        line = f"epoch {epoch} of {epoch + n_left}: {', '.join(values)}"
         _logger.info(line)
         if self.sink is not print:
             self.sink(line)
