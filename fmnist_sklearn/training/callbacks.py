@@ -88,8 +88,7 @@ class EarlyStopping(_CallbackOfOneRun):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier fits."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
+        self.__dict__ = self.__getstate__()
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Copy the weights if they are the best so far; count epochs without gain."""
