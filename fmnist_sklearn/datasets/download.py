@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import os
 import time
-import warnings
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from urllib.request import urlopen
 
+from .._sklearn import warn_user
 from ..storage.files import atomic_write, file_lock
 
 # SHA-256 and name of each file, images before labels. Hashes are of the decompressed
@@ -45,10 +45,6 @@ SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 # Raised by a gzip stream that is cut short or damaged.
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
-
-# From read_files to the caller of fetch_fashion_mnist, past the wrapper that validates
-# its parameters.
-_STACKLEVEL = 4
 
 
 # Local files ------------------------------------------------------------------------
@@ -109,7 +105,7 @@ def read_files(
         except ValueError as error:
             if folder != SYSTEM_FOLDER and folder != cache:
                 raise  # the user named this folder
-            warnings.warn(f"{error} Looking for another copy.", stacklevel=_STACKLEVEL)
+            warn_user(f"{error} Looking for another copy.")
             failures.append(str(error))
         else:
             return contents, str(folder)
@@ -204,9 +200,7 @@ def _download_file(
     """Return the verified content and its mirror; nothing is written."""
     for attempt in range(n_retries + 1):
         if attempt > 0:
-            warnings.warn(
-                f"Retrying the download of {name}.", stacklevel=_STACKLEVEL + 2
-            )
+            warn_user(f"Retrying the download of {name}.")
             time.sleep(delay * 2 ** (attempt - 1))
         for mirror in MIRRORS:
             url = f"{mirror}/{name}.gz"
