@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -156,10 +155,9 @@ def save_model(
         )
     write_container(path, arrays, meta, kind="model")
     if left_out:
-        warnings.warn(
+        warn_user(
             f"{path} leaves out what only a pickle could hold: "
-            f"{', '.join(sorted(left_out))}",
-            stacklevel=2,
+            f"{', '.join(sorted(left_out))}"
         )
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from .._sklearn import wrong_estimator
+from .._sklearn import warn_user, wrong_estimator
 from .._version import __version__
 from ..estimators import ImageClassifier
 from ..estimators.validation import fitted_range
@@ -140,11 +140,10 @@ def export_onnx(
     labels = _labels(estimator.classes_)
     highest, fitted = fitted_range(estimator.module_)
     if input_dtype == "uint8" and highest != 255:
-        warnings.warn(
+        warn_user(
             "the graph will take pixels of 0 to 255 (input_dtype='uint8'), but this "
             f"estimator was fitted on {fitted}; for pixels scaled as for fit pass "
-            "input_dtype='float32'",
-            stacklevel=2,
+            "input_dtype='float32'"
         )
     about = {
         "class": type(estimator).__name__,

@@ -6,7 +6,6 @@ import math
 import os
 import sys
 import unicodedata
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Bunch
 
+from .._sklearn import warn_user
 from ..storage import bounded, describe_error
 from .picture import NO_CLOTHING, Prepare, check_preparation, read_photo
 
@@ -181,10 +181,9 @@ def load_image_folder(
     if not len(images):
         raise ValueError(f"no picture of {source} can be read: {_summarize(left_out)}")
     if left_out and on_error == "warn":
-        warnings.warn(
+        warn_user(
             f"left out {len(errors):,} of the {len(files):,} pictures of {source}: "
-            f"{_summarize(left_out)}",
-            stacklevel=2,
+            f"{_summarize(left_out)}"
         )
     return Bunch(
         images=images,
