@@ -7,16 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import skorch.callbacks
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, ProgressBar
-from torch import Tensor
 
 from ..modules import Dropout
-from .callbacks import EarlyStopping, LRSchedule, WeightAverage, copy_state
+from .callbacks import BestEpoch, EarlyStopping, LRSchedule, WeightAverage, copy_state
 from .device import (
     freed_memory_kept,
     own_stream,
@@ -44,14 +43,6 @@ def extra_callbacks(*callbacks: Callback) -> Iterator[None]:
 
 
 MIN_BATCHES = 300  # that training to the end takes, of very few rows
-
-
-class BestState(NamedTuple):
-    """What a run leaves if it ends now; each finished epoch replaces it."""
-
-    n_epochs: int  # in the history
-    best_epoch: int  # counted from 1
-    weights: dict[str, Tensor]  # of the best epoch
 
 
 class Training:
@@ -85,7 +76,9 @@ class Training:
         self.n_epochs, self.n_run = n_epochs, 0
         self.teaching = teaching
         self.callbacks = (*callbacks, *_extra_callbacks.get())
-        self.kept: BestState | None = None
+        # What the run leaves if it ends now; each finished epoch replaces it: the
+        # number of epochs in the history, and the best of them.
+        self.kept: tuple[int, BestEpoch] | None = None
         self.is_over = False
         self.stop_requested = False
         self._listeners: dict[str, list[Any]] = {}
@@ -210,13 +203,13 @@ class Training:
         has_run_out = self.stopper is not None and self.stopper.has_run_out_
         return self.stop_requested and not (has_run_out and self.schedule is None)
 
-    def _keep(self) -> BestState:
+    def _keep(self) -> tuple[int, BestEpoch]:
         """Note what the run would leave behind if it ended here."""
         n_epochs = len(self.net.history_)
-        best = self.stopper.best_ if self.stopper else None
-        if best is None or best.weights is None:  # the last epoch is the one kept
-            return BestState(n_epochs, n_epochs, copy_state(self.net.module_))
-        return BestState(n_epochs, best.epoch, best.weights)
+        best = self.stopper.best_ if self.stopper else BestEpoch()
+        if best.weights is None:  # the last epoch is the one kept
+            best = BestEpoch(n_epochs, copy_state(self.net.module_))
+        return n_epochs, best
 
     def leaves_something_after(self, error: BaseException) -> bool:
         """Whether finished epochs are kept: from Ctrl-C, but not from an error."""
@@ -233,9 +226,10 @@ class Training:
         self.net._fit_ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.net._set_training(False)
         if self.kept is not None:
-            del self.net.history_[self.kept.n_epochs :]
-            self.net.module_.load_state_dict(self.kept.weights)
-            self.net.best_epoch_ = self.kept.best_epoch
+            n_epochs, best = self.kept
+            del self.net.history_[n_epochs:]
+            self.net.module_.load_state_dict(best.weights)
+            self.net.best_epoch_ = best.epoch
 
     # Callbacks ------------------------------------------------------------------
 
