@@ -64,7 +64,6 @@ from .validation import (
     CONSTRAINTS,
     Rows,
     check_image_shape,
-    check_module,
     check_values,
     convert,
     did_you_mean,
@@ -483,7 +482,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
 
     def _check_params(self) -> None:
         check_values(self)
-        check_module(self.module)
         self._validate_params()  # skorch's, of double-underscore names
         if self.augment != "auto":
             make_augment(self.augment)

@@ -121,7 +121,7 @@ def convert(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def check_values(net: TrainingNet) -> None:
-    """Check the value of each parameter.
+    """Check the value of each parameter, but for double-underscore ones.
 
     Raises
     ------
@@ -132,16 +132,7 @@ def check_values(net: TrainingNet) -> None:
     # All of them: a subclass may fix some, which its constructor then does not name.
     params = {name: getattr(net, name) for name in constraints}
     validate_parameter_constraints(constraints, params, caller_name=type(net).__name__)
-
-
-def check_module(module: Any) -> None:
-    """Check that the parameter ``module`` is a class of networks.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+    module = net.module
     if not (isinstance(module, type) and issubclass(module, torch.nn.Module)):
         raise ValueError(
             "module must be a class of torch.nn.Module, as in module=ResNet20, whose "
