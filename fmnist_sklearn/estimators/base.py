@@ -737,7 +737,7 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         tasks = []
         if hasattr(self, "_skl_callbacks") and not self._is_partial_fit:
             tasks.append(FitTasks(self, *rows, n_epochs))
-        callbacks = [BusyMachine(warn_user), *tasks]
+        callbacks = [BusyMachine(), *tasks]
         training = Training(self, train, valid, n_epochs, callbacks, teaching)
         before.run = training
         self.from_memory_ = False  # also after Ctrl-C

@@ -17,6 +17,8 @@ from skorch.callbacks import Callback, PrintLog
 from skorch.callbacks.logging import filter_log_keys
 from torch import Tensor, nn
 
+from .._sklearn import warn_user
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn before 1.9 has no callbacks
@@ -268,16 +270,7 @@ class WeightAverage(_CallbackOfOneRun):
 
 
 class BusyMachine(Callback):
-    """Warn if the threads of a training wait for each other on a busy machine.
-
-    Parameters
-    ----------
-    warn : callable
-        Called with the message, once in a run.
-    """
-
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self.warn = warn
+    """Warn, once in a run, if its threads wait for each other on a busy machine."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Note the times."""
@@ -296,7 +289,7 @@ class BusyMachine(Callback):
         sleep = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
         if net.device_.type == "cpu" and net.iterator_train is None and not sleep:
             self.begin_ = math.inf, 0.0  # once
-            self.warn(
+            warn_user(
                 "other processes, or the limit of a container, take processors from "
                 f"PyTorch's {n_threads} threads, which may then need many times as long"
                 " as one. Set GOMP_SPINCOUNT=1000 before Python starts, or call "
