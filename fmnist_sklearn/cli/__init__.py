@@ -361,7 +361,6 @@ class Kind:
     expected: str
     convert: Callable[[str], Any] = str
     is_valid: Callable[[Any], bool] = lambda value: True
-    choices: Sequence[str] | None = None
 
     def __call__(self, text: str) -> Any:
         """Return the value of an argument."""
@@ -374,7 +373,7 @@ class Kind:
 
 def _choice(*names: str) -> Kind:
     expected = f"{', '.join(names[:-1])} or {names[-1]}"
-    return Kind("|".join(names), expected, str, names.__contains__, choices=names)
+    return Kind("|".join(names), expected, str, names.__contains__)
 
 
 def _or_word(word: str, meaning: Any, other: Kind) -> Kind:
@@ -459,8 +458,8 @@ class Parser(argparse.ArgumentParser):
         self, name: str, kind: Kind, help_: str, group: Any = None, **more: Any
     ) -> None:
         """Add an argument; `more` are keyword arguments of ``add_argument``."""
-        more |= {"metavar": kind.metavar, "choices": kind.choices}
-        (group or self).add_argument(name, type=kind, help=help_, **more)
+        more |= {"type": kind, "metavar": kind.metavar, "help": help_}
+        (group or self).add_argument(name, **more)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and exit with status 2 at the first unknown argument.
