@@ -546,8 +546,6 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
         first finished epoch; after it the weights of the best epoch so far are kept,
         and ``n_iter_`` counts the epochs that were finished.
         """
-        self.check_training_readiness()
-        self._check_params()
         if (X_val is None) != (y_val is None):
             missing = "X_val" if X_val is None else "y_val"
             raise ValueError(f"X_val and y_val go together, but {missing} is None")
@@ -612,15 +610,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             If ``classes`` is missing in the first call or differs from it, or ``y``
             holds another label.
         """
-        self.check_training_readiness()
-        self._check_params()
         first = not self.__sklearn_is_fitted__()
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once; pass partial_fit a "
-                "sample_weight, or class_weight as a dict"
-            )
         with self._undone_on_error(continues=not first, partial=True) as before:
+            if self.class_weight == "balanced":
+                raise ValueError(
+                    "class_weight='balanced' needs all rows at once; pass partial_fit "
+                    "a sample_weight, or class_weight as a dict"
+                )
             _check_partial_fit_first_call(self, to_array(classes, name="classes"))
             rows = self._check_rows(X, y, sample_weight, first_call=first)
             self._train(rows, self._make_dataset(rows), None, 1, before)
@@ -630,9 +626,11 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
     def _undone_on_error(self, *, continues: bool, partial: bool) -> Iterator[Snapshot]:
         """Start a call that trains; if it fails, leave the estimator as it was.
 
-        Inside, PyTorch's settings are those of a training. Finished epochs are kept
-        after an interrupt, nothing after an error.
+        The parameters are checked first. Inside, PyTorch's settings are those of a
+        training. Finished epochs are kept after an interrupt, nothing after an error.
         """
+        self.check_training_readiness()
+        self._check_params()
         before = Snapshot(self, in_place=continues)
         try:
             with own_settings(training=True):
