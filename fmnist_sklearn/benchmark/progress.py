@@ -55,27 +55,25 @@ class RunProgress:
         self.enabled = enabled
         self.console = StderrConsole() if console is None else console
         self._index, self._fit, self._n_epochs = 0, 0, 1
-        self._bar: Progress | None = None
-        if enabled and self.console.is_interactive:
-            self._bar = Progress(
-                *_columns(self.console.width),
-                console=self.console,
-                transient=True,
-                # Seconds whose pace predicts the end: several fits of a search.
-                speed_estimate_period=600,
-            )
-            total = sum(work.weight for work in works)
-            self._task = self._bar.add_task("", total=total, epoch="")
+        self._bar = Progress(
+            *_columns(self.console.width),
+            console=self.console,
+            transient=True,
+            # Seconds whose pace predicts the end: several fits of a search.
+            speed_estimate_period=600,
+            disable=not (enabled and self.console.is_interactive),
+        )
+        total = sum(work.weight for work in works)
+        self._task = self._bar.add_task("", total=total, epoch="")
 
     def __enter__(self) -> RunProgress:
         """Show the bar."""
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Remove the bar."""
-        if self._bar is not None:
+        if not self._bar.disable:  # some versions of rich print a line even then
             self._bar.stop()
 
     def say(self, message: str) -> None:
@@ -98,8 +96,7 @@ class RunProgress:
             "description", "epoch", which stands behind it, and "completed": the weight
             of what is done.
         """
-        if self._bar is not None:
-            self._bar.update(self._task, **changes)
+        self._bar.update(self._task, **changes)
 
     def begin_work(self, index: int) -> None:
         """Show which of the works is being done now."""
@@ -128,7 +125,7 @@ class RunProgress:
 
     def following(self) -> AbstractContextManager[None]:
         """Show the fits that this thread runs in the block, if there is a bar."""
-        return nullcontext() if self._bar is None else extra_callbacks(_Reporter(self))
+        return nullcontext() if self._bar.disable else extra_callbacks(_Reporter(self))
 
     def _numbered(self) -> str:
         return f"{self._index + 1} of {len(self.works)} {self.works[self._index].name}"

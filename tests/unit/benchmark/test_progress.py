@@ -19,7 +19,7 @@ def terminal(width=120):
 
 
 def has_bar(progress):
-    return progress._bar is not None
+    return not progress._bar.disable
 
 
 def test_run_progress_shows_row_fold_epoch_loss_and_time_left():
