@@ -243,10 +243,8 @@ def _tabulate(parts: list[_Part]) -> tuple[pd.DataFrame, dict[str, Any]]:
             del table[name]
         elif (table[name] % 1 == 0).all():
             table[name] = table[name].astype(int)
-    first = [name for name in MEASURED if name in table]
     last = [name for name in _ROUNDS if name in table]
-    further = [name for name in table if name not in (*first, *last)]
-    table = table[[*first, *further, *last]]
+    table = table[[*table.columns.difference(last, sort=False), *last]]
     taken = {*table.columns, *MEASURED, *_ROUNDS}
     return table, _varied_parameters(parts, taken)
 
