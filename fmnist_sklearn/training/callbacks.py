@@ -162,22 +162,17 @@ class LRSchedule(_CallbackOfOneRun):
             if total_steps == 1:
                 return  # a single step is taken at the full rate
             policy = SCHEDULES[policy]
-        if isinstance(policy, type):
-            self.scheduler_ = self._make(policy, optimizer, total_steps)
-        else:
+        is_class = isinstance(policy, type)
+        if not is_class:
             self.scheduler_ = policy(optimizer, total_steps, **self.kwargs)
-
-    def _make(
-        self, cls: Any, optimizer: torch.optim.Optimizer, total_steps: int
-    ) -> Any:
-        """Build a scheduler of one of PyTorch's classes, for a number of steps."""
-        if issubclass(cls, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return
+        if issubclass(policy, torch.optim.lr_scheduler.ReduceLROnPlateau):
             raise ValueError(
                 "lr_schedule=ReduceLROnPlateau follows a metric and not the steps; use "
                 "skorch.callbacks.LRScheduler(policy='ReduceLROnPlateau', "
                 "monitor='valid_loss') in callbacks instead"
             )
-        parameters = inspect.signature(cls).parameters
+        parameters = inspect.signature(policy).parameters
         kwargs: dict[str, Any] = {k: total_steps for k in _SPANS if k in parameters}
         if "max_lr" in parameters:
             kwargs["max_lr"] = [group["lr"] for group in optimizer.param_groups]
@@ -185,7 +180,7 @@ class LRSchedule(_CallbackOfOneRun):
             has_momentum = {"momentum", "betas"} & optimizer.defaults.keys()
             kwargs["cycle_momentum"] = bool(has_momentum)
         try:
-            return cls(optimizer, **{**kwargs, **self.kwargs})
+            self.scheduler_ = policy(optimizer, **{**kwargs, **self.kwargs})
         except ZeroDivisionError as error:
             raise ValueError(
                 f"lr_schedule={self.policy!r} cannot divide {total_steps} steps with "
