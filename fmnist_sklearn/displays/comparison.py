@@ -79,7 +79,6 @@ class ComparisonDisplay:
         ax.set_ylim(n - 0.5, -0.5)
         ax.xaxis.set_label_text(drawn_text(self.label), parse_math=False)
         ax.grid(axis="x", alpha=0.25)
-        ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
         return self
 

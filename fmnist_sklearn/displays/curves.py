@@ -173,7 +173,6 @@ class TrainingCurvesDisplay:
         # Only whole epochs get a tick.
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         ax.grid(alpha=0.25)
-        ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
         add_legend(ax, legend)
         return self
