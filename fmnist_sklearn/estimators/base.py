@@ -688,7 +688,13 @@ class ImageClassifier(CallbackSupportMixin, TrainingNet):
             dtype=np.float64,
             ensure_non_negative=True,
         )
-        return Rows(pixels, labels, weights).without_zero_weights()
+        # 1e-50 relative to the largest weight of 1 is 0 in float32.
+        present = weights_as_float32(weights) > 0
+        if present.all():
+            return Rows(pixels, labels, weights)
+        if not present.any():
+            raise ValueError("sample_weight is zero for every row; nothing to train on")
+        return Rows(pixels[present], labels[present], weights[present])
 
     def _make_dataset(self, rows: Rows) -> ImageDataset:
         """Turn validated arrays into tensors on the network's device."""

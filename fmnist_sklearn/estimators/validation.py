@@ -194,24 +194,6 @@ class Rows(NamedTuple):
     labels: np.ndarray  # (n,)
     weights: np.ndarray | None  # (n,), float64
 
-    def without_zero_weights(self) -> Rows:
-        """Leave out the rows whose weight is 0, also after rounding to float32.
-
-        Raises
-        ------
-        ValueError
-            If no row remains.
-        """
-        if self.weights is None:
-            return self
-        # 1e-50 relative to the largest weight of 1 is 0 in float32.
-        present = weights_as_float32(self.weights) > 0
-        if not present.any():
-            raise ValueError("sample_weight is zero for every row; nothing to train on")
-        if present.all():
-            return self
-        return Rows(self.pixels[present], self.labels[present], self.weights[present])
-
 
 def to_array(X: Any, *, name: str = "the array") -> Any:
     """Turn what holds an array into one that scikit-learn reads correctly.
