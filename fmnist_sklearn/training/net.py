@@ -249,8 +249,8 @@ class TrainingNet(NeuralNetClassifier):
 
         Parameters
         ----------
-        iterator : iterable of batches, or None
-            None does nothing.
+        iterator : iterable of batches
+            Those of the training, or of the validation.
         training : bool
             Passed to the hooks; accuracy is computed where False.
         prefix : str
@@ -260,8 +260,6 @@ class TrainingNet(NeuralNetClassifier):
         **fit_params : dict
             Further arguments of ``step_fn``.
         """
-        if iterator is None:
-            return
         # Sums stay on the device until the end, so that a GPU is not waited for.
         sums = torch.zeros(3, device=self.device_, dtype=torch.float32)
         loss, hits, total = sums.unbind()
