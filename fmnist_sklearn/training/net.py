@@ -503,12 +503,10 @@ class TrainingNet(NeuralNetClassifier):
         # Without one of its own a DataLoader reads the global generator.
         seed = self._seeds.order if training else 0
         generator = torch.Generator("cpu").manual_seed(seed)
-        augment, mixup = None, 0.0
-        if training:
-            given = self.augment
-            if given == "auto":  # smaller images would lose what is in them
-                given = {"shift": 1} if min(self.image_shape_[1:]) >= 14 else None
-            augment, mixup = make_augment(given), mixup_strength(given)
+        given = self.augment if training else None
+        if given == "auto":  # smaller images would lose what is in them
+            given = {"shift": 1} if min(self.image_shape_[1:]) >= 14 else None
+        augment, mixup = make_augment(given), mixup_strength(given)
         if iterator is not None:
             if isinstance(iterator, type) and issubclass(iterator, DataLoader):
                 kwargs.setdefault("generator", generator)
