@@ -186,10 +186,8 @@ def run_search(
     if isinstance(memory, str | os.PathLike):
         # An absolute path, which processes that start in another folder find too.
         memory = str(Path(memory).expanduser().resolve())
-    limits: dict[str, Any] = {} if max_epochs is None else {"max_epochs": max_epochs}
-    if memory is not None:
-        limits["memory"] = memory
-    estimator.set_params(**limits, random_state=seed)
+    given = {"max_epochs": max_epochs, "memory": memory, "random_state": seed}
+    estimator.set_params(**{k: v for k, v in given.items() if v is not None})
     is_race = strategy in ("race", "halving")
     if time_limit is not None and not is_race:
         raise ValueError(
