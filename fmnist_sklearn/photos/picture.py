@@ -285,13 +285,12 @@ def _naming_file(path: str | os.PathLike[str], file: IO[bytes]) -> Iterator[None
     """Turn any error of Pillow into a ValueError that names the file."""
     try:
         yield
-    except UnidentifiedImageError as error:
-        is_empty = os.fstat(file.fileno()).st_size == 0
-        reason = "the file is empty" if is_empty else _UNKNOWN_FORMAT
-        raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
     # Pillow's decoders raise errors of many kinds, SyntaxError among them.
     except Exception as error:
         reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            is_empty = os.fstat(file.fileno()).st_size == 0
+            reason = "the file is empty" if is_empty else _UNKNOWN_FORMAT
         raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
 
 
