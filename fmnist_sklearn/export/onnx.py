@@ -116,7 +116,7 @@ def export_onnx(
     check_is_fitted(estimator)
     try:
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401 - used by the comparison
         import onnxscript  # noqa: F401 - used by PyTorch's exporter
     except ImportError as error:
         raise ImportError(
@@ -184,7 +184,7 @@ def export_onnx(
         onnx.checker.check_model(model)
         content = model.SerializeToString(deterministic=True)
         pixels = rows.reshape(-1, *twin.image_shape_) if layout == "images" else rows
-        _compare(onnxruntime, content, pixels, expected)
+        _compare(content, pixels, expected)
         file.write(content)
 
 
@@ -306,12 +306,11 @@ def check_predictions(
 
 
 def _compare(
-    onnxruntime: Any,
-    content: bytes,
-    pixels: np.ndarray,
-    expected: tuple[np.ndarray, np.ndarray],
+    content: bytes, pixels: np.ndarray, expected: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """Raise an error if the graph predicts otherwise, for a batch or for one image."""
+    import onnxruntime
+
     providers = ["CPUExecutionProvider"]
     try:
         session = onnxruntime.InferenceSession(content, providers=providers)
