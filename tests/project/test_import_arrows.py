@@ -15,7 +15,7 @@ ARROWS = {
     "cli": {"persistence", "export", "benchmark"},
     "benchmark": {"persistence", "export", "displays", "photos"},
     "persistence": {"models"},
-    "export": {"models", "datasets"},
+    "export": {"models", "datasets", "displays"},
     "mlflow": {"persistence"},
     "models": {"estimators", "recipes"},
     "estimators": {"training"},
