@@ -264,6 +264,11 @@ class RacingSearchCV(GridSearchCV):
     def set_callbacks(self, *callbacks: Any) -> Any:
         """Refuse scikit-learn's callbacks, which a race would not call.
 
+        Parameters
+        ----------
+        *callbacks : object
+            Not used.
+
         Raises
         ------
         NotImplementedError
