@@ -52,7 +52,7 @@ PLAIN_LOOP = "plain PyTorch loop"
 COMPILED_LOOP = "the same with torch.compile"
 OURS = "this package"
 BARE_LOOP = "the same network in a bare loop"
-_RIVALS = ("keras", "tensorflow", "jax")
+_RIVALS = ("keras", "tensorflow", "jax", "onnxruntime", "openvino")
 
 # Files
 
@@ -329,6 +329,7 @@ def _read_defaults(few: bool = False) -> pd.DataFrame:
     """Read the fits of ``defaults.py``; seconds on one thread are the processor's."""
     fits = pd.read_csv(DEFAULTS)
     fits = fits[fits["set"].str.contains(":") == few]
+    # Those of the other sets with two threads are for `default_times_table`.
     fits = fits[(fits["threads"] == 1) | (fits["set"] == "fashion60000")]
     seconds = fits["cpu"].where(fits["threads"] == 1, fits["seconds"])
     return fits.assign(seconds=seconds)
