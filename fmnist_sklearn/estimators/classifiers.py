@@ -419,8 +419,8 @@ class MiniVGGClassifier(ImageClassifier):
         """
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         if kwargs["lr"] == "auto":
-            # More pixels are more inputs of the dense layer, whose sums change more in a
-            # step. At 0.003, photos of 64 x 64 were predicted hardly better than chance.
+            # With more inputs, the sums of the dense layer change more in a step. At
+            # 0.003, photos of 64 x 64 were predicted hardly better than by chance.
             side = math.sqrt(math.prod(self.image_shape_[1:]))
             kwargs["lr"] = 0.003 * min(28 / side, 1)
         return args, kwargs
